@@ -1,0 +1,76 @@
+# `make` or `make help` lists the targets. No target needs root.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV := 0.13.8
+BIN := .venv/bin
+STAMP := .venv/.made-from-lock
+
+##@ The stack
+demo: $(STAMP) ## Start the stack, load data, train, predict; DATA=rows.csv, ROWS=20000, USE_CASE=vehicle_insurance
+	@$(BIN)/updraft demo $(if $(DATA),--data '$(DATA)') $(if $(ROWS),--rows '$(ROWS)') $(if $(USE_CASE),--use-case '$(USE_CASE)')
+
+up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; ports: AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT
+	@$(BIN)/updraft up
+
+down: ## End every process; data stays
+status: ## Show each process
+login: ## Print the URLs and Airflow's login
+clean: ## End every process and remove the stack's data (.updraft)
+down status login clean:
+	@if [ -x $(BIN)/updraft ]; then $(BIN)/updraft $@; else echo 'There is no .venv, so no stack was started here.'; fi
+
+##@ Work on it
+test: $(STAMP) ## Run all tests, also the one that starts the whole stack; ARGS='-k registry' picks some
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(STAMP) ## Check style, formatting and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+format: $(STAMP) ## Put imports and formatting right
+	@$(BIN)/ruff check --fix --select I
+	@$(BIN)/ruff format
+
+venv: $(STAMP) ## Make .venv from requirements-dev.txt
+
+lock: $(STAMP) ## Compile requirements*.txt and serving/requirements.txt anew; UPGRADE=1 takes the newest versions
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) pyproject.toml --extra serving --extra embedded --extra dev -o requirements-dev.txt
+	$(COMPILE) serving/requirements.in -o serving/requirements.txt
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The second call finds the stamp and does nothing.
+$(STAMP): requirements-dev.txt pyproject.toml
+	@$(MAKE) --no-print-directory check
+	@echo 'Making .venv (once; a few minutes) …'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
+	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet -r requirements-dev.txt
+	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
+
+# What a fresh Debian or Ubuntu lacks, as package names; ends with 1 when there is something.
+missing:
+	@packages=; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || packages+=' python3'; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || packages+=' python3-venv'; \
+	command -v git >/dev/null || packages+=' git'; \
+	command -v mongod >/dev/null || $(PYTHON) -c 'import ctypes; ctypes.CDLL("libcurl.so.4")' 2>/dev/null \
+		|| ldconfig -p 2>/dev/null | grep -q 'libcurl\.so\.4 ' || packages+=' libcurl4'; \
+	echo $$packages; test -z "$$packages"
+
+check:
+	@packages=$$($(MAKE) --no-print-directory missing 2>/dev/null) || \
+		{ echo "Missing on this machine; install it with: sudo apt install $$packages" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed; make PYTHON=python3.12 names another" >&2; exit 1; }
+
+.PHONY: demo up down status login clean test lint format venv lock help missing check

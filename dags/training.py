@@ -1,0 +1,212 @@
+"""### Train, judge and push a model
+
+`ingest → validate → transform → train (one for each candidate) → evaluate → push`
+
+Each task passes on the URI of what it wrote under the run's folder, and nothing else. `ingest` sets rows aside that do
+not fit the suite's types, `validate` stops the run when a critical expectation fails, `evaluate` decides, and `push` is
+**skipped**, with its reason in the log, when the challenger does not beat the champion.
+
+Everything else, the schedule, candidates, floors and margins, is in the use case's YAML and suite.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from airflow.sdk import DAG, Asset, Param, get_current_context, get_parsing_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from updraft.errors import UserError
+from updraft.runs import artifacts
+from updraft.usecase import BadUseCase, RunParams, UseCase, load, paths
+
+log = logging.getLogger("airflow.task")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a task needs to know: the use case as this run has it, and where the run's files lie."""
+
+    case: UseCase
+    params: RunParams
+    run_id: str
+    run_folder: Path
+    out: Path
+
+
+@contextmanager
+def stage(name: str, verb: str) -> Iterator[Stage]:
+    """Load the use case for a task, fold its log, and fail for good, in one line, on what a person must mend."""
+    context = get_current_context()
+    run_id: str = context["run_id"]
+    started = time.monotonic()
+    log.info("::group::%s %s", verb, name)
+    try:
+        params = RunParams.check(dict(context["params"]) | (context["dag_run"].conf or {}))
+        run_folder = artifacts(os.environ) / name / run_id
+        yield Stage(params.applied(load(name)), params, run_id, run_folder, run_folder / verb)
+    except UserError as error:
+        log.error("%s", error)
+        raise AirflowFailException(str(error)) from None
+    finally:
+        log.info("::endgroup::")
+        log.info("%s: %.1f s", verb, time.monotonic() - started)
+
+
+@task
+def ingest(name: str) -> str:
+    """Stream the collection into a dataset of the suite's types; set aside what does not fit."""
+    from connections import collection
+    from updraft import data
+    from updraft.sources import Documents
+
+    with stage(name, "ingest") as run:
+        source = Documents(collection(run.case.collection), run.case.columns, run.params.limit)
+        return data.ingest(run.case, source, run.out).as_uri()
+
+
+@task
+def validate(name: str, dataset: str) -> str:
+    """Hold the dataset against the use case's suite; a critical expectation that fails stops the run."""
+    from updraft import validation
+    from updraft.runs import local
+
+    with stage(name, "validate") as run:
+        return validation.validate(run.case, local(dataset), run.out).as_uri()
+
+
+@task
+def transform(name: str, dataset: str) -> str:
+    """Split the dataset by a seeded hash of the features."""
+    from updraft import data
+    from updraft.runs import local
+
+    with stage(name, "transform") as run:
+        return data.transform(run.case, local(dataset), run.out).as_uri()
+
+
+@task(map_index_template="{{ candidate }}")
+def train(name: str, split: str, candidate: str) -> str:
+    """Fit one candidate; its score and threshold come from cross-validation on the training rows."""
+    from updraft import training
+    from updraft.runs import local
+
+    get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
+    with stage(name, "train") as run:
+        return training.train(run.case, candidate, local(split), run.out / candidate).as_uri()
+
+
+@task
+def evaluate(name: str, split: str, models: list[str]) -> str:
+    """Choose a candidate, measure it and the champion on the same held-out rows, and decide."""
+    from connections import registry
+    from updraft import training
+    from updraft.push import champion
+    from updraft.runs import local
+
+    with stage(name, "evaluate") as run:
+        rival = champion(run.case, registry(), run.run_folder / "champion")
+        return training.evaluate(run.case, [local(model) for model in models], local(split), rival, run.out).as_uri()
+
+
+@task
+def push(name: str, evaluation: str) -> str:
+    """Store the version and move production to it when the decision says so; skip when it does not."""
+    from connections import registry
+    from updraft.push import push as push_version
+    from updraft.runs import Run, local
+
+    with stage(name, "push") as run:
+        context = get_current_context()
+        me = Run(
+            run.run_id, run.run_folder, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id)
+        )
+        store = registry()
+        outcome = push_version(run.case, local(evaluation), store, me)
+        if outcome.version is None:
+            raise AirflowSkipException(outcome.reason)
+        event = {"version": outcome.version.number, "decision": outcome.decision, "reason": outcome.reason}
+        context["outlet_events"][model_asset(name)].extra = event
+        return f"{store.bucket}/{name}/versions/{outcome.version.number:04d}"
+
+
+def model_asset(name: str) -> Asset:
+    """Return the asset that stands for a use case's model; each version in the registry is an event of it."""
+    return Asset(name=f"{name}_model", uri=f"x-updraft://registry/{name}")
+
+
+def build(case: UseCase) -> DAG:
+    """Build the DAG of one use case."""
+    with DAG(
+        dag_id=f"train_{case.name}",
+        dag_display_name=f"train {case.name}",
+        description=case.title,
+        doc_md=__doc__,
+        schedule=case.schedule,
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        tags=["training", case.name],
+        default_args={
+            "owner": case.owner,
+            "retries": case.retry.tries,
+            "retry_delay": case.retry.delay,
+            "retry_exponential_backoff": 2.0,
+            "execution_timeout": case.retry.timeout,
+        },
+        params={
+            "limit": Param(
+                None, type=["null", "integer"], minimum=1, title="Row limit", description="Empty: all rows."
+            ),
+            "seed": Param(None, type=["null", "integer"], minimum=0, title="Seed", description=f"Empty: {case.seed}."),
+            "promote": Param(
+                case.promote,
+                type="string",
+                enum=["auto", "never"],
+                title="Promote",
+                description="never: store the version when it wins, and let a person promote it.",
+            ),
+        },
+    ) as dag:
+        dataset = validate(case.name, ingest(case.name))
+        split = transform(case.name, dataset)
+        models = train.partial(name=case.name, split=split).expand(candidate=list(case.candidates))
+        push.override(outlets=[model_asset(case.name)])(case.name, evaluate(case.name, split, models))
+    return dag
+
+
+def broken(name: str, fault: str) -> DAG:
+    """Build a DAG that stands in for a use case that cannot be loaded, so that people see it and why."""
+    told = f"```\n{fault}\n```"
+    with DAG(f"train_{name}", schedule=None, description="cannot be loaded", doc_md=told, tags=["training"]) as dag:
+
+        @task(retries=0)
+        def configuration() -> None:
+            raise AirflowFailException(fault)
+
+        configuration()
+    return dag
+
+
+def _run_url(dag_id: str, run_id: str) -> str | None:
+    base = os.environ.get("AIRFLOW_URL") or os.environ.get("AIRFLOW__API__BASE_URL")
+    return f"{base}/dags/{dag_id}/runs/{quote(run_id, safe='')}" if base else None
+
+
+wanted: Any = get_parsing_context().dag_id
+for path in paths():
+    if wanted not in (None, f"train_{path.stem}"):
+        continue
+    try:
+        globals()[f"train_{path.stem}"] = build(load(path.stem))
+    except BadUseCase as error:
+        globals()[f"train_{path.stem}"] = broken(path.stem, str(error))

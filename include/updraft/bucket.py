@@ -1,0 +1,204 @@
+"""Say the few words of S3 that the registry needs, conditional writes above all, below one prefix of one bucket."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import ClientError
+
+from updraft.errors import UserError
+
+if TYPE_CHECKING:
+    from botocore.config import Config
+    from mypy_boto3_s3 import S3Client
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+CHUNK = 1 << 20
+
+
+class BadRegistry(UserError, ValueError):
+    """A variable, a name or a folder that the registry cannot work with; the message says which and what it expects."""
+
+
+def at(name: str, path: str) -> str:
+    """Give the key of something that belongs to a use case; the name is checked because it may come from a person."""
+    if not NAME.fullmatch(name):
+        raise BadRegistry(f"{name!r} is no use case: expected lower case letters, digits and _, a letter first")
+    return f"{name}/{path}"
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Split s3://bucket/some/prefix into bucket and prefix; the prefix may be empty."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not BUCKET.fullmatch(bucket):
+        raise BadRegistry(f"{uri!r} is not s3://bucket or s3://bucket/prefix")
+    return bucket, prefix.strip("/")
+
+
+def client_config(environ: Mapping[str, str]) -> Config:
+    """Make the settings of an S3 client: few attempts, and buckets by path where AWS_ENDPOINT_URL_S3 names a server.
+
+    Servers other than AWS rarely have a host name for each bucket.
+    """
+    from botocore.config import Config
+
+    addressing: Any = {"addressing_style": "path"} if environ.get("AWS_ENDPOINT_URL_S3") else None
+    return Config(s3=addressing, connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+
+
+def s3_client(environ: Mapping[str, str]) -> S3Client:
+    """Make a client out of AWS's own variables in `environ`; boto3 looks for the rest itself (instance role, …).
+
+    Nothing is contacted.
+    """
+    import boto3
+
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or None
+    if endpoint and not re.fullmatch(r"https?://[^/\s@?#]+/?", endpoint):
+        raise BadRegistry(
+            "AWS_ENDPOINT_URL_S3: expected a URL such as http://127.0.0.1:8333, without a login or a path"
+        )
+    key, secret = environ.get("AWS_ACCESS_KEY_ID") or None, environ.get("AWS_SECRET_ACCESS_KEY") or None
+    if (key is None) != (secret is None):
+        missing = "AWS_ACCESS_KEY_ID" if key is None else "AWS_SECRET_ACCESS_KEY"
+        raise BadRegistry(f"{missing}: not set, though the other half of the login is")
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=environ.get("AWS_DEFAULT_REGION") or None,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=environ.get("AWS_SESSION_TOKEN") or None if key else None,
+        config=client_config(environ),
+    )
+
+
+class Bucket:
+    """Read and write below a prefix; keys are relative to it. A bucket that does not exist reads as an empty one."""
+
+    def __init__(self, client: S3Client, name: str, prefix: str = "") -> None:
+        self.client = client
+        self.name = name
+        self.base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+    def __str__(self) -> str:
+        return f"s3://{self.name}/{self.base}".rstrip("/")
+
+    def get(self, key: str, unless: str | None = None) -> tuple[bytes, str] | None:
+        """Read a small object and its ETag, None when there is none; b"" while the ETag is still `unless`."""
+        get = partial(self.client.get_object, Bucket=self.name, Key=self.base + key)
+        try:
+            answer = get(IfNoneMatch=unless) if unless else get()
+        except ClientError as error:
+            if _status(error) == 304:
+                return b"", str(unless)
+            if _status(error) == 404:
+                return None
+            raise
+        return answer["Body"].read(), answer["ETag"]
+
+    def read(self, key: str) -> dict[str, Any]:
+        """Read a small JSON object; an empty one when it is missing or is not one."""
+        found = self.get(key)
+        return json_object(found[0]) if found else {}
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object of any size in chunks; raises FileNotFoundError."""
+        try:
+            body = self.client.get_object(Bucket=self.name, Key=self.base + key)["Body"]
+        except ClientError as error:
+            if _status(error) == 404:
+                raise FileNotFoundError(f"{self}/{key}") from None
+            raise
+        yield from body.iter_chunks(CHUNK)
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write a small object whatever was there."""
+        self.client.put_object(Bucket=self.name, Key=self.base + key, Body=body)
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write a file of any size, in parts where it is large, whatever was there."""
+        self.client.upload_file(str(path), self.name, self.base + key)
+
+    def create(self, key: str, body: bytes) -> str | None:
+        """Write where nothing is; give the ETag, None when something is there.
+
+        botocore repeats a PUT whose answer was lost and then meets its own object: who gets None reads what is there.
+        """
+        return self._conditional(key, body, None)
+
+    def replace(self, key: str, body: bytes, etag: str) -> str | None:
+        """Write where the object still has `etag`; give the new ETag, None when it has not (as in `create`)."""
+        return self._conditional(key, body, etag)
+
+    def _conditional(self, key: str, body: bytes, etag: str | None) -> str | None:
+        put = partial(self.client.put_object, Bucket=self.name, Key=self.base + key, Body=body)
+        try:
+            return (put(IfMatch=etag) if etag else put(IfNoneMatch="*"))["ETag"]
+        except ClientError as error:
+            # 412; 409 while another conditional write is under way; on AWS 404 when the object to replace is gone
+            if _status(error) in (409, 412) or (etag and _status(error) == 404):
+                return None
+            raise
+
+    def keys(self, folder: str) -> Iterator[str]:
+        """List every key below `folder` ("" or ending in a slash), relative to it, in order."""
+        start = len(self.base + folder)
+        return (each["Key"][start:] for page in self._pages(folder, "") for each in page.get("Contents", []))
+
+    def folders(self, folder: str) -> list[str]:
+        """List the names of the folders in `folder` ("" or ending in a slash)."""
+        start = len(self.base + folder)
+        pages = self._pages(folder, "/")
+        return [each["Prefix"][start:-1] for page in pages for each in page.get("CommonPrefixes", [])]
+
+    def _pages(self, folder: str, delimiter: str) -> Iterator[Mapping[str, Any]]:
+        pages = self.client.get_paginator("list_objects_v2")
+        try:
+            yield from pages.paginate(Bucket=self.name, Prefix=self.base + folder, Delimiter=delimiter)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchBucket":
+                raise
+
+    def ensure(self) -> None:
+        """Create the bucket unless it is there; BadRegistry when that is not allowed."""
+        try:
+            self.client.head_bucket(Bucket=self.name)
+        except ClientError as error:
+            if _status(error) != 404:
+                return  # not even allowed to ask: the next call says what is wrong
+        else:
+            return
+        region = self.client.meta.region_name
+        place: Any = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        try:
+            self.client.create_bucket(Bucket=self.name, **place)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code != "BucketAlreadyOwnedByYou":
+                raise BadRegistry(f"s3://{self.name} does not exist and cannot be created ({code})") from None
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """Write JSON so that the same content is the same bytes; ValueError for NaN and Infinity, which JSON has not."""
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object; an empty one when `body` is anything else."""
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return {}
+    return cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

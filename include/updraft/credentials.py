@@ -1,0 +1,78 @@
+"""Make and read the embedded stack's own secrets: once, each in a file that only its owner may read."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+ADMIN = "admin"
+
+
+def _fernet_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()
+
+
+MAKE: dict[str, Callable[[], str]] = {
+    "mongodb_password": lambda: secrets.token_hex(24),
+    "s3_access_key": lambda: secrets.token_hex(10).upper(),
+    "s3_secret_key": lambda: secrets.token_hex(20),
+    "airflow_admin_password": lambda: secrets.token_hex(8),
+    "airflow_jwt_secret": lambda: secrets.token_hex(64),
+    "airflow_secret_key": lambda: secrets.token_hex(32),
+    "airflow_fernet_key": _fernet_key,
+}
+
+
+def credentials(folder: Path) -> dict[str, str]:
+    """Return the secrets in `folder` by file name; make those that are not there, and the signing key pair."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    values = {name: _once(folder / name, make) for name, make in MAKE.items()}
+    _once(folder / "airflow_passwords.json", lambda: json.dumps({ADMIN: values["airflow_admin_password"]}))
+    private = _once(folder / "signing.pem", _private_key)
+    _once(folder / "verify.pem", lambda: _public_key(private))
+    return values
+
+
+def mask(text: str, values: dict[str, str]) -> str:
+    """Replace every secret in `text` by three stars."""
+    for value in values.values():
+        text = text.replace(value, "***")
+    return text
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 at one stroke: readers see all of it or nothing."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def _once(path: Path, make: Callable[[], str]) -> str:
+    if not path.exists():
+        write_private(path, make())
+    return path.read_text(encoding="utf-8")
+
+
+def _private_key() -> str:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def _public_key(private: str) -> str:
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
+    key = load_pem_private_key(private.encode(), password=None).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -1,0 +1,125 @@
+"""`push`: evaluation → version in the registry, and the pointer moved when the decision says so."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from updraft.card import CARD
+from updraft.data import DATASET, fresh, read_json
+from updraft.model import MODEL, SIGNATURE, Signature
+from updraft.registry import PointerMoved, Registry, Version
+from updraft.runs import Run, local
+from updraft.training import EVALUATION, TRAINING, Champion, evaluate
+from updraft.usecase import ROOT, UseCase
+
+log = logging.getLogger(__name__)
+
+JUDGEMENTS = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a push: the version, None when nothing was stored, and the decision that stood in the end."""
+
+    version: Version | None
+    decision: str
+    reason: str
+
+
+def champion(case: UseCase, registry: Registry, into: Path) -> Champion | None:
+    """Pull the version in production, verified, into the folder `into`; None when there is none yet."""
+    number = registry.production(case.name)
+    if number is None:
+        return None
+    shutil.rmtree(into, ignore_errors=True)
+    return Champion(number, registry.pull(case.name, number, into))
+
+
+def push(case: UseCase, evaluation: Path, registry: Registry, run: Run) -> Outcome:
+    """Store the chosen model as a version and, when the decision is `promote`, point production at it.
+
+    Stores nothing when the decision is `reject`. When somebody else moved the pointer in between, the
+    model is judged again, against the new champion. A second try of the same run finds the version of the first.
+    """
+    facts = read_json(evaluation / EVALUATION)
+    if facts["decision"] == "reject":
+        log.info("nothing is pushed: %s", facts["reason"])
+        return Outcome(None, facts["decision"], facts["reason"])
+    files = _collect(evaluation, facts, run.folder / "push")
+    # A task that is tried again makes the same bytes; a run that is cleared after a change makes others: a new version.
+    once = f"{run.id}~{_sha256(files / MODEL)[:12]}"
+    version = registry.push(case.name, files, _facts(case, facts, run), once)
+    log.info("version %d is in the registry", version.number)
+    for _ in range(JUDGEMENTS):
+        if facts["decision"] != "promote":
+            log.info("version %d is not promoted: %s", version.number, facts["reason"])
+            break
+        expect = (facts["champion"] or {}).get("version")
+        try:
+            registry.promote(case.name, version.number, expect=expect, who=run.who, why=facts["reason"])
+        except PointerMoved as moved:
+            log.warning("judging again: %s", moved)
+            facts = _judge_again(case, facts, registry, run)
+        else:
+            log.info("version %d is in production: %s", version.number, facts["reason"])
+            break
+    else:
+        raise PointerMoved(
+            f"{case.name}: the pointer moved {JUDGEMENTS} times while version {version.number} was judged"
+        )
+    return Outcome(version, facts["decision"], facts["reason"])
+
+
+def _collect(evaluation: Path, facts: dict[str, Any], out: Path) -> Path:
+    """Gather the files of a version in one folder."""
+    fresh(out)
+    model = local(facts["model"])
+    for source in (model / MODEL, model / SIGNATURE, model / TRAINING, evaluation / EVALUATION, evaluation / CARD):
+        shutil.copy2(source, out)
+    return out
+
+
+def _facts(case: UseCase, facts: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Say in the manifest where the version comes from and how good it was found to be."""
+    signature = Signature.model_validate_json((local(facts["model"]) / SIGNATURE).read_bytes())
+    return {
+        "candidate": facts["chosen"],
+        "params": case.candidates[facts["chosen"]].params,
+        "seed": case.seed,
+        "threshold": facts["threshold"],
+        "metrics": facts["metrics"],
+        "data_sha256": _sha256(run.folder / "ingest" / DATASET),
+        "suite_sha256": _sha256(case.suite),
+        "libraries": signature.versions,
+        "code_commit": _commit(),
+        "run_url": run.url,
+    }
+
+
+def _judge_again(case: UseCase, facts: dict[str, Any], registry: Registry, run: Run) -> dict[str, Any]:
+    models = [local(facts["model"]).parent / name for name in facts["candidates"]]
+    now = champion(case, registry, run.folder / "champion")
+    judged = evaluate(case, models, run.folder / "transform", now, run.folder / "push_evaluation")
+    again: dict[str, Any] = read_json(judged / EVALUATION)
+    return again
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _commit() -> str | None:
+    """Name the code's commit: UPDRAFT_COMMIT where the image was built without git, else what git says."""
+    told = os.environ.get("UPDRAFT_COMMIT")
+    if told:
+        return told
+    asked = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or None

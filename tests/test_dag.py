@@ -1,0 +1,199 @@
+"""The DAGs under real Airflow, on a metadata database of their own, with a real MongoDB and a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from airflow.sdk import DAG
+from pymongo import MongoClient
+
+from updraft.data import load
+from updraft.registry import Registry
+from updraft.sources import Batch
+from updraft.suite import Column
+from updraft.usecase import ROOT, UseCase, paths
+
+STAGES = ["ingest", "validate", "transform", "train", "evaluate", "push"]
+
+
+class Rows:
+    """A frame as a source."""
+
+    def __init__(self, frame: pd.DataFrame, columns: tuple[Column, ...]) -> None:
+        self.columns, self.absent, self.total = list(columns), list[str](), len(frame)
+        self._frame = frame
+
+    def batches(self) -> Iterator[Batch]:
+        import pyarrow as pa
+
+        yield Batch(pa.Table.from_pandas(self._frame, preserve_index=False))
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def dags(airflow_db: None) -> dict[str, DAG]:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(ROOT / "dags"))
+    assert bag.import_errors == {}
+    return bag.dags
+
+
+@pytest.fixture
+def environ(
+    monkeypatch: pytest.MonkeyPatch,
+    registry_environ: dict[str, str],
+    mongodb_url: str,
+    tmp_path: Path,
+    case: UseCase,
+    frame: pd.DataFrame,
+) -> None:
+    for name, value in {
+        **registry_environ,
+        "MONGODB_URL": mongodb_url,
+        "UPDRAFT_ARTIFACTS": str(tmp_path / "runs"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    fill(mongodb_url, case, frame)
+
+
+def fill(url: str, case: UseCase, frame: pd.DataFrame) -> None:
+    with MongoClient[dict[str, Any]](url) as client:
+        load(case, Rows(frame, case.columns), client.get_default_database()[case.collection])
+
+
+def states(run: Any) -> dict[str, str]:
+    return {
+        ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": str(ti.state)
+        for ti in run.get_task_instances()
+    }
+
+
+def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict[str, DAG], case: UseCase) -> None:
+    assert sorted(dags) == sorted(f"train_{path.stem}" for path in paths())
+    for dag in dags.values():
+        assert dag.task_ids == STAGES
+        assert (dag.catchup, dag.max_active_runs) == (False, 1)
+        assert dag.doc_md and "ingest" in dag.doc_md
+        assert set(dag.params) == {"limit", "seed", "promote"}
+    dag = dags[f"train_{case.name}"]
+    assert all(task.retries == case.retry.tries and task.retry_delay == case.retry.delay for task in dag.tasks)
+    assert dag.schedule == case.schedule == "0 3 * * 1"
+    assert [asset.name for asset in dag.get_task("push").outlets] == [f"{case.name}_model"]
+
+
+def test_a_broken_yaml_shows_as_a_dag_that_says_why_and_hides_no_other(tmp_path: Path, airflow_db: None) -> None:
+    import shutil
+    import subprocess
+    import sys
+
+    for folder in ("dags", "include", "expectations"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "include" / "usecases" / "broken.yaml").write_text("tarjet: x\n")
+    script = (
+        "import runpy; made = runpy.run_path('dags/training.py')\n"
+        "print(*[name for name in made if name.startswith('train_')]); print(made['train_broken'].doc_md)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "include"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "train_broken train_vehicle_insurance" in done.stdout
+    assert "broken.json: no such suite" in done.stdout
+
+
+def test_a_run_from_mongodb_to_the_registry_and_a_second_one_that_does_not_win(
+    dags: dict[str, DAG], environ: None, registry: Registry, case: UseCase, tmp_path: Path
+) -> None:
+    dag = dags[f"train_{case.name}"]
+    first = dag.test(logical_date=None, run_conf={"promote": "auto"})
+    assert states(first) == dict.fromkeys(
+        ["ingest", "validate", "transform", "train[0]", "train[1]", "evaluate", "push"], "success"
+    )
+    assert registry.production(case.name) == 1
+    folder = tmp_path / "runs" / case.name / first.run_id
+    assert {path.name for path in folder.iterdir()} == {*STAGES}
+    assert {path.name for path in (folder / "train").iterdir()} == set(case.candidates)
+
+    second = dag.test(logical_date=None)
+    assert states(second)["push"] == "skipped" and str(second.state) == "success"
+    assert registry.numbers(case.name) == [1]
+    told = json.loads((tmp_path / "runs" / case.name / second.run_id / "evaluate" / "evaluation.json").read_text())
+    assert told["decision"] == "reject" and told["champion"]["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("conf", "complaint"),
+    [
+        ({"dataste": 1}, "run parameter unknown key 'dataste'"),
+        ({"seed": "seven"}, "seed"),
+    ],
+)
+def test_wrong_run_parameters_are_refused_before_any_row_is_read(
+    dags: dict[str, DAG],
+    environ: None,
+    case: UseCase,
+    conf: dict[str, Any],
+    complaint: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    try:
+        run = dags[f"train_{case.name}"].test(logical_date=None, run_conf=conf)
+    except Exception as refusal:  # Airflow itself refuses a value that a Param does not allow
+        assert complaint in str(refusal)
+        return
+    assert states(run)["ingest"] == "failed"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_params_reach_the_stages(
+    dags: dict[str, DAG], environ: None, case: UseCase, tmp_path: Path, registry: Registry
+) -> None:
+    run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"limit": 1500, "seed": 7, "promote": "never"})
+    folder = tmp_path / "runs" / case.name / run.run_id
+    split = json.loads((folder / "transform" / "split.json").read_text())
+    assert (split["rows"], split["seed"]) == (1500, 7)
+    assert states(run)["push"] == "success"
+    assert (registry.numbers(case.name), registry.production(case.name)) == ([1], None)
+
+
+def test_bad_rows_stop_the_run_at_validate_with_nothing_pushed_and_no_second_try(
+    dags: dict[str, DAG], environ: None, case: UseCase, frame: pd.DataFrame, mongodb_url: str, registry: Registry
+) -> None:
+    frame.loc[3, "Vehicle_Age"] = "3 Years"
+    fill(mongodb_url, case, frame)
+    run = dags[f"train_{case.name}"].test(logical_date=None)
+    found = states(run)
+    assert (found["ingest"], found["validate"], found["push"]) == ("success", "failed", "upstream_failed")
+    (validate,) = [ti for ti in run.get_task_instances() if ti.task_id == "validate"]
+    assert validate.try_number == 1
+    assert registry.names() == []
+
+
+def test_an_unreachable_mongodb_is_tried_again(
+    dags: dict[str, DAG], environ: None, case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGODB_URL", "mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=100")
+    dag = dags[f"train_{case.name}"]
+    dag.get_task("ingest").retry_delay = timedelta(0)
+    run = dag.test(logical_date=None)
+    (ingest,) = [ti for ti in run.get_task_instances() if ti.task_id == "ingest"]
+    assert (str(ingest.state), ingest.try_number) == ("failed", case.retry.tries + 1)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from tests.conftest import Trained
+from updraft.data import TEST, BadData, read_json, transform
+from updraft.metrics import METRICS
+from updraft.model import Model
+from updraft.training import Champion, choose, decide, evaluate, train
+from updraft.usecase import UseCase
+
+METRICS_OF = {"roc_auc": 0.9, "pr_auc": 0.5, "f1": 0.5, "precision": 0.4, "recall": 0.6, "brier": 0.1}
+
+
+def test_the_same_rows_and_seed_give_the_same_bytes_in_another_process(
+    case: UseCase, trained: Trained, tmp_path: Path
+) -> None:
+    script = (
+        "import sys; from pathlib import Path; from updraft.training import train; from updraft.usecase import load\n"
+        "train(load('vehicle_insurance'), sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))"
+    )
+    for model in trained.models:
+        again = tmp_path / model.name
+        subprocess.run(
+            [sys.executable, "-c", script, model.name, trained.split, again], check=True, env=trained.environ
+        )
+        for file in ("model.joblib", "signature.json"):
+            assert (again / file).read_bytes() == (model / file).read_bytes(), (model.name, file)
+
+
+def test_a_stored_model_runs_on_one_thread(trained: Trained) -> None:
+    forest = Model.load(trained.models[0]).pipeline["model"]
+    assert forest.get_params()["n_jobs"] == 1
+
+
+def test_a_model_takes_raw_rows_as_json_gives_them_and_answers_as_in_evaluation(
+    case: UseCase, trained: Trained
+) -> None:
+    test = pd.read_parquet(trained.split / TEST)
+    for folder in trained.models:
+        model = Model.load(folder)
+        rows = json.loads(test.drop(columns=[case.target, "__fold"]).to_json(orient="records"))
+        answered = model.predict(model.signature.frame(rows))
+        assert answered.probabilities == model.scores(test).tolist()
+        assert answered.labels == [int(p >= model.signature.threshold) for p in answered.probabilities]
+        assert set(answered.names) == {"interested", "not interested"}
+
+
+def test_categories_never_seen_in_training_are_scored(trained: Trained) -> None:
+    for folder in trained.models:
+        model = Model.load(folder)
+        row = model.signature.example | {"Region_Code": 59, "Policy_Sales_Channel": 199}
+        (probability,) = model.predict(model.signature.frame([row])).probabilities
+        assert 0 <= probability <= 1
+
+
+def test_the_threshold_comes_from_training_rows_and_decides_the_held_out_f1(case: UseCase, trained: Trained) -> None:
+    test = pd.read_parquet(trained.split / TEST)
+    evaluation = read_json(trained.evaluation / "evaluation.json")
+    for folder in trained.models:
+        told = read_json(folder / "training.json")
+        model = Model.load(folder)
+        assert model.signature.threshold == told["threshold"]
+        expected = f1_score(test[case.target] == 1, model.scores(test) >= told["threshold"])
+        assert evaluation["candidates"][folder.name]["f1"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_held_out_rows_have_no_say_in_the_choice(case: UseCase, trained: Trained) -> None:
+    evaluation = read_json(trained.evaluation / "evaluation.json")
+    scores = {name: figures[case.choose_by] for name, figures in evaluation["validation"].items()}
+    assert evaluation["chosen"] == max(scores, key=lambda name: scores[name])
+    flipped = {"random_forest": METRICS_OF | {"pr_auc": 0.1}, "hist_gradient_boosting": METRICS_OF}
+    assert choose(case, flipped) == "hist_gradient_boosting"
+    assert choose(case, dict.fromkeys(flipped, METRICS_OF)) == "random_forest"
+    by_brier = case.model_copy(update={"choose_by": "brier"})
+    assert (
+        choose(by_brier, {"random_forest": METRICS_OF, "hist_gradient_boosting": METRICS_OF | {"brier": 0.01}})
+        == "hist_gradient_boosting"
+    )
+
+
+def test_the_test_rows_are_scored_raw_and_whole(case: UseCase, trained: Trained) -> None:
+    evaluation = read_json(trained.evaluation / "evaluation.json")
+    test = pd.read_parquet(trained.split / TEST)
+    assert (evaluation["rows"], evaluation["positive"]) == (len(test), int(test[case.target].sum()))
+    assert set(evaluation["metrics"]) == set(METRICS)
+
+
+def against(gain: float) -> dict[str, Any]:
+    return {"version": 3, "challenger": 0.5 + gain, "champion": 0.5, "gain": gain, "interval": [gain - 0.1, gain + 0.1]}
+
+
+@pytest.mark.parametrize(
+    ("update", "metrics", "rival", "decision", "reason"),
+    [
+        ({}, {}, None, "promote", "there is no champion yet"),
+        (
+            {},
+            {},
+            against(0.02),
+            "promote",
+            "f1 beats the champion's, version 3, by 0.02: 0.5200 against 0.5000, +0.0200",
+        ),
+        ({}, {}, against(0.019), "reject", "does not beat"),
+        ({}, {}, against(-0.1), "reject", "-0.1000 (95 % -0.2000 to +0.0000)"),
+        ({"promote": "never"}, {}, against(0.1), "hold", "but promote is 'never'"),
+        ({"promote": "never"}, {}, None, "hold", "but promote is 'never'"),
+        ({}, {}, {"version": 3, "error": "columns are missing: {'x'}"}, "hold", "version 3, cannot score these rows"),
+        ({}, {"roc_auc": 0.7}, None, "reject", "roc_auc 0.7000 does not reach the floor 0.75"),
+        ({}, {"roc_auc": 0.7}, against(0.3), "reject", "roc_auc 0.7000 does not reach the floor 0.75"),
+        ({"floors": {"brier": 0.05}}, {}, None, "reject", "brier 0.1000 does not reach the floor 0.05"),
+    ],
+)
+def test_the_decision(
+    case: UseCase,
+    update: dict[str, Any],
+    metrics: dict[str, float],
+    rival: dict[str, Any] | None,
+    decision: str,
+    reason: str,
+) -> None:
+    found = decide(case.model_copy(update=update), METRICS_OF | metrics, rival)  # type: ignore[arg-type]
+    assert found[0] == decision and reason in found[1]
+
+
+def test_the_margin_of_zero_still_asks_for_a_gain(case: UseCase) -> None:
+    gate = case.gate.model_copy(update={"margin": 0.0})
+    assert decide(case.model_copy(update={"gate": gate}), METRICS_OF, against(0.0))[0] == "reject"  # type: ignore[arg-type]
+
+
+def test_a_champion_meets_the_challenger_on_the_same_rows_and_wins_against_itself(
+    case: UseCase, trained: Trained, tmp_path: Path
+) -> None:
+    chosen = read_json(trained.evaluation / "evaluation.json")["chosen"]
+    folder = next(model for model in trained.models if model.name == chosen)
+    out = evaluate(case, trained.models, trained.split, Champion(4, folder), tmp_path / "out")
+    facts = read_json(out / "evaluation.json")
+    assert facts["decision"] == "reject" and "version 4" in facts["reason"]
+    assert facts["champion"]["metrics"] == facts["metrics"]
+    assert (facts["champion"]["gain"], facts["champion"]["interval"]) == (0, [0, 0])
+    card = (out / "card.html").read_text()
+    assert card.count("data:image/svg+xml;base64,") == 5 and "champion, version 4" in card
+
+
+def test_a_champion_of_other_columns_leads_to_hold(
+    case: UseCase, trained: Trained, tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    fewer = case.model_copy(update={"columns": tuple(c for c in case.columns if c.name != "Vintage")})
+    dataset = tmp_path / "dataset.parquet"
+    frame.drop(columns="Vintage").to_parquet(dataset)
+    split = transform(fewer, dataset, tmp_path / "split")
+    model = train(fewer, "hist_gradient_boosting", split, tmp_path / "train" / "hist_gradient_boosting")
+    out = evaluate(fewer, [model], split, Champion(1, trained.models[0]), tmp_path / "out")
+    facts = read_json(out / "evaluation.json")
+    assert facts["decision"] == "hold" and "Vintage" in facts["reason"]
+
+
+def test_a_fold_without_a_positive_is_refused(case: UseCase, frame: pd.DataFrame, tmp_path: Path) -> None:
+    rare = frame.copy()
+    rare["Response"] = 0
+    rare.loc[rare.index[:2], "Response"] = 1
+    dataset = tmp_path / "dataset.parquet"
+    for seed in range(20):
+        rare.to_parquet(dataset)
+        try:
+            split = transform(case.model_copy(update={"seed": seed}), dataset, tmp_path / "split")
+        except BadData:
+            continue
+        with pytest.raises(BadData, match=r"rows of one label only"):
+            train(case, "hist_gradient_boosting", split, tmp_path / "model")
+        return
+    pytest.fail("no seed put a positive on each side")
+
+
+def test_importance_finds_the_columns_that_carry_the_signal(case: UseCase, trained: Trained) -> None:
+    model = Model.load(trained.models[1])
+    damage = [model.signature.example | {"Vehicle_Damage": value, "Previously_Insured": 0} for value in ("Yes", "No")]
+    yes, no = model.predict(model.signature.frame(damage)).probabilities
+    assert yes > no + 0.05
+    assert np.isfinite([yes, no]).all()
