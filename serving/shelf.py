@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from threadpoolctl import threadpool_limits
 
 from serving.cache import Cache
 from updraft.model import Model
@@ -137,8 +138,6 @@ class Shelf:
                 folder = self._registry.pull(name, number, self._cache.folder(name, number))
                 if live is not None and live.manifest == read_manifest(folder):
                     return  # by its content, not by its number: a registry may have been made anew
-                signature = self._registry.bucket.get(f"{name}/versions/{number:04d}/manifest.sig")
-                self._cache.seal(name, number, signature[0] if signature else b"")
                 self._serve(load(name, number, folder))
         except AGAIN:
             raise
@@ -154,8 +153,9 @@ class Shelf:
         for number in self._cache.kept(name):
             try:
                 with self._cache.alone(name):
-                    self._cache.verify(name, number, self._registry.verify_key)
-                    self._serve(load(name, number, self._cache.folder(name, number)))
+                    folder = self._cache.folder(name, number)
+                    self._registry.verify_folder(name, number, folder)
+                    self._serve(load(name, number, folder))
             except Exception as error:
                 self._refuse(name, number, error)
             else:
@@ -204,6 +204,7 @@ def load(name: str, number: int, folder: Path) -> Live:
         if model.signature.use_case != name:
             raise Unfit(f"{name} version {number}: the model is of {model.signature.use_case!r}")
         model.predict(model.signature.frame([model.signature.example]))
+        threadpool_limits(limits=1)  # for good: requests run side by side as it is, and one row needs no threads
         manifest = read_manifest(folder)
     except Unfit:
         raise

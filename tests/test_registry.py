@@ -77,7 +77,7 @@ def test_what_is_pushed_comes_back(registry: Registry, tmp_path: Path) -> None:
     pulled = registry.pull(NAME, 1, tmp_path / "shelf" / "0001")
     assert {path.relative_to(pulled): path.read_bytes() for path in pulled.rglob("*") if path.is_file()} == {
         path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    } | {Path("manifest.json"): (pulled / "manifest.json").read_bytes()}
+    } | {Path(seal): (pulled / seal).read_bytes() for seal in ("manifest.json", "manifest.sig")}
     assert json.loads((pulled / "manifest.json").read_text()) == version.manifest
     assert list(pulled.parent.iterdir()) == [pulled]
 
@@ -406,7 +406,9 @@ def test_a_folder_is_kept_only_while_it_is_the_version(
     spoil(folder)
     assert registry.pull(NAME, 1, folder).stat().st_ino != first
     assert (folder / "model.joblib").read_bytes() == content
-    assert {path.name for path in folder.iterdir()} == {"manifest.json", "model.joblib", "pictures", "signature.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "manifest.json", "manifest.sig", "model.joblib", "pictures", "signature.json",
+    }  # fmt: skip
 
 
 def test_several_processes_may_pull_into_one_folder(registry: Registry, tmp_path: Path) -> None:

@@ -316,7 +316,6 @@ def test_a_version_may_not_stand_in_for_another_in_the_cache(
     shelf.refresh()
     shutil.rmtree(cache.folder(NAME, second))
     shutil.copytree(cache.folder(NAME, first), cache.folder(NAME, second))
-    shutil.copy(cache.folder(NAME, first).with_suffix(".sig"), cache.folder(NAME, second).with_suffix(".sig"))
     again = Shelf(unreachable, cache)
     again.refresh()
     assert (again.live[NAME].version, again.refusals[NAME].version) == (first, second)

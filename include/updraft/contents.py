@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from updraft.bucket import BadRegistry
+
+SEALS = {"manifest.json", "manifest.sig"}
+ATTEMPTS = 5
 
 
 def contents(folder: Path) -> dict[str, Path]:
@@ -35,19 +39,28 @@ def described(path: Path) -> dict[str, Any]:
 
 
 def holds(folder: Path, files: dict[str, dict[str, Any]], manifest: bytes) -> bool:
-    """Say whether `folder` holds manifest.json with these bytes and these files (name: description), and no others."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    written = found.pop("manifest.json", None)
-    if written is None or found.keys() != files.keys() or written.read_bytes() != manifest:
+    """Say whether `folder` holds manifest.json with these bytes, its signature and these files, and no others."""
+    try:
+        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        if found.keys() != files.keys() | SEALS or found["manifest.json"].read_bytes() != manifest:
+            return False
+        return all(described(found[name]) == told for name, told in files.items())
+    except FileNotFoundError:  # another process takes it away
         return False
-    return all(described(path) == files[name] for name, path in found.items())
 
 
 def put_in_place(fresh: Path, into: Path, files: dict[str, dict[str, Any]], manifest: bytes) -> None:
-    """Rename `fresh` to `into` in place of what is there; another process may have done the same just now."""
-    shutil.rmtree(into, ignore_errors=True)
-    try:
-        fresh.rename(into)
-    except OSError:
-        if not holds(into, files, manifest):
-            raise
+    """Rename `fresh` to `into` in place of what is there, which never is half gone; others may be doing the same."""
+    for attempt in range(ATTEMPTS):
+        try:
+            fresh.rename(into)
+            return
+        except OSError:
+            if holds(into, files, manifest):
+                return
+            if attempt == ATTEMPTS - 1:
+                raise
+        aside = fresh.with_name(f"{fresh.name}.old")
+        with suppress(FileNotFoundError):
+            into.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import joblib
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
-from threadpoolctl import threadpool_limits
 
 from updraft.suite import Column, shown
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODEL, SIGNATURE = "model.joblib", "signature.json"
-MAX_ERRORS = 100
+MAX_ERRORS, LONGEST_KEY = 100, 200
 
 
 class BadRow(ValueError):
@@ -51,7 +51,7 @@ class Signature(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = 1
+    format: Literal[1] = 1
     use_case: str
     title: str
     candidate: str
@@ -94,17 +94,17 @@ class Signature(BaseModel):
             except ValueError as error:
                 errors.append({"pointer": f"{pointer}/{_escape(column.name)}", "detail": str(error)})
         known = self._known
-        errors += [
-            {"pointer": f"{pointer}/{_escape(key)}", "detail": f"unknown field; known: {', '.join(sorted(known))}"}
-            for key in row
-            if key not in known
-        ]
+        for key in islice((key for key in row if key not in known), MAX_ERRORS):
+            if len(key) > LONGEST_KEY:  # is not sent back
+                errors.append({"pointer": pointer, "detail": f"unknown field {shown(key)}"})
+                continue
+            told = f"{self.target} is what is predicted" if key == self.target else f"known: {', '.join(known)}"
+            errors.append({"pointer": f"{pointer}/{_escape(key)}", "detail": f"unknown field; {told}"})
         return values
 
     @cached_property
-    def _known(self) -> set[str]:
-        names = {column.name for column in self.columns}
-        return names | {self.id} if self.id else names
+    def _known(self) -> list[str]:
+        return [column.name for column in self.columns] + ([self.id] if self.id else [])
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,7 @@ class Model:
     def scores(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Compute the probability of the positive label for each raw row, shape (n,), float64."""
         column = [label.value for label in self.signature.labels].index(self.signature.positive)
-        with threadpool_limits(limits=1):  # the same bits whatever the machine's cores
-            return cast("NDArray[np.float64]", self.pipeline.predict_proba(frame)[:, column])
+        return cast("NDArray[np.float64]", self.pipeline.predict_proba(frame)[:, column])
 
     def decide(self, scores: NDArray[np.float64]) -> NDArray[Any]:
         """Turn scores into labels at the stored threshold."""

@@ -121,18 +121,18 @@ class Registry:
 
     def verify(self, name: str, number: int) -> Version:
         """Check signature, name, number, and every file's size and sha256. Raises NoSuchVersion or Untrusted."""
-        version = self._trusted(name, number)
+        version, _, _ = self._trusted(name, number)
         for file in version.files:
             self._download(version, file)
         return version
 
     def pull(self, name: str, number: int, into: Path) -> Path:
-        """Download verified files and manifest.json into the folder `into`, which appears at one stroke or not at all.
+        """Download the verified files of a version into the folder `into`, which appears at one stroke or not at all.
 
-        A folder that holds exactly that already is kept, another one is replaced. Raises NoSuchVersion or Untrusted.
+        Its manifest and signature lie beside them, for `verify_folder`. A folder that holds exactly that already is
+        kept, another one is replaced. Raises NoSuchVersion or Untrusted.
         """
-        version = self._trusted(name, number)
-        manifest = json_bytes(version.manifest)
+        version, manifest, signature = self._trusted(name, number)
         if holds(into, version.files, manifest):
             return into
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -143,10 +143,22 @@ class Registry:
                 with (fresh / file).open("xb") as sink:
                     self._download(version, file, sink)
             (fresh / "manifest.json").write_bytes(manifest)
+            (fresh / "manifest.sig").write_bytes(signature)
             put_in_place(fresh, into, version.files, manifest)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return into
+
+    def verify_folder(self, name: str, number: int, folder: Path) -> Version:
+        """Check a folder that `pull` left, without asking the registry. Raises Untrusted."""
+        try:
+            manifest, signature = ((folder / file).read_bytes() for file in ("manifest.json", "manifest.sig"))
+        except OSError:
+            raise Untrusted(f"{name} version {number}: not signed, or not here") from None
+        version = self._believed(name, number, manifest, signature)
+        if not holds(folder, version.files, manifest):
+            raise Untrusted(f"{version}: the files here are not those that were signed")
+        return version
 
     def push(self, name: str, files: Path, facts: dict[str, Any], run_id: str) -> Version:
         """Store every file of the folder `files` as a new version; the same run pushes once, however often it tries.
@@ -235,19 +247,23 @@ class Registry:
             raise NoSuchVersion(f"{name}: there is no version {number} in {self.bucket}")
         return found[0]
 
-    def _trusted(self, name: str, number: int) -> Version:
-        """Read a manifest and believe it: signature first, then name, number and file names."""
-        if self.verify_key is None:
-            raise BadRegistry("registry: no key to verify with; set UPDRAFT_VERIFY_KEY")
-        body = self._manifest(name, number)
+    def _trusted(self, name: str, number: int) -> tuple[Version, bytes, bytes]:
+        """Read a version's manifest and signature, and believe them."""
+        manifest = self._manifest(name, number)
         signature = self.bucket.get(f"{_version_at(name, number)}/manifest.sig")
         if signature is None:
             raise Untrusted(f"{name} version {number}: not signed (there is no manifest.sig)")
+        return self._believed(name, number, manifest, signature[0]), manifest, signature[0]
+
+    def _believed(self, name: str, number: int, manifest: bytes, signature: bytes) -> Version:
+        """Check signature first, then name, number and file names."""
+        if self.verify_key is None:
+            raise BadRegistry("registry: no key to verify with; set UPDRAFT_VERIFY_KEY")
         try:
-            self.verify_key.verify(base64.b64decode(signature[0], validate=True), body)
+            self.verify_key.verify(base64.b64decode(signature, validate=True), manifest)
         except (InvalidSignature, binascii.Error):
             raise Untrusted(f"{name} version {number}: the manifest was altered or signed with another key") from None
-        version = Version(name, number, json_object(body))
+        version = Version(name, number, json_object(manifest))
         told = (version.manifest.get("name"), version.manifest.get("version"))
         if told != (name, number):
             raise Untrusted(f"{version}: the manifest is that of {told[0]} version {told[1]}")

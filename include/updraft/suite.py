@@ -9,9 +9,10 @@ import math
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypedDict  # the one that pydantic takes below Python 3.12
 
 Type = Literal["int64", "float64", "str", "bool"]
 Value = int | float | str | bool
@@ -58,12 +59,12 @@ class Column(BaseModel):
         return above and (self.maximum is None or number <= self.maximum)
 
 
-class Expectation(BaseModel):
+class Expectation(TypedDict):
     """One entry of a suite, as Great Expectations writes it."""
 
     type: str
-    arguments: dict[str, Any] = Field(alias="kwargs")
-    severity: Literal["critical", "warning", "info"] = "critical"
+    kwargs: dict[str, Any]
+    severity: NotRequired[Literal["critical", "warning", "info"]]
 
 
 class _Suite(BaseModel):
@@ -81,7 +82,7 @@ def read(path: Path) -> list[Column]:
     if not table:
         raise ValueError(f"{path}: no 'expect_table_columns_to_match_set' names the columns")
     names: list[str] = table[0]["column_set"]
-    return [_column(name, path, [e for e in expectations if e.arguments.get("column") == name]) for name in names]
+    return [_column(name, path, [e for e in expectations if e["kwargs"].get("column") == name]) for name in names]
 
 
 def shown(value: object) -> str:
@@ -103,9 +104,11 @@ def _expectations(path: Path) -> list[Expectation]:
 def _binding(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]:
     """Return the arguments of those of one kind that every row must meet for the run to go on."""
     return [
-        each.arguments
+        each["kwargs"]
         for each in expectations
-        if each.type == kind and each.severity == "critical" and each.arguments.get("mostly", 1) == 1
+        if each["type"] == kind
+        and each.get("severity", "critical") == "critical"
+        and each["kwargs"].get("mostly", 1) == 1
     ]
 
 

@@ -91,7 +91,8 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
     truth = (frame[case.target] == case.positive).to_numpy()
     by_name = {read_json(folder / TRAINING)["candidate"]: folder for folder in models}
     chosen = choose(case, {name: read_json(folder / TRAINING)["validation"] for name, folder in by_name.items()})
-    scored = {name: _score(Model.load(folder), frame, truth, case) for name, folder in by_name.items()}
+    with threadpool_limits(limits=1):
+        scored = {name: _score(Model.load(folder), frame, truth, case) for name, folder in by_name.items()}
     for name, each in scored.items():
         log.info("%s%s: held out %s", name, " (chosen)" if name == chosen else "", said(each.metrics))
     against, rival = _against(case, scored[chosen], champion, frame, truth)

@@ -1,0 +1,130 @@
+"""The whole path on the whole stack, as a newcomer meets it: `updraft demo` twice, a killed task, `updraft down`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import requests
+
+from tests.test_stack import free, free_environment, marked, updraft
+from updraft import supervision
+from updraft.airflow_api import Airflow
+from updraft.credentials import ADMIN
+from updraft.registry import Registry, open_registry
+from updraft.stack import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+CASE = "vehicle_insurance"
+DAG = f"train_{CASE}"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Give a stack that is not up yet: the first demo starts it."""
+    stack = Stack(tmp_path_factory.mktemp("end to end") / "home", free_environment())
+    yield stack
+    supervision.stop(stack.home)
+
+
+def demo(stack: Stack, *words: str) -> tuple[int, str]:
+    process = updraft(stack.home, stack.given | {"COLUMNS": "200"}, "demo", *words)
+    output, error = process.communicate(timeout=600)
+    return process.returncode, output + error
+
+
+def registry(stack: Stack) -> Registry:
+    return open_registry(stack.environment())
+
+
+def airflow(stack: Stack) -> Airflow:
+    password = (stack.home / "secrets" / "airflow_admin_password").read_text()
+    return Airflow(stack.environment()["AIRFLOW_URL"], ADMIN, password)
+
+
+def training_process(server: Airflow, run_id: str) -> psutil.Process | None:
+    """Find a process that trains a candidate at this moment."""
+    for task in server.tasks(DAG, run_id):
+        if task["task_id"] == "train" and task["state"] == "running" and task["pid"]:
+            return psutil.Process(task["pid"])
+    return None
+
+
+def test_the_first_demo_promotes_a_version_that_the_service_answers_with(stack: Stack) -> None:
+    code, output = demo(stack)
+    assert code == 0, output
+    for name in ("ingest", "validate", "transform", "train [random_forest]", "evaluate", "push"):
+        assert any(line.strip().startswith(f"{name} ") for line in output.splitlines()), name
+    assert "version 1" in output and "decision: promote, because there is no champion yet" in output
+    assert stack.environment()["AIRFLOW_URL"] in output and "Traceback" not in output
+
+    assert registry(stack).production(CASE) == 1
+    models = requests.get(f"{stack.environment()['SERVING_URL']}/models", timeout=10).json()["models"]
+    assert [(model["use_case"], model["version"]) for model in models] == [(CASE, 1)]
+    assert stack.running()
+
+
+def test_the_second_demo_skips_push_with_its_reason(stack: Stack) -> None:
+    code, output = demo(stack)
+    assert code == 0, output
+    assert any(line.split()[:2] == ["push", "skipped"] for line in output.splitlines())
+    assert "decision: reject, because f1 does not beat the champion's, version 1" in output
+    assert [version.number for version in registry(stack).versions(CASE)] == [1]
+
+
+def test_nothing_listens_to_other_machines(stack: Stack) -> None:
+    addresses = {
+        connection.laddr.ip
+        for process in marked(stack.home)
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_a_wrong_parameter_fails_in_the_first_task_and_names_it(stack: Stack) -> None:
+    server = airflow(stack)
+    server.trigger(DAG, "wrong", {"sede": 1})
+    assert _wait(server, "wrong") == "failed"
+    failed = [task for task in server.tasks(DAG, "wrong") if task["state"] == "failed"]
+    assert [task["task_id"] for task in failed] == ["ingest"] and failed[0]["try_number"] == 1
+    assert "sede" in server.error(failed[0])
+
+
+def test_a_killed_training_task_is_tried_again_and_the_run_ends_well(stack: Stack) -> None:
+    server = airflow(stack)
+    before = registry(stack).numbers(CASE)
+    server.trigger(DAG, "killed", {"seed": 7})
+    until = time.monotonic() + 120
+    while (victim := training_process(server, "killed")) is None and time.monotonic() < until:
+        time.sleep(0.05)
+    assert victim is not None, server.tasks(DAG, "killed")
+    victim.kill()
+    assert _wait(server, "killed") == "success"
+    tries = [task["try_number"] for task in server.tasks(DAG, "killed") if task["task_id"] == "train"]
+    assert sorted(tries) == [1, 2]
+    assert len(registry(stack).numbers(CASE)) - len(before) in (0, 1)
+
+
+def test_the_task_logs_hold_no_secret(stack: Stack) -> None:
+    values = [path.read_text() for path in (stack.home / "secrets").iterdir() if path.suffix == "" and path.is_file()]
+    logs = [path for path in (stack.home / "logs").rglob("*.log*") if path.is_file()]
+    assert len(logs) > 15
+    assert [str(path) for path in logs for value in values if value in path.read_text(errors="replace")] == []
+
+
+def test_down_leaves_no_process_and_no_port(stack: Stack) -> None:
+    process = updraft(stack.home, stack.given, "down")
+    output, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "") and output.startswith("Stopped: ")
+    assert marked(stack.home) == [] and free(stack.given)
+
+
+def _wait(server: Airflow, run_id: str, seconds: float = 240) -> str:
+    until = time.monotonic() + seconds
+    while (state := server.state(DAG, run_id)) not in ("success", "failed") and time.monotonic() < until:
+        time.sleep(0.5)
+    return state
