@@ -56,7 +56,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def updraft(home: Path, given: Mapping[str, str], *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from updraft import cli, cli_stack; cli.app.add_typer(cli_stack.app); cli.main()", *words]
+    command = [
+        sys.executable,
+        "-c",
+        "from updraft.cli import main; main()",
+        *words,
+    ]
     path = os.pathsep.join(sys.path)
     environ = {**given, "UPDRAFT_HOME": str(home), "PYTHONPATH": path}
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

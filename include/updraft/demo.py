@@ -238,7 +238,8 @@ def _show(case: UseCase, evaluation: Mapping[str, Any], console: Console) -> Non
     """Print the evaluation, beside the champion's on the same rows, and what was decided."""
     champion = evaluation["champion"] or {}
     beside: dict[str, float] = champion.get("metrics") or {}
-    table = Table("", title=f"{case.title} {evaluation['rows']:,} rows held out")
+    console.print(f"{case.title} Measured on {evaluation['rows']:,} rows held out:", highlight=False, soft_wrap=True)
+    table = Table("")
     table.add_column(f"{evaluation['chosen']} (new)", justify="right")
     if beside:
         table.add_column(f"version {champion['version']}", justify="right")
