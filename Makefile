@@ -37,9 +37,9 @@ format: $(STAMP) ## Put imports and formatting right
 venv: $(STAMP) ## Make .venv from requirements-dev.txt
 
 lock: $(STAMP) ## Compile requirements*.txt and serving/requirements.txt anew; UPGRADE=1 takes the newest versions
-	$(COMPILE) pyproject.toml -o requirements.txt
-	$(COMPILE) pyproject.toml --extra serving --extra embedded --extra dev -o requirements-dev.txt
-	$(COMPILE) serving/requirements.in -o serving/requirements.txt
+	$(COMPILE) pyproject.toml --group serving --group embedded --group dev -o requirements-dev.txt
+	$(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
+	$(COMPILE) --group serving -c requirements-dev.txt -o serving/requirements.txt
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)

@@ -17,12 +17,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import DAG, Asset, Param, get_current_context, get_parsing_context, task
+from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, get_current_context, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from updraft.errors import UserError
@@ -151,8 +150,8 @@ def build(case: UseCase) -> DAG:
         dag_display_name=f"train {case.name}",
         description=case.title,
         doc_md=__doc__,
-        schedule=case.schedule,
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        # Without a start date and with run_immediately=False, the first unpausing makes no run for a tick long gone.
+        schedule=CronTriggerTimetable(case.schedule, timezone="UTC", run_immediately=False) if case.schedule else None,
         catchup=False,
         max_active_runs=1,
         tags=["training", case.name],

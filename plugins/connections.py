@@ -15,8 +15,8 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.mongo.hooks.mongo import MongoHook
 from airflow.sdk import Connection
 
-from updraft.environment import DATABASE
 from updraft.errors import UserError
+from updraft.usecase import DATABASE
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pymongo import MongoClient
 
-from updraft.servers import free_port, mongod_command, wait_for_port, weed_command, weed_ports
+from updraft.embedded.servers import free_port, mongod_command, wait_for_port, weed_command, weed_ports
 
 LOGIN = {"AWS_ACCESS_KEY_ID": "updraft-tests", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
 

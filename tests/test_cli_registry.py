@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from tests.servers import LOGIN
 from updraft.cli_registry import app
+from updraft.embedded.servers import free_port
 from updraft.registry import Registry
-from updraft.servers import free_port
 
 NAME = "vehicle_insurance"
 Run = Callable[..., Result]

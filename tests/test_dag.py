@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, CronTriggerTimetable
 from pymongo import MongoClient
 
 from updraft.data import load
@@ -91,7 +91,7 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
         assert set(dag.params) == {"limit", "seed", "promote"}
     dag = dags[f"train_{case.name}"]
     assert all(task.retries == case.retry.tries and task.retry_delay == case.retry.delay for task in dag.tasks)
-    assert dag.schedule == case.schedule == "0 3 * * 1"
+    assert dag.schedule == CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=False)
     assert [asset.name for asset in dag.get_task("push").outlets] == [f"{case.name}_model"]
 
 

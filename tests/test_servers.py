@@ -15,7 +15,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from tests.conftest import MONGO_LOGIN
-from updraft.servers import free_port, free_ports, wait_for_port, weed_command, weed_ports
+from updraft.embedded.servers import free_port, free_ports, wait_for_port, weed_command, weed_ports
 
 
 def test_mongod_asks_for_its_login(mongo_with_login: str) -> None:

@@ -27,9 +27,9 @@ from serving.shelf import Shelf
 from tests.conftest import write_key_pair
 from tests.servers import s3_server
 from tests.small_models import NAME, OTHER, ROW, model, promote, push
+from updraft.embedded.servers import free_port, wait_for_port
 from updraft.model import Model
 from updraft.registry import Registry, open_registry
-from updraft.servers import free_port, wait_for_port
 
 ROOT = Path(__file__).parents[1]
 TRAINED = model(threshold=0.3)

@@ -18,10 +18,10 @@ import psutil
 import pytest
 from pymongo import MongoClient
 
-from updraft import supervision
-from updraft.environment import PORTS, StackError, load, recorded, settle
-from updraft.servers import free_ports
-from updraft.stack import Stack
+from updraft.embedded import supervision
+from updraft.embedded.environment import PORTS, StackError, load, recorded, settle
+from updraft.embedded.servers import free_ports
+from updraft.embedded.stack import Stack
 
 STORES = ("mongod", "s3")
 

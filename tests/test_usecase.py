@@ -43,6 +43,7 @@ def test_every_shipped_use_case_loads_and_learns_from_columns_that_are_no_answer
         ("target: Response", "target: Reponse", "target: no column 'Reponse' in the suite (did you mean 'Response'?)"),
         ("estimator: RandomForestClassifier", "estimator: RandomForrest", "'RandomForestClassifier' or 'HistGradient"),
         ("test_share: 0.2", "test_share: 2", "test_share: Input should be less than 1, found 2"),
+        ('schedule: "0 3 * * 1"', 'schedule: "mondays"', "schedule: 'mondays' is not a cron expression"),
         ("positive: 1", "positive: 7", "positive: 7 is not the value of a label"),
         ("gate: {metric: f1,", "gate: {metrik: f1,", "unknown key 'gate.metrik' (did you mean 'metric'?)"),
         ("choose_by: pr_auc", "choose_by: auc", "choose_by: Input should be 'roc_auc', 'pr_auc'"),

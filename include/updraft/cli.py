@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from updraft import cli_registry
+from updraft import cli_registry, cli_stack
 from updraft.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(cli_registry.app)
+app.add_typer(cli_stack.app)
 stderr = Console(stderr=True)
 
 Name = Annotated[str, typer.Argument(help="A use case: the name of a file in include/usecases.", metavar="USE_CASE")]
@@ -101,8 +102,8 @@ def load(name: Name, file: Annotated[Path, typer.Argument(help="A CSV file with 
 
 def main() -> None:
     """Run the command line; what `make up` recorded fills in what the environment does not say."""
-    from updraft.environment import home_folder
-    from updraft.environment import load as load_settings
+    from updraft.embedded.environment import home_folder
+    from updraft.embedded.environment import load as load_settings
     from updraft.registry import PointerMoved
 
     try:

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from updraft.stack import Stack, undisturbed
+from updraft.embedded.stack import Stack, undisturbed
 
 app = typer.Typer(
     help="The embedded stack: MongoDB, S3, Airflow and the service on this machine.", no_args_is_help=True
@@ -67,7 +67,7 @@ def status() -> None:
 @app.command()
 def login() -> None:
     """Print the URLs and Airflow's login."""
-    from updraft.demo import show_urls
+    from updraft.embedded.demo import show_urls
 
     with opened() as stack:
         show_urls(stack, _console())
@@ -82,7 +82,7 @@ def run_demo(
     ] = None,
 ) -> None:
     """Start the stack, load data, train through Airflow, and ask the service for a prediction."""
-    from updraft.demo import Demo, demo
+    from updraft.embedded.demo import Demo, demo
 
     with opened() as stack:
         demo(stack, Demo(use_case, data, rows), _console())

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from updraft.environment import DATABASE
 from updraft.errors import UserError
 from updraft.suite import Column
+from updraft.usecase import DATABASE
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from updraft.errors import UserError
 from updraft.suite import Column, read
 
 ROOT = Path(__file__).parents[2]
+DATABASE = "updraft"  # of a MongoDB URL that names none
 
 EstimatorName = Literal["RandomForestClassifier", "HistGradientBoostingClassifier"]
 MetricName = Literal["roc_auc", "pr_auc", "f1", "precision", "recall", "brier"]
@@ -76,6 +77,14 @@ class Demo(Part):
     signal: dict[str, dict[Scalar, float]] = Field(default_factory=dict)
 
 
+def _cron(value: str) -> str:
+    from croniter import croniter
+
+    if not croniter.is_valid(value):
+        raise ValueError(f"{value!r} is not a cron expression such as '0 3 * * 1'")
+    return value
+
+
 def _texts(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -88,7 +97,7 @@ class UseCase(Part):
     suite: Path
     columns: tuple[Column, ...]
     collection: str
-    schedule: str | None = None
+    schedule: Annotated[str, AfterValidator(_cron)] | None = None
     owner: str = "updraft"
 
     target: str

@@ -20,11 +20,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from updraft.airflow_api import Airflow
-from updraft.credentials import ADMIN, credentials
-from updraft.environment import StackError, load
+from updraft.embedded.airflow_api import Airflow
+from updraft.embedded.credentials import ADMIN, credentials
+from updraft.embedded.environment import StackError, load
+from updraft.embedded.stack import Stack
 from updraft.errors import UserError
-from updraft.stack import Stack
 from updraft.usecase import UseCase
 from updraft.usecase import load as load_case
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from updraft.environment import BUCKET, StackError
+from updraft.embedded.environment import BUCKET, StackError
 
 Ready = Callable[[dict[str, Any]], bool]  # takes supervisord's facts on the process
 

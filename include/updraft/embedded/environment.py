@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from updraft.credentials import ADMIN, credentials, write_private
+from updraft.embedded.credentials import ADMIN, credentials, write_private
 from updraft.errors import UserError
+from updraft.usecase import DATABASE, ROOT
 
-ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 PORTS = {"AIRFLOW_PORT": 8080, "SERVING_PORT": 5000, "MONGODB_PORT": 27017, "S3_PORT": 8333}
-DATABASE = "updraft"
 BUCKET = "updraft-models"
 # What `.updraft/env` must be read by (python-dotenv, a shell, supervisord's ini) has no common way to quote these.
 UNQUOTABLE = set("'\"\\$%;#\n")

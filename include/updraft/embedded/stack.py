@@ -15,11 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from updraft import readiness, supervision
-from updraft.credentials import credentials, mask
-from updraft.environment import HOST, OTHER_LOGINS, ROOT, StackError, embedded, home_folder, record, recorded, settle
-from updraft.servers import mongod_command, weed_command, weed_ports
-from updraft.supervision import Program
+from updraft.embedded import readiness, supervision
+from updraft.embedded.credentials import credentials, mask
+from updraft.embedded.environment import (
+    HOST,
+    OTHER_LOGINS,
+    StackError,
+    embedded,
+    home_folder,
+    record,
+    recorded,
+    settle,
+)
+from updraft.embedded.servers import mongod_command, weed_command, weed_ports
+from updraft.embedded.supervision import Program
+from updraft.usecase import ROOT
 
 # What each program waits for, in the order they are shown; `seconds` is how long a slow machine may take.
 AFTER = {
