@@ -48,17 +48,26 @@ def stage(name: str, verb: str) -> Iterator[Stage]:
     context = get_current_context()
     run_id: str = context["run_id"]
     started = time.monotonic()
-    log.info("::group::%s %s", verb, name)
     try:
-        params = RunParams.check(dict(context["params"]) | (context["dag_run"].conf or {}))
-        run_folder = artifacts(os.environ) / name / run_id
-        yield Stage(params.applied(load(name)), params, run_id, run_folder, run_folder / verb)
+        with folded(f"{verb} {name}"):
+            params = RunParams.check(dict(context["params"]) | (context["dag_run"].conf or {}))
+            run_folder = artifacts(os.environ) / name / run_id
+            yield Stage(params.applied(load(name)), params, run_id, run_folder, run_folder / verb)
     except UserError as error:
         log.error("%s", error)
         raise AirflowFailException(str(error)) from None
     finally:
-        log.info("::endgroup::")
         log.info("%s: %.1f s", verb, time.monotonic() - started)
+
+
+@contextmanager
+def folded(title: str) -> Iterator[None]:
+    """Fold what is logged meanwhile into one line of the task's log."""
+    log.info("::group::%s", title)
+    try:
+        yield
+    finally:
+        log.info("::endgroup::")
 
 
 @task

@@ -13,7 +13,9 @@ from urllib.parse import unquote_plus
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.mongo.hooks.mongo import MongoHook
-from airflow.sdk import Connection
+from airflow.sdk import BaseHook, Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
 
 from updraft.errors import UserError
 from updraft.usecase import DATABASE
@@ -35,14 +37,15 @@ class SourceHook(MongoHook):
 
     @classmethod
     def get_connection(cls, conn_id: str) -> Any:
-        """Look the connection up; fall back to MONGODB_URL."""
-        url = os.environ.get("MONGODB_URL")
-        try:
+        """Look the connection up; fall back to MONGODB_URL, whose password Airflow then masks in logs."""
+        if _defined(conn_id):
             return super().get_connection(conn_id)
-        except Exception as error:  # "not found" is an error of its own in each of Airflow's processes
-            if not url:
-                raise BadConnection(f"no Airflow connection {conn_id!r} and no MONGODB_URL; set one of them") from error
-        return mongo_connection(conn_id, url)
+        url = os.environ.get("MONGODB_URL")
+        if not url:
+            raise BadConnection(f"no Airflow connection {conn_id!r} and no MONGODB_URL; set one of them")
+        made = mongo_connection(conn_id, url)
+        mask_secret(made.password)
+        return made
 
 
 def mongo_connection(conn_id: str, url: str) -> Connection:
@@ -88,4 +91,13 @@ def registry(conn_id: str = "aws_default") -> Registry:
     """Open the registry that UPDRAFT_REGISTRY names through S3Hook's client."""
     from updraft.registry import client_config, open_registry
 
-    return open_registry(os.environ, S3Hook(conn_id, config=client_config(os.environ)).get_conn())
+    hook = S3Hook(conn_id if _defined(conn_id) else None, config=client_config(os.environ))
+    return open_registry(os.environ, hook.get_conn())
+
+
+def _defined(conn_id: str) -> bool:
+    try:
+        BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return False
+    return True

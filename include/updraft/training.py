@@ -116,6 +116,7 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
     }
     write_json(out / EVALUATION, evaluation)
     card.write(case, evaluation, frame, truth, scored[chosen], rival, out / card.CARD)
+    log.info("model card: %s", out / card.CARD)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import requests
 from rich.console import Console
@@ -25,6 +24,8 @@ from updraft.embedded.credentials import ADMIN, credentials
 from updraft.embedded.environment import StackError, load
 from updraft.embedded.stack import Stack
 from updraft.errors import UserError
+from updraft.runs import local
+from updraft.tables import evaluation_table
 from updraft.usecase import UseCase
 from updraft.usecase import load as load_case
 
@@ -57,15 +58,15 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
     load(os.environ, stack.home)
     settings = stack.environment()
     console.print(f"[bold]2[/]  Load rows into MongoDB, collection {case.collection}")
-    row = _fill(case, wanted, stack.home, settings, console)
+    _fill(case, wanted, stack.home, settings, console)
     airflow = Airflow(settings["AIRFLOW_URL"], ADMIN, _password(stack))
     run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     console.print(f"[bold]3[/]  Train: DAG {wanted.dag_id}, run {run_id}")
     _train(airflow, wanted.dag_id, run_id, console)
     evaluation = _evaluation(airflow, wanted.dag_id, run_id)
     console.print("[bold]4[/]  Ask the service about one raw row")
-    _predict(settings, case, row, console)
-    _show(case, evaluation, console)
+    _predict(settings, case, _held_out_row(airflow, case, wanted.dag_id, run_id), console)
+    _show(evaluation, console)
     show_urls(stack, console)
 
 
@@ -85,8 +86,8 @@ def _password(stack: Stack) -> str:
     return credentials(stack.home / "secrets")["airflow_admin_password"]
 
 
-def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], console: Console) -> dict[str, Any]:
-    """Replace the collection by the file's rows, or by made-up ones; return the features of one of them."""
+def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], console: Console) -> None:
+    """Replace the collection by the file's rows, or by made-up ones."""
     from updraft.data import load as fill
     from updraft.sources import File, database
 
@@ -99,8 +100,6 @@ def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], 
                 case, File(path, case.columns), collection, lambda done, total: bar.update(task, completed=done)
             )
         console.print(f"     {count:,} rows from {path}", highlight=False, soft_wrap=True)
-        document = collection.find_one() or {}
-    return {column.name: document.get(column.name) for column in case.features}
 
 
 def _made_up(case: UseCase, rows: int | None, home: Path) -> Path:
@@ -198,8 +197,17 @@ def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:
     from updraft.data import read_json
     from updraft.training import EVALUATION
 
-    uri = str(airflow.result(dag_id, run_id, "evaluate"))
-    return dict(read_json(Path(url2pathname(urlsplit(uri).path)) / EVALUATION))
+    return dict(read_json(local(str(airflow.result(dag_id, run_id, "evaluate"))) / EVALUATION))
+
+
+def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> dict[str, Any]:
+    """Read the features of a row that the model was not trained on, as JSON has them."""
+    from updraft.data import TEST, read_frame
+
+    split = local(str(airflow.result(dag_id, run_id, "transform")))
+    features = read_frame(case, split / TEST)[[column.name for column in case.features]]
+    row: dict[str, Any] = json.loads(features.head(1).to_json(orient="records"))[0]
+    return row
 
 
 def _predict(settings: Mapping[str, str], case: UseCase, row: Mapping[str, Any], console: Console) -> None:
@@ -234,17 +242,8 @@ def _ask(url: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
             return {}, type(error).__name__
 
 
-def _show(case: UseCase, evaluation: Mapping[str, Any], console: Console) -> None:
+def _show(evaluation: dict[str, Any], console: Console) -> None:
     """Print the evaluation, beside the champion's on the same rows, and what was decided."""
-    champion = evaluation["champion"] or {}
-    beside: dict[str, float] = champion.get("metrics") or {}
-    console.print(f"{case.title} Measured on {evaluation['rows']:,} rows held out:", highlight=False, soft_wrap=True)
-    table = Table("")
-    table.add_column(f"{evaluation['chosen']} (new)", justify="right")
-    if beside:
-        table.add_column(f"version {champion['version']}", justify="right")
-    for name, value in evaluation["metrics"].items():
-        table.add_row(name, f"{value:.4f}", *([f"{beside[name]:.4f}"] if beside else []))
-    console.print(table)
+    console.print(evaluation_table(evaluation))
     words = f"decision: {evaluation['decision']}, because {evaluation['reason']}\n"
     console.print(words, highlight=False, soft_wrap=True, markup=False)
