@@ -25,10 +25,11 @@ down status login clean:
 test: $(STAMP) ## Run all tests, also the one that starts the whole stack; ARGS='-k registry' picks some
 	@$(BIN)/pytest $(ARGS)
 
-lint: $(STAMP) ## Check style, formatting and types
+lint: $(STAMP) ## Check style, formatting, types and use cases
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/updraft check
 
 format: $(STAMP) ## Put imports and formatting right
 	@$(BIN)/ruff check --fix --select I

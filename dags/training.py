@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, get_current_con
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from updraft.errors import UserError
-from updraft.runs import artifacts
+from updraft.runs import artifacts, folder_of
 from updraft.usecase import BadUseCase, RunParams, UseCase, load, paths
 
 log = logging.getLogger("airflow.task")
@@ -51,7 +52,7 @@ def stage(name: str, verb: str) -> Iterator[Stage]:
     try:
         with folded(f"{verb} {name}"):
             params = RunParams.check(dict(context["params"]) | (context["dag_run"].conf or {}))
-            run_folder = artifacts(os.environ) / name / run_id
+            run_folder = folder_of(artifacts(os.environ), name, run_id)
             yield Stage(params.applied(load(name)), params, run_id, run_folder, run_folder / verb)
     except UserError as error:
         log.error("%s", error)
@@ -77,9 +78,8 @@ def ingest(name: str) -> str:
     from updraft import data
     from updraft.sources import Documents
 
-    with stage(name, "ingest") as run:
-        source = Documents(collection(run.case.collection), run.case.columns, run.params.limit)
-        return data.ingest(run.case, source, run.out).as_uri()
+    with stage(name, "ingest") as run, collection(run.case.collection) as rows:
+        return data.ingest(run.case, Documents(rows, run.case, run.params.limit), run.out).as_uri()
 
 
 @task
@@ -117,13 +117,14 @@ def train(name: str, split: str, candidate: str) -> str:
 def evaluate(name: str, split: str, models: list[str]) -> str:
     """Choose a candidate, measure it and the champion on the same held-out rows, and decide."""
     from connections import registry
-    from updraft import training
+    from updraft import evaluation
     from updraft.push import champion
     from updraft.runs import local
 
     with stage(name, "evaluate") as run:
         rival = champion(run.case, registry(), run.run_folder / "champion")
-        return training.evaluate(run.case, [local(model) for model in models], local(split), rival, run.out).as_uri()
+        chosen = evaluation.evaluate(run.case, [local(model) for model in models], local(split), rival, run.out)
+        return chosen.as_uri()
 
 
 @task
@@ -175,7 +176,14 @@ def build(case: UseCase) -> DAG:
             "limit": Param(
                 None, type=["null", "integer"], minimum=1, title="Row limit", description="Empty: all rows."
             ),
-            "seed": Param(None, type=["null", "integer"], minimum=0, title="Seed", description=f"Empty: {case.seed}."),
+            "seed": Param(
+                None,
+                type=["null", "integer"],
+                minimum=0,
+                maximum=2**32 - 1,
+                title="Seed",
+                description=f"Of the models; the split keeps its own. Empty: {case.seed}.",
+            ),
             "promote": Param(
                 case.promote,
                 type="string",
@@ -195,7 +203,13 @@ def build(case: UseCase) -> DAG:
 def broken(name: str, fault: str) -> DAG:
     """Build a DAG that stands in for a use case that cannot be loaded, so that people see it and why."""
     told = f"```\n{fault}\n```"
-    with DAG(f"train_{name}", schedule=None, description="cannot be loaded", doc_md=told, tags=["training"]) as dag:
+    with DAG(
+        f"train_{re.sub('[^A-Za-z0-9_.-]', '_', name)}",
+        schedule=None,
+        description="cannot be loaded",
+        doc_md=told,
+        tags=["training"],
+    ) as dag:
 
         @task(retries=0)
         def configuration() -> None:
@@ -218,3 +232,5 @@ for path in paths():
         globals()[f"train_{path.stem}"] = build(load(path.stem))
     except BadUseCase as error:
         globals()[f"train_{path.stem}"] = broken(path.stem, str(error))
+    except Exception as error:  # whatever it is, it must not hide the other use cases
+        globals()[f"train_{path.stem}"] = broken(path.stem, f"{path}: {type(error).__name__}: {error}")

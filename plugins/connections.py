@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
+from airflow.exceptions import AirflowConfigException
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.mongo.hooks.mongo import MongoHook
 from airflow.sdk import BaseHook, Connection
@@ -58,6 +61,8 @@ def mongo_connection(conn_id: str, url: str) -> Connection:
         raise BadConnection("MONGODB_URL: expected mongodb://… or mongodb+srv://…")  # the value may hold a password
     authority, _, tail = rest.partition("/")
     database, _, query = tail.partition("?")
+    if "@" in database:
+        raise BadConnection("MONGODB_URL: write / in a user or password as %2F")
     login, at, hosts = authority.rpartition("@")
     user, colon, password = login.partition(":")
     try:
@@ -67,6 +72,7 @@ def mongo_connection(conn_id: str, url: str) -> Connection:
         raise BadConnection(f"MONGODB_URL: options after '?': {error}") from None
     if not hosts:
         raise BadConnection(f"MONGODB_URL: expected {scheme}://user:password@host/database, found no host")
+    mask_secret(password)
     return Connection(
         conn_id=conn_id,
         conn_type="mongo",
@@ -78,13 +84,22 @@ def mongo_connection(conn_id: str, url: str) -> Connection:
     )
 
 
-def collection(name: str, conn_id: str = "mongo_default") -> Collection[Any]:
-    """Open a collection of the connection's database."""
-    hook = SourceHook(conn_id)
-    if "serverselectiontimeoutms" not in {option.lower() for option in hook.extras}:
-        hook.extras["serverSelectionTimeoutMS"] = SERVER_SELECTION_MS
-    opened: Collection[Any] = hook.get_collection(name)
-    return opened
+@contextmanager
+def collection(name: str, conn_id: str = "mongo_default") -> Iterator[Collection[Any]]:
+    """Open a collection of the connection's database, for a while."""
+    from pymongo.errors import ConfigurationError
+
+    try:
+        hook = SourceHook(conn_id)
+        if "serverselectiontimeoutms" not in {option.lower() for option in hook.extras}:
+            hook.extras["serverSelectionTimeoutMS"] = SERVER_SELECTION_MS
+        opened = hook.get_collection(name)
+    except AirflowConfigException as error:
+        raise BadConnection(f"connection {conn_id!r}: {error}") from None
+    except ConfigurationError as error:  # mongodb+srv looks the servers up by DNS at once, and that may pass
+        raise ConnectionError(f"MongoDB at {hook.connection.host}: {error}") from None
+    with hook:
+        yield opened
 
 
 def registry(conn_id: str = "aws_default") -> Registry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -15,7 +16,8 @@ from serving import body
 from serving.metrics import Metrics
 from serving.problems import ModelFailed, answer_errors
 from serving.shelf import Live, Shelf
-from updraft.model import BadRow, Prediction
+from updraft.model import Prediction
+from updraft.signature import BadRow
 
 RETRY_AFTER = 5
 ENDPOINTS = ["POST /predict/<use case>", "GET /models", "GET /healthz", "GET /readyz", "GET /metrics"]
@@ -97,20 +99,27 @@ def _predict(live: Live, rows: list[Any], batch: bool) -> Prediction:
         prediction = live.model.predict(frame)
     except Exception as error:
         raise ModelFailed(f"{live.use_case} version {live.version}") from error
-    if not all(map(math.isfinite, prediction.probabilities)):
-        raise ModelFailed(f"{live.use_case} version {live.version}: a probability is not finite")
+    if not all(map(math.isfinite, _numbers(prediction))):
+        raise ModelFailed(f"{live.use_case} version {live.version}: an answer is not finite")
     return prediction
 
 
+def _numbers(prediction: Prediction) -> Iterator[float]:
+    for answer in prediction.predictions if prediction.probabilities is None else prediction.probabilities:
+        yield from answer.values() if isinstance(answer, dict) else (answer,)
+
+
 def _answer(live: Live, prediction: Prediction) -> dict[str, Any]:
-    return {
+    """Make the answer; labels, probabilities and threshold only where the model has them."""
+    told = {
         "use_case": live.use_case,
         "version": live.version,
         "threshold": live.model.signature.threshold,
-        "predictions": prediction.labels,
+        "predictions": prediction.predictions,
         "labels": prediction.names,
         "probabilities": prediction.probabilities,
     }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _model(shelf: Shelf, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
-from updraft.model import BadRow
+from updraft.signature import BadRow
 from updraft.suite import shown
 
 DRAIN = 8  # times the limit that is read on of a body too large

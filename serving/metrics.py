@@ -41,8 +41,8 @@ class Metrics:
 
     def predicted(self, use_case: str, prediction: Prediction) -> None:
         """Count rows and what was answered for them."""
-        self.rows.labels(use_case).inc(len(prediction.names))
-        for label, count in Tally(prediction.names).items():
+        self.rows.labels(use_case).inc(len(prediction.predictions))
+        for label, count in Tally(prediction.names or ()).items():
             self.predictions.labels(use_case, label).inc(count)
 
 

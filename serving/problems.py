@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-from updraft.model import BadRow
+from updraft.signature import BadRow
 
 MEDIA_TYPE = "application/problem+json"
 

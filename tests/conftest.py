@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.servers import mongo_server, s3_server
 from updraft.data import DATASET, fresh, transform
 from updraft.demo_data import generate
+from updraft.evaluation import evaluate
 from updraft.registry import Registry, open_registry
-from updraft.training import evaluate, train
+from updraft.training import train
 from updraft.usecase import ROOT, UseCase, load
 
 # Airflow reads these when it is first imported, by whichever test that is.

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from pymongo import MongoClient
 
-from updraft.embedded.servers import free_port, mongod_command, wait_for_port, weed_command, weed_ports
+from updraft.embedded.servers import free_port, left_in_tmp, mongod_command, wait_for_port, weed_command, weed_ports
 
 LOGIN = {"AWS_ACCESS_KEY_ID": "updraft-tests", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
 
@@ -46,9 +47,12 @@ def server(command: list[str], port: int, log: Path, environ: Mapping[str, str] 
         wait_for_port(port, process)
         yield
     finally:
+        sockets = left_in_tmp(psutil.Process(process.pid)) if process.poll() is None else set()
         process.terminate()
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for path in sockets:
+            path.unlink(missing_ok=True)

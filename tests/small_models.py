@@ -14,8 +14,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from updraft.model import Label, Model, Signature
+from updraft.model import Model
 from updraft.registry import Registry, Version
+from updraft.signature import Label, Signature
 from updraft.suite import Column, read
 
 NAME = "vehicle_insurance"

@@ -13,7 +13,7 @@ import pytest
 from updraft.usecase import ROOT
 
 SHARED = {"updraft.errors", "updraft.suite", "updraft.model", "updraft.registry", "updraft.bucket", "updraft.contents"}
-SHARED |= {"updraft.keys", "updraft.pointer"}
+SHARED |= {"updraft.keys", "updraft.pointer", "updraft.signature", "updraft.features"}
 HEAVY = ("pandas", "sklearn", "great_expectations", "pyarrow", "matplotlib", "pymongoarrow", "joblib")
 
 
@@ -64,8 +64,12 @@ def test_what_the_service_shares_imports_only_what_is_shared(name: str) -> None:
     assert ours(imports(path)) <= SHARED
 
 
-def test_a_use_case_knows_only_its_suite() -> None:
-    assert ours(imports(ROOT / "include/updraft/usecase.py")) == {"updraft.suite", "updraft.errors"}
+def test_configuration_is_read_without_anything_heavy() -> None:
+    """Airflow's dag-processor reads it every few seconds."""
+    loaded = python(
+        "import sys; from updraft.usecase import load, paths; [load(p.stem) for p in paths()]; print(*sys.modules)"
+    )
+    assert not set(HEAVY) & set(loaded)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_a_url_without_a_database_means_updraft(url: Any) -> None:
     [
         ("http://user:hidden-word@host/db", "expected mongodb://… or mongodb+srv://…"),
         ("mongodb://user:hidden-word@/db", "found no host"),
+        ("mongodb://user:hid/den-word@host/db", "write / in a user or password as %2F"),
         ("mongodb://user:hidden-word@host/db?tls=maybe", "options after '?'"),
         ("mongodb://user:hidden-word@host/db?nonsense", "options after '?'"),
     ],
@@ -67,21 +68,36 @@ def test_a_connection_of_airflows_own_goes_before_the_url(url: Any, monkeypatch:
     assert url("mongodb://here/other").uri == "mongodb://there:27017/mine"
 
 
+def test_an_airflow_connection_of_the_wrong_type_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MONGO_DEFAULT", "mongodb://there:27017/mine")
+    with pytest.raises(BadConnection, match=r"^connection 'mongo_default': conn_type 'mongodb' not allowed"):
+        with collection("rows"):
+            pass
+
+
+def test_a_host_that_dns_does_not_know_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONGODB_URL", "mongodb+srv://a:hidden-word@nowhere.invalid/db?connectTimeoutMS=500")
+    with pytest.raises(ConnectionError, match=r"^MongoDB at nowhere\.invalid: ") as failure:
+        with collection("rows"):
+            pass
+    assert "hidden-word" not in str(failure.value)
+
+
 def test_neither_connection_nor_url_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MONGODB_URL", raising=False)
     with pytest.raises(
         BadConnection, match=r"^no Airflow connection 'mongo_default' and no MONGODB_URL; set one of them$"
     ):
-        collection("rows")
+        with collection("rows"):
+            pass
 
 
 def test_a_collection_is_opened_in_the_urls_database(monkeypatch: pytest.MonkeyPatch, mongodb_url: str) -> None:
     monkeypatch.setenv("MONGODB_URL", mongodb_url)
-    opened = collection("rows")
-    opened.insert_one({"a": 1})
-    assert opened.full_name == f"{mongodb_url.rpartition('/')[2]}.rows"
-    assert opened.count_documents({}) == 1
-    opened.database.client.close()
+    with collection("rows") as opened:
+        opened.insert_one({"a": 1})
+        assert opened.full_name == f"{mongodb_url.rpartition('/')[2]}.rows"
+        assert opened.count_documents({}) == 1
 
 
 def test_the_registry_comes_from_s3hook_with_the_environment(

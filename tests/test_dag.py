@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from updraft.data import load
 from updraft.registry import Registry
-from updraft.sources import Batch
+from updraft.rows import Batch
 from updraft.suite import Column
 from updraft.usecase import ROOT, UseCase, paths
 
@@ -27,7 +27,7 @@ class Rows:
     """A frame as a source."""
 
     def __init__(self, frame: pd.DataFrame, columns: tuple[Column, ...]) -> None:
-        self.columns, self.absent, self.total = list(columns), list[str](), len(frame)
+        self.columns, self.absent, self.others, self.total = list(columns), list[str](), list[str](), len(frame)
         self._frame = frame
 
     def batches(self) -> Iterator[Batch]:
@@ -103,9 +103,10 @@ def test_a_broken_yaml_shows_as_a_dag_that_says_why_and_hides_no_other(tmp_path:
     for folder in ("dags", "include", "expectations"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "include" / "usecases" / "broken.yaml").write_text("tarjet: x\n")
+    (tmp_path / "include" / "usecases" / "odd name.yaml").write_text("title: x\n")
     script = (
         "import runpy; made = runpy.run_path('dags/training.py')\n"
-        "print(*[name for name in made if name.startswith('train_')]); print(made['train_broken'].doc_md)"
+        "print(*[made[name].dag_id for name in made if name.startswith('train_')]); print(made['train_broken'].doc_md)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -115,7 +116,8 @@ def test_a_broken_yaml_shows_as_a_dag_that_says_why_and_hides_no_other(tmp_path:
         text=True,
         check=True,
     )
-    assert "train_broken train_vehicle_insurance" in done.stdout
+    made = done.stdout.splitlines()[0].split()
+    assert made == sorted(["train_broken", "train_odd_name", *(f"train_{path.stem}" for path in paths())])
     assert "broken.json: no such suite" in done.stdout
 
 
@@ -139,29 +141,20 @@ def test_a_run_from_mongodb_to_the_registry_and_a_second_one_that_does_not_win(
     assert told["decision"] == "reject" and told["champion"]["version"] == 1
 
 
-@pytest.mark.parametrize(
-    ("conf", "complaint"),
-    [
-        ({"dataste": 1}, "run parameter unknown key 'dataste'"),
-        ({"seed": "seven"}, "seed"),
-    ],
-)
-def test_wrong_run_parameters_are_refused_before_any_row_is_read(
-    dags: dict[str, DAG],
-    environ: None,
-    case: UseCase,
-    conf: dict[str, Any],
-    complaint: str,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+def test_an_unknown_run_parameter_is_refused_before_any_row_is_read(
+    dags: dict[str, DAG], environ: None, case: UseCase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        run = dags[f"train_{case.name}"].test(logical_date=None, run_conf=conf)
-    except Exception as refusal:  # Airflow itself refuses a value that a Param does not allow
-        assert complaint in str(refusal)
-        return
+    run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"sede": 1})
     assert states(run)["ingest"] == "failed"
+    assert "run parameter unknown key 'sede' (did you mean 'seed'?)" in "".join(capfd.readouterr())
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_wrong_value_of_a_run_parameter_is_refused(dags: dict[str, DAG], environ: None, case: UseCase) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError, match="seven"):
+        dags[f"train_{case.name}"].test(logical_date=None, run_conf={"seed": "seven"})
 
 
 def test_the_params_reach_the_stages(
@@ -175,14 +168,34 @@ def test_the_params_reach_the_stages(
     assert (registry.numbers(case.name), registry.production(case.name)) == ([1], None)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("Vehicle_Age", "3 Years"), ("Age", 17), ("Gender", None), ("Vintage", ...)],
+    ids=["category", "range", "null", "missing column"],
+)
 def test_bad_rows_stop_the_run_at_validate_with_nothing_pushed_and_no_second_try(
-    dags: dict[str, DAG], environ: None, case: UseCase, frame: pd.DataFrame, mongodb_url: str, registry: Registry
+    dags: dict[str, DAG],
+    environ: None,
+    case: UseCase,
+    frame: pd.DataFrame,
+    mongodb_url: str,
+    registry: Registry,
+    column: str,
+    value: Any,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    frame.loc[3, "Vehicle_Age"] = "3 Years"
-    fill(mongodb_url, case, frame)
+    if value is ...:
+        frame = frame.drop(columns=column)
+    else:
+        frame[column] = frame[column].where(frame.index != 3, value)
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        rows = client.get_default_database()[case.collection]
+        rows.drop()
+        rows.insert_many(frame.astype("object").where(frame.notna(), None).to_dict(orient="records"))
     run = dags[f"train_{case.name}"].test(logical_date=None)
     found = states(run)
     assert (found["ingest"], found["validate"], found["push"]) == ("success", "failed", "upstream_failed")
+    assert any("expectations failed" in line and column in line for line in "".join(capfd.readouterr()).splitlines())
     (validate,) = [ti for ti in run.get_task_instances() if ti.task_id == "validate"]
     assert validate.try_number == 1
     assert registry.names() == []

@@ -11,9 +11,11 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
+from tests.small_cases import integer, small_case, text
 from updraft.data import DATASET, QUARANTINE, TEST, TRAIN, BadData, ingest, load, read_json, transform
 from updraft.demo_data import generate
-from updraft.sources import Documents, File
+from updraft.files import File
+from updraft.sources import Documents
 from updraft.usecase import UseCase
 
 
@@ -32,9 +34,9 @@ def csv(folder: Path, frame: pd.DataFrame, name: str = "rows.csv") -> Path:
 def test_rows_go_from_file_to_mongodb_to_dataset_unchanged(
     case: UseCase, frame: pd.DataFrame, collection: Collection[Any], tmp_path: Path
 ) -> None:
-    assert load(case, File(csv(tmp_path, frame), case.columns), collection) == len(frame)
+    assert load(case, File(csv(tmp_path, frame), case), collection) == len(frame)
     seen: list[tuple[int, int | None]] = []
-    dataset = ingest(case, Documents(collection, case.columns), tmp_path / "out", lambda *at: seen.append(at))
+    dataset = ingest(case, Documents(collection, case), tmp_path / "out", lambda *at: seen.append(at))
     pd.testing.assert_frame_equal(pd.read_parquet(dataset), frame)
     assert seen[-1] == (len(frame), len(frame))
     assert read_json(tmp_path / "out" / "ingest.json")["rows"] == len(frame)
@@ -44,7 +46,7 @@ def test_loading_twice_leaves_the_rows_once_and_another_file_leaves_that_file_al
     case: UseCase, frame: pd.DataFrame, collection: Collection[Any], tmp_path: Path
 ) -> None:
     for part in (frame, frame, frame.head(300)):
-        load(case, File(csv(tmp_path, part), case.columns), collection)
+        load(case, File(csv(tmp_path, part), case), collection)
         assert collection.count_documents({}) == len(part)
         assert {document["id"] for document in collection.find()} == set(part["id"])
     assert collection.database.list_collection_names() == [case.collection]
@@ -53,9 +55,9 @@ def test_loading_twice_leaves_the_rows_once_and_another_file_leaves_that_file_al
 def test_loading_a_file_without_rows_leaves_the_old_rows(
     case: UseCase, frame: pd.DataFrame, collection: Collection[Any], tmp_path: Path
 ) -> None:
-    load(case, File(csv(tmp_path, frame), case.columns), collection)
+    load(case, File(csv(tmp_path, frame), case), collection)
     with pytest.raises(BadData, match="no rows"):
-        load(case, File(csv(tmp_path, frame.head(0)), case.columns), collection)
+        load(case, File(csv(tmp_path, frame.head(0)), case), collection)
     assert collection.count_documents({}) == len(frame)
 
 
@@ -64,8 +66,8 @@ def test_a_row_that_does_not_fit_goes_through_mongodb_into_quarantine_and_nowher
 ) -> None:
     dirty = frame.astype({"Age": "object"})
     dirty.loc[3, "Age"] = "forty"
-    load(case, File(csv(tmp_path, dirty), case.columns), collection)
-    dataset = ingest(case, Documents(collection, case.columns), tmp_path / "out")
+    load(case, File(csv(tmp_path, dirty), case), collection)
+    dataset = ingest(case, Documents(collection, case), tmp_path / "out")
     assert len(pd.read_parquet(dataset)) == len(frame) - 1
     (line,) = (tmp_path / "out" / QUARANTINE).read_text().splitlines()
     told = json.loads(line)
@@ -80,7 +82,7 @@ def test_more_bad_rows_than_the_budget_stop_the_run_and_say_so(
     dirty = frame.astype({"Vintage": "object"})
     dirty.loc[: len(frame) // 50, "Vintage"] = "1.5"
     with pytest.raises(BadData, match=r"do not fit, more than quarantine_budget 1\.00%; worst is 'Vintage'"):
-        ingest(case, File(csv(tmp_path, dirty), case.columns), tmp_path / "out")
+        ingest(case, File(csv(tmp_path, dirty), case), tmp_path / "out")
     assert (tmp_path / "out" / QUARANTINE).read_text().count("\n") == len(frame) // 50 + 1
 
 
@@ -91,7 +93,7 @@ def test_a_second_try_of_ingest_replaces_what_the_first_left(
     out.mkdir()
     (out / DATASET).write_bytes(b"half a file")
     (out / "left.over").touch()
-    ingest(case, File(csv(tmp_path, frame), case.columns), out)
+    ingest(case, File(csv(tmp_path, frame), case), out)
     assert len(pd.read_parquet(out / DATASET)) == len(frame)
     assert not (out / "left.over").exists()
 
@@ -102,7 +104,7 @@ def test_the_log_tells_counts_share_and_the_worst_columns(
     dirty = frame.astype({"Age": "object"})
     dirty.loc[3, "Age"] = "forty"
     with caplog.at_level(logging.INFO, "updraft"):
-        ingest(case, File(csv(tmp_path, dirty), case.columns), tmp_path / "out")
+        ingest(case, File(csv(tmp_path, dirty), case), tmp_path / "out")
     assert f"{len(frame):,} rows read, {len(frame) - 1:,} fit" in caplog.text
     assert "Age (1)" in caplog.text
 
@@ -146,7 +148,7 @@ def test_the_split_depends_on_the_seed_and_not_on_the_order_of_rows(
     shuffled = split(case, frame.sample(frac=1, random_state=1), tmp_path / "shuffled")
     for one, other in zip(first, shuffled, strict=True):
         pd.testing.assert_frame_equal(one, other)
-    _, reseeded = split(case.model_copy(update={"seed": 43}), frame, tmp_path / "reseeded")
+    _, reseeded = split(case.model_copy(update={"split_seed": 43}), frame, tmp_path / "reseeded")
     assert set(reseeded["id"]) != set(first[1]["id"])
 
 
@@ -161,3 +163,14 @@ def test_generated_rows_are_the_same_for_the_same_seed_and_carry_a_signal(case: 
     rates = frame.groupby("Vehicle_Damage")["Response"].mean()
     assert rates["Yes"] > 3 * rates["No"]
     assert 0.05 < frame["Response"].mean() < 0.25
+
+
+def test_rows_that_mongodb_cannot_hold_go_in_as_text(collection: Collection[Any], tmp_path: Path) -> None:
+    small = small_case([integer("n"), text("t")], quarantine_budget=1)
+    lines = ['{"n": 1, "t": "a"}', '{"n": 1, "t": "\\ud800"}', f'{{"n": {10**30}, "t": "b"}}']
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    assert load(small, File(tmp_path / "rows.jsonl", small), collection) == 3
+    assert {document["n"] for document in collection.find()} == {1, "1", str(10**30)}
+    ingest(small, File(tmp_path / "rows.jsonl", small), tmp_path / "out")
+    kept = [json.loads(line)["row"]["n"] for line in (tmp_path / "out" / QUARANTINE).read_text().splitlines()]
+    assert kept == [1, 10**30]

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
 from tests.test_stack import free, free_environment, marked, updraft
+from updraft.data import load as fill
+from updraft.demo_data import generate, write
 from updraft.embedded import supervision
 from updraft.embedded.airflow_api import Airflow
 from updraft.embedded.credentials import ADMIN
 from updraft.embedded.stack import Stack
+from updraft.files import File
+from updraft.model import Model
 from updraft.registry import Registry, open_registry
+from updraft.sources import database
+from updraft.usecase import load, paths
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
@@ -112,6 +119,41 @@ def test_a_killed_training_task_is_tried_again_and_the_run_makes_one_version(sta
     store.verify(CASE, number)
 
 
+def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stack: Stack, tmp_path: Path) -> None:
+    server, settings = airflow(stack), stack.environment()
+    names = [path.stem for path in paths()]
+    for name in names:
+        case = load(name)
+        file = write(case, generate(case, 1500, seed=1), tmp_path / f"{name}.csv")
+        with database(settings["MONGODB_URL"]) as opened:
+            fill(case, File(file, case), opened[case.collection])
+    for name in names:
+        until_parsed(server, f"train_{name}")
+        server.trigger(f"train_{name}", "together")
+        server.unpause(f"train_{name}")
+    for name in names:
+        assert _wait(server, "together", dag=f"train_{name}", seconds=400) == "success", name
+    production = {name: registry(stack).production(name) for name in names}
+    assert None not in production.values(), production
+    until = time.monotonic() + 30
+    while (ready := requests.get(f"{settings['SERVING_URL']}/readyz", timeout=10).json()["versions"]) != production:
+        assert time.monotonic() < until, (ready, production)
+        time.sleep(0.5)
+    for name in names:
+        pulled = registry(stack).pull(name, production[name] or 0, tmp_path / name)
+        example = Model.load(pulled).signature.example
+        answer = requests.post(f"{settings['SERVING_URL']}/predict/{name}", json=example, timeout=10)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["version"] == production[name] and len(answer.json()["predictions"]) == 1
+
+
+def until_parsed(server: Airflow, dag_id: str) -> None:
+    until = time.monotonic() + 60
+    while server.dag(dag_id) is None:
+        assert time.monotonic() < until, dag_id
+        time.sleep(0.5)
+
+
 def test_the_task_logs_hold_no_secret(stack: Stack) -> None:
     values = [path.read_text() for path in (stack.home / "secrets").iterdir() if path.suffix == "" and path.is_file()]
     logs = [path for path in (stack.home / "logs").rglob("*.log*") if path.is_file()]
@@ -126,8 +168,8 @@ def test_down_leaves_no_process_and_no_port(stack: Stack) -> None:
     assert marked(stack.home) == [] and free(stack.given)
 
 
-def _wait(server: Airflow, run_id: str, seconds: float = 240) -> str:
+def _wait(server: Airflow, run_id: str, seconds: float = 240, dag: str = DAG) -> str:
     until = time.monotonic() + seconds
-    while (state := server.state(DAG, run_id)) not in ("success", "failed") and time.monotonic() < until:
+    while (state := server.state(dag, run_id)) not in ("success", "failed") and time.monotonic() < until:
         time.sleep(0.5)
     return state

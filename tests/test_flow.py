@@ -46,7 +46,7 @@ def test_a_file_becomes_a_prediction_that_names_its_version(
     rows = generate(case, 3000)
     rows.to_csv(tmp_path / "rows.csv", index=False)
     first = last_line(updraft("run", case.name, "--data", str(tmp_path / "rows.csv"), "--json"))
-    assert (first["version"], first["decision"], first["chosen"]) == (1, "promote", first["chosen"])
+    assert (first["version"], first["decision"]) == (1, "promote") and first["chosen"] in case.candidates
     assert first["metrics"] == first["candidates"][first["chosen"]]
 
     shelf = Shelf(registry, Cache(tmp_path / "cache"))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -118,9 +117,3 @@ def test_a_spoiled_champion_stops_the_run(case: UseCase, run: Run, registry: Reg
     with pytest.raises(Exception, match=r"'model\.joblib' is not the file that was signed"):
         champion(case, registry, tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
-
-
-def test_what_is_pushed_is_json_that_anybody_reads(case: UseCase, run: Run, registry: Registry) -> None:
-    version = push(case, run.folder / "evaluate", registry, run).version
-    assert version is not None
-    json.dumps(version.manifest, allow_nan=False)

@@ -15,7 +15,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from tests.conftest import MONGO_LOGIN
-from updraft.embedded.servers import free_port, free_ports, wait_for_port, weed_command, weed_ports
+from updraft.embedded.servers import ServerError, free_port, free_ports, wait_for_port, weed_command, weed_ports
 
 
 def test_mongod_asks_for_its_login(mongo_with_login: str) -> None:
@@ -60,7 +60,7 @@ def test_ports(tmp_path: Path) -> None:
 
 def test_waiting_ends_with_the_server() -> None:
     process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(RuntimeError, match="ended with code 3"):
+    with pytest.raises(ServerError, match="ended with code 3"):
         wait_for_port(free_port(), process)
     with pytest.raises(TimeoutError, match="nothing listens on 127"):
         wait_for_port(free_port(), seconds=0.2)

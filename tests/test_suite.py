@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from updraft.suite import Column, read
@@ -13,6 +16,8 @@ INTEGER = Column(name="n", type="int64", nullable=False, minimum=0, maximum=10)
 REAL = Column(name="x", type="float64")
 TEXT = Column(name="t", type="str", nullable=False, allowed=("a", "b"))
 FLAG = Column(name="f", type="bool")
+DATE = Column(name="d", type="datetime64[us]", earliest=datetime(2026, 1, 1), latest=datetime(2026, 12, 31))
+CODE = Column(name="c", type="str", pattern="^[A-Z]+$", shortest=2, longest=3)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,14 @@ FLAG = Column(name="f", type="bool")
         (REAL, None, None),
         (TEXT, "a", "a"),
         (FLAG, True, True),
+        (CODE, "AB", "AB"),
+        (DATE, None, None),
+        (DATE, "2026-01-31", datetime(2026, 1, 31)),
+        (DATE, "2026-01-31T08:00:00.5Z", datetime(2026, 1, 31, 8, 0, 0, 500000)),
+        (DATE, "2026-01-31 08:00+02:00", datetime(2026, 1, 31, 6)),
+        (DATE, date(2026, 1, 31), datetime(2026, 1, 31)),
+        (DATE, datetime(2026, 1, 31, 1, tzinfo=timezone(timedelta(hours=2))), datetime(2026, 1, 30, 23)),
+        (DATE, pd.Timestamp("2026-01-31 08:00:00.000000007"), datetime(2026, 1, 31, 8)),
     ],
 )
 def test_a_value_that_fits_is_converted_without_loss(column: Column, value: object, expected: object) -> None:
@@ -47,6 +60,13 @@ def test_a_value_that_fits_is_converted_without_loss(column: Column, value: obje
         (TEXT, 5, "5 (int) is not text"),
         (TEXT, "c", "'c' is not one of 'a', 'b'"),
         (FLAG, 1, "1 (int) is not true or false"),
+        (CODE, "ab", "'ab' does not match ^[A-Z]+$"),
+        (CODE, "ABCD", "'ABCD' has 4 characters, expected 2 to 3"),
+        (DATE, "31.01.2026", "'31.01.2026' is no date that ISO 8601 knows"),
+        (DATE, "2026-02-30", "'2026-02-30' is no date"),
+        (DATE, 5, "5 (int) is not a date"),
+        (DATE, "2025-12-31T23:59:59", "is not between 2026-01-01T00:00:00 and 2026-12-31T00:00:00"),
+        (DATE, "0001-01-01T00:00:00+02:00", "is out of the calendar's range in UTC"),
         (INTEGER, "x" * 500, "..."),
     ],
 )
@@ -78,6 +98,45 @@ def test_a_warning_and_a_mostly_bound_nothing(tmp_path: Path) -> None:
     assert read(path) == [Column(name="a", type="float64")]
 
 
+def test_dates_patterns_and_lengths_are_read_and_survive_as_json(tmp_path: Path) -> None:
+    def bound(kind: str, column: str, **kwargs: Any) -> dict[str, Any]:
+        return {"type": f"expect_column_{kind}", "kwargs": {"column": column, **kwargs}}
+
+    path = write_suite(
+        tmp_path,
+        of_type("d", "datetime64[us]"),
+        of_type("c", "str"),
+        bound("values_to_be_between", "d", min_value="2026-01-01", max_value="2026-12-31T00:00:00Z"),
+        bound("values_to_match_regex", "c", regex="^[A-Z]+$"),
+        bound("value_lengths_to_be_between", "c", min_value=2, max_value=3),
+    )
+    columns = read(path)
+    assert columns == [DATE, CODE]
+    assert [Column.model_validate_json(column.model_dump_json()) for column in columns] == columns
+
+
+@pytest.mark.parametrize(
+    ("type_", "kind", "kwargs", "complaint"),
+    [
+        (
+            "datetime64[us]",
+            "values_to_be_between",
+            {"min_value": "soon"},
+            "column 'a': expect_column_values_to_be_betw",
+        ),
+        ("datetime64[us]", "values_to_be_between", {"min_value": 5}, "5 (int) is not a date"),
+        ("datetime64[us]", "values_to_be_in_set", {"value_set": ["2026-01-01"]}, "expected a range, found a set"),
+        ("str", "values_to_match_regex", {"regex": "(["}, "'([' is no regular expression"),
+    ],
+)
+def test_bounds_that_cannot_hold_are_refused(
+    tmp_path: Path, type_: str, kind: str, kwargs: dict[str, Any], complaint: str
+) -> None:
+    bound = {"type": f"expect_column_{kind}", "kwargs": {"column": "a", **kwargs}}
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        read(write_suite(tmp_path, of_type("a", type_), bound))
+
+
 @pytest.mark.parametrize("type_", ["int64", "bool"])
 def test_a_type_that_cannot_hold_the_nulls_it_may_have_is_refused(tmp_path: Path, type_: str) -> None:
     with pytest.raises(ValueError, match=f"column 'a' is {type_} and may be null"):
@@ -93,7 +152,7 @@ def test_a_type_that_cannot_hold_the_nulls_it_may_have_is_refused(tmp_path: Path
         ('{"expectations": []}', "expect_table_columns_to_match_set"),
         (
             '{"expectations": [{"type": "expect_table_columns_to_match_set", "kwargs": {"column_set": ["a"]}}]}',
-            "column 'a' needs a critical type out of int64, float64, str, bool, found None",
+            "column 'a' needs a critical type out of int64, float64, str, bool, datetime64[us], found None",
         ),
     ],
 )

@@ -12,13 +12,14 @@ import pytest
 from sklearn.metrics import f1_score
 
 from tests.conftest import Trained
+from updraft.blocks import Slice
 from updraft.data import TEST, BadData, read_json, transform
-from updraft.metrics import METRICS
+from updraft.evaluation import Champion, decide, evaluate
 from updraft.model import Model
-from updraft.training import Champion, choose, decide, evaluate, train
+from updraft.training import choose, train
 from updraft.usecase import UseCase
 
-METRICS_OF = {"roc_auc": 0.9, "pr_auc": 0.5, "f1": 0.5, "precision": 0.4, "recall": 0.6, "brier": 0.1}
+METRICS_OF = {"roc_auc": 0.9, "pr_auc": 0.5, "f1": 0.5, "precision": 0.4, "recall": 0.6, "brier": 0.1, "accuracy": 0.8}
 
 
 def test_the_same_rows_and_seed_give_the_same_bytes_in_another_process(
@@ -48,10 +49,10 @@ def test_a_model_takes_raw_rows_as_json_gives_them_and_answers_as_in_evaluation(
     test = pd.read_parquet(trained.split / TEST)
     for folder in trained.models:
         model = Model.load(folder)
-        rows = json.loads(test.drop(columns=[case.target, "__fold"]).to_json(orient="records"))
+        rows = json.loads(test.drop(columns=case.target).to_json(orient="records"))
         answered = model.predict(model.signature.frame(rows))
         assert answered.probabilities == model.scores(test).tolist()
-        assert answered.labels == [int(p >= model.signature.threshold) for p in answered.probabilities]
+        assert answered.predictions == [int(p >= model.signature.threshold) for p in answered.probabilities]
         assert set(answered.names) == {"interested", "not interested"}
 
 
@@ -92,24 +93,22 @@ def test_the_test_rows_are_scored_raw_and_whole(case: UseCase, trained: Trained)
     evaluation = read_json(trained.evaluation / "evaluation.json")
     test = pd.read_parquet(trained.split / TEST)
     assert (evaluation["rows"], evaluation["positive"]) == (len(test), int(test[case.target].sum()))
-    assert set(evaluation["metrics"]) == set(METRICS)
+    assert set(evaluation["metrics"]) == set(case.metrics)
 
 
 def against(gain: float) -> dict[str, Any]:
     return {"version": 3, "challenger": 0.5 + gain, "champion": 0.5, "gain": gain, "interval": [gain - 0.1, gain + 0.1]}
 
 
+def facts(metrics: dict[str, float], champion: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    return {"metrics": METRICS_OF | metrics, "champion": champion, "slices": {}, "train_metrics": None} | more
+
+
 @pytest.mark.parametrize(
     ("update", "metrics", "rival", "decision", "reason"),
     [
         ({}, {}, None, "promote", "there is no champion yet"),
-        (
-            {},
-            {},
-            against(0.02),
-            "promote",
-            "f1 beats the champion's, version 3, by 0.02: 0.5200 against 0.5000, +0.0200",
-        ),
+        ({}, {}, against(0.02), "promote", "f1 beats the champion's, version 3, by 0.02: 0.5200 against 0.5000, +0.02"),
         ({}, {}, against(0.019), "reject", "does not beat"),
         ({}, {}, against(-0.1), "reject", "-0.1000 (95 % -0.2000 to +0.0000)"),
         ({"promote": "never"}, {}, against(0.1), "hold", "but promote is 'never'"),
@@ -128,13 +127,26 @@ def test_the_decision(
     decision: str,
     reason: str,
 ) -> None:
-    found = decide(case.model_copy(update=update), METRICS_OF | metrics, rival)  # type: ignore[arg-type]
+    found = decide(case.model_copy(update=update), facts(metrics, rival))
     assert found[0] == decision and reason in found[1]
 
 
 def test_the_margin_of_zero_still_asks_for_a_gain(case: UseCase) -> None:
     gate = case.gate.model_copy(update={"margin": 0.0})
-    assert decide(case.model_copy(update={"gate": gate}), METRICS_OF, against(0.0))[0] == "reject"  # type: ignore[arg-type]
+    assert decide(case.model_copy(update={"gate": gate}), facts({}, against(0.0)))[0] == "reject"
+
+
+def test_a_slice_below_its_floor_and_a_gap_above_its_limit_reject(case: UseCase) -> None:
+    strict = case.model_copy(update={"slices": {"Gender": Slice(floors={"f1": 0.4})}, "max_gap": {"f1": 0.05}})
+    slices = {"Gender": {"Male": {"rows": 90, "metrics": METRICS_OF}, "Female": {"rows": 50, "metrics": {"f1": 0.3}}}}
+    found = decide(strict, facts({}, None, slices=slices, train_metrics=METRICS_OF | {"f1": 0.7}))
+    assert found == (
+        "reject",
+        "Gender = Female: f1 0.3000 does not reach the floor 0.4; "
+        "f1 is 0.2000 better on the training rows, more than max_gap 0.05",
+    )
+    even = {"Gender": {"Male": {"rows": 90, "metrics": METRICS_OF}}}
+    assert decide(strict, facts({}, None, slices=even, train_metrics=METRICS_OF))[0] == "promote"
 
 
 def test_a_champion_meets_the_challenger_on_the_same_rows_and_wins_against_itself(
@@ -143,10 +155,10 @@ def test_a_champion_meets_the_challenger_on_the_same_rows_and_wins_against_itsel
     chosen = read_json(trained.evaluation / "evaluation.json")["chosen"]
     folder = next(model for model in trained.models if model.name == chosen)
     out = evaluate(case, trained.models, trained.split, Champion(4, folder), tmp_path / "out")
-    facts = read_json(out / "evaluation.json")
-    assert facts["decision"] == "reject" and "version 4" in facts["reason"]
-    assert facts["champion"]["metrics"] == facts["metrics"]
-    assert (facts["champion"]["gain"], facts["champion"]["interval"]) == (0, [0, 0])
+    told = read_json(out / "evaluation.json")
+    assert told["decision"] == "reject" and "version 4" in told["reason"]
+    assert told["champion"]["metrics"] == told["metrics"]
+    assert (told["champion"]["gain"], told["champion"]["interval"]) == (0, [0, 0])
     card = (out / "card.html").read_text()
     assert card.count("data:image/svg+xml;base64,") == 5 and "champion, version 4" in card
 
@@ -160,8 +172,8 @@ def test_a_champion_of_other_columns_leads_to_hold(
     split = transform(fewer, dataset, tmp_path / "split")
     model = train(fewer, "hist_gradient_boosting", split, tmp_path / "train" / "hist_gradient_boosting")
     out = evaluate(fewer, [model], split, Champion(1, trained.models[0]), tmp_path / "out")
-    facts = read_json(out / "evaluation.json")
-    assert facts["decision"] == "hold" and "Vintage" in facts["reason"]
+    told = read_json(out / "evaluation.json")
+    assert told["decision"] == "hold" and "Vintage" in told["reason"]
 
 
 def test_a_fold_without_a_positive_is_refused(case: UseCase, frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -172,16 +184,16 @@ def test_a_fold_without_a_positive_is_refused(case: UseCase, frame: pd.DataFrame
     for seed in range(20):
         rare.to_parquet(dataset)
         try:
-            split = transform(case.model_copy(update={"seed": seed}), dataset, tmp_path / "split")
+            split = transform(case.model_copy(update={"split_seed": seed}), dataset, tmp_path / "split")
         except BadData:
             continue
-        with pytest.raises(BadData, match=r"rows of one label only"):
+        with pytest.raises(BadData, match=r"have one label only"):
             train(case, "hist_gradient_boosting", split, tmp_path / "model")
         return
     pytest.fail("no seed put a positive on each side")
 
 
-def test_importance_finds_the_columns_that_carry_the_signal(case: UseCase, trained: Trained) -> None:
+def test_a_model_finds_the_signal_in_the_rows(case: UseCase, trained: Trained) -> None:
     model = Model.load(trained.models[1])
     damage = [model.signature.example | {"Vehicle_Damage": value, "Previously_Insured": 0} for value in ("Yes", "No")]
     yes, no = model.predict(model.signature.frame(damage)).probabilities

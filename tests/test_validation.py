@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from tests.small_cases import date, integer, real, small_case, text
 from updraft.data import read_json
 from updraft.usecase import UseCase
 from updraft.validation import BadSuite, ValidationFailed, load_suite, validate
@@ -29,6 +31,44 @@ def test_good_rows_pass_and_leave_a_report_as_json_and_as_a_page(
     expected = json.loads(case.suite.read_text())["expectations"]
     assert (report["success"], report["rows"], report["expectations"]) == (True, len(frame), len(expected))
     assert "vehicle_insurance" in (tmp_path / "out" / "data_docs" / "index.html").read_text()
+
+
+COLUMNS = [
+    date("d", nullable=False, earliest=datetime(2026, 1, 1), latest=datetime(2026, 12, 31)),
+    text("code", pattern="^[A-Z]", shortest=2, longest=3),
+    text("empty"),
+    real("gaps"),
+    integer("y", allowed=(0, 1)),
+]
+ROWS = {"d": [datetime(2026, 1, 31)] * 3, "code": ["AB", None, "ABC"], "empty": [None] * 3, "gaps": [None, 1.5, None]}
+
+
+def typed(**columns: Any) -> pd.DataFrame:
+    frame = pd.DataFrame(ROWS | {"y": [0, 1, 1]} | columns)
+    return frame.astype({column.name: column.type for column in COLUMNS})
+
+
+def test_dates_and_columns_with_nulls_have_the_types_that_great_expectations_finds(tmp_path: Path) -> None:
+    case = small_case(COLUMNS, folder=tmp_path)
+    path = dataset(typed(), tmp_path)
+    assert validate(case, path, tmp_path / "out") == path
+    assert list((tmp_path / "out" / "data_docs").rglob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ({"d": [datetime(2026, 1, 31), datetime(2025, 12, 31), None]}, "d: column_values_to_be_between"),
+        ({"d": [datetime(2026, 1, 31), datetime(2025, 12, 31), None]}, "such as '2025-12-31T00:00:00'"),
+        ({"code": ["AB", "bc", None]}, "code: column_values_to_match_regex(regex=^[A-Z]): 1 of 3 rows, such as 'bc'"),
+        ({"code": ["AB", "ABCD", None]}, "code: column_value_lengths_to_be_between(min_value=2, max_value=3): 1 of 3"),
+    ],
+)
+def test_bounds_of_dates_and_texts_are_held(tmp_path: Path, columns: dict[str, Any], complaint: str) -> None:
+    case = small_case(COLUMNS, folder=tmp_path)
+    with pytest.raises(ValidationFailed) as failure:
+        validate(case, dataset(typed(**columns), tmp_path), tmp_path / "out")
+    assert complaint in str(failure.value)
 
 
 def keep(rows: int) -> Spoil:

@@ -18,15 +18,17 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from updraft import cli_registry, cli_stack
+from updraft import cli_cases, cli_registry, cli_stack
 from updraft.errors import UserError
 
 if TYPE_CHECKING:
+    from updraft.push import Outcome
     from updraft.runs import Run
     from updraft.sources import Source
     from updraft.usecase import UseCase
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(cli_cases.app)
 app.add_typer(cli_registry.app)
 app.add_typer(cli_stack.app)
 stderr = Console(stderr=True)
@@ -38,7 +40,7 @@ Count = Callable[[int, int | None], None]
 @app.command()
 def run(
     name: Name,
-    data: Annotated[Path | None, typer.Option(help="A CSV file; without it, the collection at MONGODB_URL.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A file; without it, the collection at MONGODB_URL.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the YAML's.")] = None,
     promote: Annotated[str | None, typer.Option(help="auto, or never: store the version, promote nothing.")] = None,
@@ -47,6 +49,7 @@ def run(
     """Run all stages as the DAG does; without UPDRAFT_REGISTRY nothing is pushed."""
     from updraft import training, validation
     from updraft.data import ingest, read_json, transform
+    from updraft.evaluation import EVALUATION, evaluate
     from updraft.push import Outcome, champion, push
     from updraft.registry import open_registry
     from updraft.usecase import RunParams
@@ -69,31 +72,25 @@ def run(
                 models.append(training.train(case, candidate, split, me.folder / "train" / candidate))
         with step("evaluate"):
             rival = champion(case, registry, me.folder / "champion") if registry else None
-            evaluation = training.evaluate(case, models, split, rival, me.folder / "evaluate")
-        facts = read_json(evaluation / training.EVALUATION)
-        outcome = Outcome(None, facts["decision"], facts["reason"])
+            evaluated = evaluate(case, models, split, rival, me.folder / "evaluate")
+        facts = read_json(evaluated / EVALUATION)
+        outcome = Outcome(None, facts["decision"], f"{facts['reason']}; without UPDRAFT_REGISTRY nothing is pushed")
         if registry:
             with step("push"):
-                outcome = push(case, evaluation, registry, me)
-    _tell(
-        facts,
-        outcome.decision,
-        outcome.reason,
-        outcome.version.number if outcome.version else None,
-        evaluation,
-        as_json,
-    )
+                outcome = push(case, evaluated, registry, me)
+    _tell(facts, outcome, evaluated, as_json)
 
 
 @app.command()
-def load(name: Name, file: Annotated[Path, typer.Argument(help="A CSV file with a header, plain or gzipped.")]) -> None:
+def load(name: Name, file: Annotated[Path, typer.Argument(help="A .csv, .tsv, .jsonl (or .gz) or .parquet.")]) -> None:
     """Fill the use case's MongoDB collection from a file: the old content is replaced at one stroke."""
     from updraft.data import load as load_rows
-    from updraft.sources import File, database
+    from updraft.files import File
+    from updraft.sources import database
     from updraft.usecase import load as load_case
 
     case = load_case(name)
-    source = File(file, case.columns)
+    source = File(file, case)
     with database(os.environ.get("MONGODB_URL", "")) as opened, _steps() as step:
         with step("load") as count:
             rows = load_rows(case, source, opened[case.collection], count)
@@ -124,13 +121,14 @@ def _new_run(name: str) -> Run:
 
 @contextmanager
 def _source(case: UseCase, data: Path | None, limit: int | None) -> Iterator[Source]:
-    from updraft.sources import Documents, File, database
+    from updraft.files import File
+    from updraft.sources import Documents, database
 
     if data is not None:
-        yield File(data, case.columns, limit)
+        yield File(data, case, limit)
         return
     with database(os.environ.get("MONGODB_URL", "")) as opened:
-        yield Documents(opened[case.collection], case.columns, limit)
+        yield Documents(opened[case.collection], case, limit)
 
 
 @contextmanager
@@ -160,18 +158,22 @@ def _steps() -> Iterator[Callable[[str], Any]]:
             logger.removeHandler(handler)
 
 
-def _tell(
-    facts: dict[str, Any], decision: str, reason: str, version: int | None, evaluation: Path, as_json: bool
-) -> None:
+def _tell(facts: dict[str, Any], outcome: Outcome, evaluated: Path, as_json: bool) -> None:
     from updraft.tables import evaluation_table
 
+    version = outcome.version.number if outcome.version else None
     if as_json:
-        told = {"use_case": facts["use_case"], "version": version, "decision": decision, "reason": reason}
+        told = {
+            "use_case": facts["use_case"],
+            "version": version,
+            "decision": outcome.decision,
+            "reason": outcome.reason,
+        }
         told |= {"chosen": facts["chosen"], "metrics": facts["metrics"], "candidates": facts["candidates"]}
         typer.echo(json.dumps(told, allow_nan=False))
         return
     console = Console()
     console.print(evaluation_table(facts))
-    console.print(f"[bold]{decision}[/]: {reason}", highlight=False)
+    console.print(f"[bold]{outcome.decision}[/]: {outcome.reason}", highlight=False)
     console.print(f"version {version}" if version else "no version was pushed", highlight=False)
-    console.print(f"model card: {evaluation / 'card.html'}", highlight=False, soft_wrap=True)
+    console.print(f"model card: {evaluated / 'card.html'}", highlight=False, soft_wrap=True)

@@ -34,8 +34,13 @@ def is_plain(name: str) -> bool:
 
 def described(path: Path) -> dict[str, Any]:
     """Give a file's sha256 and size."""
+    return {"sha256": sha256(path), "size": path.stat().st_size}
+
+
+def sha256(path: Path) -> str:
+    """Give a file's sha256 in hexadecimal."""
     with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def holds(folder: Path, files: dict[str, dict[str, Any]], manifest: bytes) -> bool:

@@ -9,33 +9,33 @@ import json
 import logging
 import shutil
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from updraft.errors import UserError
-from updraft.sources import ARROW, Source, translated
+from updraft.blocks import TimeSplit
+from updraft.rows import ARROW, Reject
+from updraft.sources import Source, translated
+from updraft.splits import BadData, divide, feature_hash
 from updraft.usecase import UseCase
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pymongo.collection import Collection
 
 log = logging.getLogger(__name__)
 
 DATASET, QUARANTINE, TRAIN, TEST = "dataset.parquet", "quarantine.jsonl", "train.parquet", "test.parquet"
-HASH, FOLD = "__hash", "__fold"
+
+WIDE = 90  # with that many columns, pandas warns of one block each; a copy is in one piece
 
 Progress = Callable[[int, int | None], None]
-
-
-class BadData(UserError):
-    """The rows cannot be used; the message says which, where the rest is kept, and what was expected."""
 
 
 def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None = None) -> Path:
@@ -48,92 +48,103 @@ def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None =
     started = time.monotonic()
     read = kept = nans = 0
     reasons: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    units: dict[str, set[str]] = {}
     schema = pa.schema([(column.name, ARROW[column.type]) for column in source.columns])
     with (
         pq.ParquetWriter(out / DATASET, schema, compression="zstd") as parquet,
-        (out / QUARANTINE).open("w") as rejected,
+        (out / QUARANTINE).open("w", encoding="utf-8", errors="backslashreplace") as rejected,
     ):
         for batch in source.batches():
             parquet.write_table(batch.table)
             for reject in batch.rejects:
-                line = {"place": reject.place, "reason": reject.reason, "row": reject.row}
-                rejected.write(json.dumps(line, default=str, ensure_ascii=False) + "\n")
-                reasons[reject.reason.partition(":")[0]] += 1
+                rejected.write(_quarantined(reject) + "\n")
+                for column in reject.reason.partition(":")[0].split(", "):
+                    reasons[column] += 1
+                    examples.setdefault(column, f"{reject.place}: {reject.reason}")
             kept += batch.table.num_rows
             read += batch.table.num_rows + len(batch.rejects)
             nans += batch.nans
+            units = batch.units
             log.info("%s rows read, %.1f s%s", f"{read:,}", time.monotonic() - started, _share(read, source.total))
             if progress:
                 progress(read, source.total)
     facts = {"source": str(source), "rows_read": read, "rows": kept, "quarantined": read - kept, "nan_as_null": nans}
-    facts |= {"reasons": dict(reasons.most_common()), "absent_columns": source.absent}
+    facts |= {"reasons": dict(reasons.most_common()), "examples": examples}
+    facts |= {"absent_columns": source.absent, "other_columns": source.others}
+    facts |= {"units": {column: sorted(found) for column, found in units.items()}}
     write_json(out / "ingest.json", facts | {"seconds": round(time.monotonic() - started, 2)})
     _report(facts, out)
-    _within_budget(case, read, kept, out, reasons)
+    _within_budget(case, facts, out)
     return out / DATASET
 
 
 def transform(case: UseCase, dataset: Path, out: Path) -> Path:
-    """Split the dataset into `out/train.parquet` and `out/test.parquet`; nothing is fitted here.
+    """Split the dataset into `out/train.parquet` and `out/test.parquet` by the use case's rule; nothing is fitted here.
 
-    The side is drawn from a seeded hash of the features alone: rows of identical features never straddle the split, nor
-    two folds, and rows that are appended later leave the others where they were. Rows come sorted by that hash, so that
-    the source's order is of no account. Raises BadData when a side has no row of a label. Returns `out`.
+    Rows whose target is null (where the suite lets it be) teach nothing: they are left out and counted. So are, with
+    `deduplicate`, rows that equal an earlier one in all columns but the id. Raises BadData when a side has no row of a
+    label, or a regression's target is not finite or never varies. Returns `out`.
     """
     fresh(out)
-    frame = read_frame(case, dataset)
-    frame[HASH] = row_hash(frame[[column.name for column in case.features]], case.seed)
-    frame[FOLD] = frame[HASH].mod(case.folds).astype("int8")
-    order = [HASH, case.target] + ([case.id] if case.id else [])
-    frame = frame.sort_values(order, kind="stable", ignore_index=True)
-    in_test = (frame[HASH] // 2**11).astype("float64") / 2**53 < case.test_share
-    sides = {TRAIN: frame[~in_test], TEST: frame[in_test]}
+    frame, facts = _usable(case, read_frame(case, dataset))
+    sides = dict(zip((TRAIN, TEST), divide(case, frame), strict=True))
     for name, side in sides.items():
-        _has_every_label(case, side, name)
-        side.drop(columns=HASH).to_parquet(out / name, compression="zstd", index=False)
-    facts: dict[str, Any] = {"seed": case.seed, "test_share": case.test_share, "folds": case.folds}
-    facts |= {"distinct_rows": int(frame[HASH].nunique()), "rows": len(frame)}
+        _check_target(case, side[case.target], name)
+        side.to_parquet(out / name, compression="zstd", index=False)
+    facts |= {"constant": [column.name for column in case.features if _constant(sides[TRAIN][column.name])]}
     facts |= {Path(name).stem: _counts(case, side) for name, side in sides.items()}
     write_json(out / "split.json", facts)
     log.info("%s rows, %s of them distinct in their features", f"{len(frame):,}", f"{facts['distinct_rows']:,}")
-    log.info("train %s · test %s", facts["train"], facts["test"])
+    log.info("by %s: train %s · test %s", case.split.by, facts["train"], facts["test"])
+    if facts["constant"]:
+        log.warning("columns that never vary in the training rows: %s", ", ".join(facts["constant"]))
     return out
 
 
 def load(case: UseCase, source: Source, collection: Collection[Any], progress: Progress | None = None) -> int:
     """Replace the collection's content by the source's rows at one stroke: a temporary collection, then a rename.
 
-    Rows that do not fit go in as they were found, for `ingest` to set aside. Returns the number of documents.
+    Rows that fit go in under the suite's names and in its types, dates to the millisecond; rows that do not fit go in
+    as they were found, for `ingest` to set aside. Returns the number of documents.
     """
-    fresh_one = collection.database[f"{collection.name}.loading"]
+    fresh_one = collection.database[f"{collection.name}.loading.{uuid.uuid4().hex[:8]}"]
     with translated(collection):
-        fresh_one.drop()
-        count = 0
-        for batch in source.batches():
-            documents = batch.table.to_pylist() + [reject.row for reject in batch.rejects]
-            if documents:
-                fresh_one.insert_many(documents, ordered=False)
-            count += len(documents)
-            if progress:
-                progress(count, source.total)
-        if not count:
-            raise BadData(f"{source}: no rows; {collection.full_name} is left as it was")
-        fresh_one.rename(collection.name, dropTarget=True)
+        try:
+            count = _fill(fresh_one, source, progress)
+            if not count:
+                raise BadData(f"{source}: no rows; {collection.full_name} is left as it was")
+            _copy_indexes(collection, fresh_one)
+            fresh_one.rename(collection.name, dropTarget=True)
+        finally:
+            fresh_one.drop()
     return count
+
+
+def _fill(collection: Collection[Any], source: Source, progress: Progress | None) -> int:
+    count = 0
+    for batch in source.batches():
+        documents = batch.table.to_pylist() + [_storable(reject.row) for reject in batch.rejects]
+        if documents:
+            collection.insert_many(documents, ordered=False)
+        count += len(documents)
+        if progress:
+            progress(count, source.total)
+    return count
+
+
+def _copy_indexes(old: Collection[Any], new: Collection[Any]) -> None:
+    for name, told in old.index_information().items():
+        if name != "_id_":
+            options = {key: told[key] for key in told.keys() - {"key", "v", "ns"}}
+            new.create_index(told["key"], name=name, **options)
 
 
 def read_frame(case: UseCase, path: Path) -> pd.DataFrame:
     """Read a dataset or a side of a split, validated rows, in the suite's dtypes."""
-    return pd.read_parquet(path).astype({column.name: column.type for column in case.columns})
-
-
-def row_hash(features: pd.DataFrame, seed: int) -> pd.Series[Any]:
-    """Hash each row, uint64: pandas' own row hash, the same on every machine, mixed with the seed by splitmix64."""
-    mixed: NDArray[Any] = pd.util.hash_pandas_object(features, index=False).to_numpy().copy()
-    mixed += _splitmix64(seed)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> shift)) * mixed.dtype.type(factor)
-    return pd.Series(mixed ^ (mixed >> 31), index=features.index)
+    frame = pd.read_parquet(path)
+    frame = frame.astype({c.name: c.type for c in case.columns if frame[c.name].dtype != c.type})
+    return frame.copy() if frame.shape[1] >= WIDE else frame
 
 
 def fresh(out: Path) -> Path:
@@ -153,8 +164,26 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _splitmix64(seed: int) -> int:
-    return (seed + 1) * 0x9E3779B97F4A7C15 % 2**64
+def _storable(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as it is when MongoDB can hold it, else its values as text."""
+    from bson import encode
+    from bson.errors import BSONError
+
+    try:
+        encode(row)
+    except (BSONError, OverflowError, UnicodeError):
+        return {name: str(value).encode("utf-8", "replace").decode() for name, value in row.items()}
+    return row
+
+
+def _quarantined(reject: Reject) -> str:
+    """Write a refused row as one line of JSON; what JSON does not have, such as infinity, becomes text."""
+    line = {"place": reject.place, "reason": reject.reason, "row": reject.row}
+    try:
+        return json.dumps(line, default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        plain = {name: str(value) for name, value in reject.row.items()}
+        return json.dumps(line | {"row": plain}, ensure_ascii=False)
 
 
 def _share(read: int, total: int | None) -> str:
@@ -165,37 +194,81 @@ def _report(facts: dict[str, Any], out: Path) -> None:
     log.info("%s: %s rows read, %s fit", facts["source"], f"{facts['rows_read']:,}", f"{facts['rows']:,}")
     if facts["absent_columns"]:
         log.warning("columns of the suite that no row has: %s", ", ".join(facts["absent_columns"]))
+    if facts["other_columns"]:
+        log.info("left out, as the suite does not name them: %s", ", ".join(facts["other_columns"]))
     if facts["nan_as_null"]:
         log.warning("%s NaN read as null", f"{facts['nan_as_null']:,}")
+    for column, found in facts["units"].items():
+        if len(found) > 1:
+            log.warning("%s: numbers are read from texts with different units: %s", column, ", ".join(map(repr, found)))
     if facts["quarantined"]:
         worst = ", ".join(f"{column} ({count:,})" for column, count in list(facts["reasons"].items())[:5])
         log.warning("%s rows set aside in %s: %s", f"{facts['quarantined']:,}", out / QUARANTINE, worst)
 
 
-def _within_budget(case: UseCase, read: int, kept: int, out: Path, reasons: Counter[str]) -> None:
+def _within_budget(case: UseCase, facts: dict[str, Any], out: Path) -> None:
+    read, kept = facts["rows_read"], facts["rows"]
     if not read:
         raise BadData(f"{case.name}: the source gave no rows")
     share = 1 - kept / read
     if not kept or share > case.quarantine_budget:
-        column, count = reasons.most_common(1)[0]
+        column, count = next(iter(facts["reasons"].items()))
         raise BadData(
             f"{case.name}: {share:.2%} of {read:,} rows do not fit, more than quarantine_budget "
-            f"{case.quarantine_budget:.2%}; worst is {column!r} ({count:,}); see {out / QUARANTINE}"
+            f"{case.quarantine_budget:.2%}; worst is {column!r} ({count:,}), such as {facts['examples'][column]}; "
+            f"see {out / QUARANTINE}"
         )
 
 
-def _has_every_label(case: UseCase, side: pd.DataFrame, name: str) -> None:
-    found = set(side[case.target].unique().tolist())
+def _usable(case: UseCase, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Leave out rows without a target, and duplicates where the use case says so; return the facts with the rest."""
+    rows = frame[frame[case.target].notna()]
+    no_target = len(frame) - len(rows)
+    if no_target:
+        log.warning("%s of %s rows are left out: %s is null", f"{no_target:,}", f"{len(frame):,}", case.target)
+    if case.deduplicate:
+        rows = rows.drop_duplicates([column.name for column in case.columns if column.name != case.id])
+        log.info("%s duplicates are left out", f"{len(frame) - no_target - len(rows):,}")
+    if rows.empty:
+        raise BadData(f"{case.name}: none of {len(frame):,} rows has a {case.target}")
+    facts: dict[str, Any] = {"seed": case.split_seed, "split": case.split.model_dump(mode="json"), "folds": case.folds}
+    facts |= {"rows": len(rows), "null_targets": no_target, "duplicates": len(frame) - no_target - len(rows)}
+    return rows, facts | {"distinct_rows": int(feature_hash(case, rows).nunique())}
+
+
+def _check_target(case: UseCase, target: pd.Series[Any], name: str) -> None:
+    if case.task == "regression":
+        if not pd.api.types.is_numeric_dtype(target) or not np.isfinite(target.to_numpy("float64")).all():
+            raise BadData(f"{case.name}: {case.target} of {name} is {target.dtype}, expected finite numbers")
+        if _constant(target):
+            told = f"{case.name}: {name} has {len(target)} rows, all with {case.target} = {target.iloc[0]:g}"
+            raise BadData(f"{told}; a regression needs a target that varies")
+        return
+    found = set(target.unique().tolist())
     expected = {label.value for label in case.labels}
-    if missing := expected - found:
-        raise BadData(
-            f"{case.name}: {name} has {len(side)} rows and none with {case.target} = {', '.join(map(repr, missing))}; "
-            "more rows are needed, or another test_share"
-        )
     if unknown := found - expected:
         raise BadData(f"{case.name}: {case.target} has values that no label names: {', '.join(map(repr, unknown))}")
+    if missing := expected - found:
+        raise BadData(
+            f"{case.name}: {name} has {len(target)} rows and none with {case.target} = "
+            f"{', '.join(map(repr, missing))}; more rows are needed, or another split"
+        )
+
+
+def _constant(values: pd.Series[Any]) -> bool:
+    """Tell whether a column has one value only, or none."""
+    first = values.iloc[0]
+    return bool(values.isna().all() if pd.isna(first) else (values == first).all())
 
 
 def _counts(case: UseCase, side: pd.DataFrame) -> dict[str, Any]:
-    positive = side[case.target] == case.positive
-    return {"rows": len(side), "positive": int(positive.sum()), "positive_share": round(float(positive.mean()), 4)}
+    target = side[case.target]
+    facts: dict[str, Any] = {"rows": len(side)}
+    if isinstance(case.split, TimeSplit):
+        facts |= {"from": str(side[case.split.column].min()), "to": str(side[case.split.column].max())}
+    if case.task == "regression":
+        return facts | {"mean": float(target.mean()), "least": float(target.min()), "most": float(target.max())}
+    if case.task == "multiclass":
+        return facts | {"labels": {str(label.value): int((target == label.value).sum()) for label in case.labels}}
+    positive = target == case.positive
+    return facts | {"positive": int(positive.sum()), "positive_share": round(float(positive.mean()), 4)}

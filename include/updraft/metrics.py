@@ -1,12 +1,14 @@
-"""Metrics by name, the decision threshold, and a paired bootstrap of a difference.
+"""Metrics by name, decision thresholds by rule, and a paired bootstrap of a gain.
 
-Truth and decisions are booleans: positive or not.
+Truth is an array over the rows: booleans (positive or not) for a binary task, indices into the labels for a multiclass
+one, numbers for a regression. Scores are what a model gives: probabilities of the positive label, (n, labels)
+probabilities, or numbers; decisions are of the same kind as the truth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,43 +16,59 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from updraft.usecase import MetricName
+from updraft.blocks import MetricName, Threshold
+from updraft.errors import UserError
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Truth = NDArray[Any]
+
+
+class NoThreshold(UserError):
+    """No decision threshold does what the use case's rule asks."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of scikit-learn's; `of` says whether it judges the probabilities or the decisions at the threshold."""
+    """A metric of scikit-learn's; `of` says whether it judges the scores or the decisions."""
 
     function: Callable[..., Any]
     of: Literal["scores", "decisions"]
     better: Literal["higher", "lower"] = "higher"
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
+_ZERO = {"zero_division": 0.0}  # nothing to count is no merit
 METRICS: dict[MetricName, Metric] = {
     "roc_auc": Metric(sk.roc_auc_score, "scores"),
     "pr_auc": Metric(sk.average_precision_score, "scores"),
-    "f1": Metric(sk.f1_score, "decisions"),
-    "precision": Metric(sk.precision_score, "decisions"),
-    "recall": Metric(sk.recall_score, "decisions"),
+    "f1": Metric(sk.f1_score, "decisions", extra=_ZERO),
+    "precision": Metric(sk.precision_score, "decisions", extra=_ZERO),
+    "recall": Metric(sk.recall_score, "decisions", extra=_ZERO),
     "brier": Metric(sk.brier_score_loss, "scores", better="lower"),
+    "accuracy": Metric(sk.accuracy_score, "decisions"),
+    "f1_macro": Metric(sk.f1_score, "decisions", extra=_ZERO | {"average": "macro"}),
+    "log_loss": Metric(sk.log_loss, "scores", better="lower"),
+    "r2": Metric(sk.r2_score, "decisions"),
+    "rmse": Metric(sk.root_mean_squared_error, "decisions", better="lower"),
+    "mae": Metric(sk.mean_absolute_error, "decisions", better="lower"),
+    "mape": Metric(sk.mean_absolute_percentage_error, "decisions", better="lower"),
 }
-_UNDEFINED_IS_ZERO = {sk.f1_score, sk.precision_score, sk.recall_score}
+NEED_BOTH_LABELS = {"roc_auc", "pr_auc"}
 
 
-def measure(name: MetricName, truth: Bools, scores: Any, decided: Any, weights: Any = None) -> float:
-    """Compute one metric; precision, recall and F1 that have no positive to count are 0."""
+def measure(name: MetricName, truth: Truth, scores: Any, decided: Any, weights: Any = None) -> float:
+    """Compute one metric; precision, recall and F1 that have nothing to count are 0."""
     metric = METRICS[name]
-    extra = {"zero_division": 0.0} if metric.function in _UNDEFINED_IS_ZERO else {}
     judged = scores if metric.of == "scores" else decided
-    return float(metric.function(truth, judged, sample_weight=weights, **extra))
+    labels = {"labels": np.arange(judged.shape[1])} if name == "log_loss" else {}
+    return float(metric.function(truth, judged, sample_weight=weights, **metric.extra, **labels))
 
 
-def measure_all(truth: Bools, scores: Floats, decided: Bools) -> dict[MetricName, float]:
-    """Compute every metric, rounded to 6 places."""
-    return {name: round(measure(name, truth, scores, decided), 6) for name in METRICS}
+def measure_all(names: tuple[MetricName, ...], truth: Truth, scores: Any, decided: Any) -> dict[MetricName, float]:
+    """Compute metrics, rounded to 6 places; those that need rows of both labels are left out where there are none."""
+    one_label = truth.dtype == bool and (truth.all() or not truth.any())
+    defined = [name for name in names if not (one_label and name in NEED_BOTH_LABELS)]
+    return {name: round(measure(name, truth, scores, decided), 6) for name in defined}
 
 
 def gain(name: MetricName, new: float, old: float) -> float:
@@ -58,16 +76,39 @@ def gain(name: MetricName, new: float, old: float) -> float:
     return new - old if METRICS[name].better == "higher" else old - new
 
 
-def best_f1_threshold(truth: Bools, scores: Floats) -> float:
-    """Find the threshold at which calling `score >= threshold` positive has the best F1; the highest one on a tie."""
-    precision, recall, thresholds = sk.precision_recall_curve(truth, scores, drop_intermediate=True)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
-    best = len(thresholds) - 1 - int(np.argmax(f1[:-1][::-1]))
+def find_threshold(rule: Threshold, truth: Truth, scores: Floats) -> float:
+    """Find the threshold that does best by the rule when `score >= threshold` is called positive; the highest on a tie.
+
+    Raises NoThreshold when none keeps what the rule asks at least.
+    """
+    if rule.rule == "cost":
+        return _cheapest(rule, truth, scores)
+    precision, recall, thresholds = sk.precision_recall_curve(truth, scores)
+    precision, recall = precision[:-1], recall[:-1]  # the last point is "call nothing positive", without a threshold
+    if rule.rule == "best_f1":
+        worth = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    else:
+        kept, other = (precision, recall) if rule.rule == "precision" else (recall, precision)
+        worth = np.where(kept >= rule.at_least, other, -1.0)
+        if worth.max() < 0:
+            told = f"no {rule.rule} of {rule.at_least:g} on the training rows, {kept.max():.4f} at most"
+            raise NoThreshold(f"threshold: {told}")
+    best = len(worth) - 1 - int(np.argmax(worth[::-1]))
     return float(thresholds[best])
 
 
+def _cheapest(rule: Threshold, truth: Truth, scores: Floats) -> float:
+    """Find the least cost, which may be that of calling nothing positive."""
+    false_share, true_share, thresholds = sk.roc_curve(truth, scores, drop_intermediate=False)
+    positives = int(truth.sum())
+    false_positives, false_negatives = false_share * (len(truth) - positives), (1 - true_share) * positives
+    cost = false_positives * (rule.false_positive or 0) + false_negatives * (rule.false_negative or 0)
+    best = float(thresholds[int(np.argmin(cost))])
+    return best if np.isfinite(best) else float(np.nextafter(scores.max(), np.inf))
+
+
 def bootstrap_gain(
-    name: MetricName, truth: Bools, new: tuple[Floats, Bools], old: tuple[Floats, Bools], seed: int, rounds: int = 500
+    name: MetricName, truth: Truth, new: tuple[Any, Any], old: tuple[Any, Any], seed: int
 ) -> tuple[float, float]:
     """Bound the gain of `new` over `old` (scores and decisions on the same rows) by a paired bootstrap, 95 %.
 
@@ -75,13 +116,23 @@ def bootstrap_gain(
     that are alike in all that the metric looks at are drawn as one weighted row, which makes decisions cheap.
     """
     side = 0 if METRICS[name].of == "scores" else 1
-    rows = pd.DataFrame({"truth": truth, "new": new[side], "old": old[side]}).value_counts(sort=False).reset_index()
-    truths, news, olds = (rows[column].to_numpy() for column in ("truth", "new", "old"))
-    draws = np.random.default_rng(seed).multinomial(len(truth), rows["count"] / len(truth), size=rounds)
+    truth, news, olds, counts = _alike(truth, new[side], old[side])
+    total = int(counts.sum())
+    random = np.random.default_rng(seed)
+    rounds = min(500, max(100, 10_000_000 // len(counts)))
+    draws = (random.multinomial(total, counts / total) for _ in range(rounds))
     gains = [
-        gain(name, *(measure(name, truths, judged, judged, weights) for judged in (news, olds)))
+        gain(name, *(measure(name, truth, judged, judged, weights) for judged in (news, olds)))
         for weights in draws
-        if 0 < weights[truths].sum() < len(truth)
+        if truth.dtype != bool or 0 < weights[truth].sum() < total
     ]
     low, high = np.quantile(gains, [0.025, 0.975])
     return round(float(low), 6), round(float(high), 6)
+
+
+def _alike(truth: Truth, new: Any, old: Any) -> tuple[Truth, Any, Any, NDArray[np.int64]]:
+    """Fold rows that are alike into one, with their count; rows of more than one score stay as they are."""
+    if new.ndim > 1:
+        return truth, new, old, np.ones(len(truth), dtype=np.int64)
+    rows = pd.DataFrame({"truth": truth, "new": new, "old": old}).value_counts(sort=False).reset_index()
+    return rows["truth"].to_numpy(), rows["new"].to_numpy(), rows["old"].to_numpy(), rows["count"].to_numpy()

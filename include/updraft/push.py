@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -12,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from updraft.card import CARD
+from updraft.contents import sha256
 from updraft.data import DATASET, fresh, read_json
-from updraft.model import MODEL, SIGNATURE, Signature
+from updraft.evaluation import EVALUATION, Champion, evaluate
+from updraft.model import MODEL, SIGNATURE
+from updraft.reference import REFERENCE
 from updraft.registry import PointerMoved, Registry, Version
 from updraft.runs import Run, local
-from updraft.training import EVALUATION, TRAINING, Champion, evaluate
+from updraft.signature import Signature
+from updraft.training import TRAINING
 from updraft.usecase import ROOT, UseCase
 
 log = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ def push(case: UseCase, evaluation: Path, registry: Registry, run: Run) -> Outco
         return Outcome(None, facts["decision"], facts["reason"])
     files = _collect(evaluation, facts, run.folder / "push")
     # A task that is tried again makes the same bytes; a run that is cleared after a change makes others: a new version.
-    once = f"{run.id}~{_sha256(files / MODEL)[:12]}"
+    once = f"{run.id}~{sha256(files / MODEL)[:12]}"
     version = registry.push(case.name, files, _facts(case, facts, run), once)
     log.info("version %d is in the registry", version.number)
     for _ in range(JUDGEMENTS):
@@ -81,8 +84,10 @@ def _collect(evaluation: Path, facts: dict[str, Any], out: Path) -> Path:
     """Gather the files of a version in one folder."""
     fresh(out)
     model = local(facts["model"])
-    for source in (model / MODEL, model / SIGNATURE, model / TRAINING, evaluation / EVALUATION, evaluation / CARD):
-        shutil.copy2(source, out)
+    for name in (MODEL, SIGNATURE, TRAINING):
+        shutil.copy2(model / name, out)
+    for name in (EVALUATION, CARD, REFERENCE):
+        shutil.copy2(evaluation / name, out)
     return out
 
 
@@ -91,12 +96,12 @@ def _facts(case: UseCase, facts: dict[str, Any], run: Run) -> dict[str, Any]:
     signature = Signature.model_validate_json((local(facts["model"]) / SIGNATURE).read_bytes())
     return {
         "candidate": facts["chosen"],
-        "params": case.candidates[facts["chosen"]].params,
+        "params": facts["params"],
         "seed": case.seed,
         "threshold": facts["threshold"],
         "metrics": facts["metrics"],
-        "data_sha256": _sha256(run.folder / "ingest" / DATASET),
-        "suite_sha256": _sha256(case.suite),
+        "data_sha256": sha256(run.folder / "ingest" / DATASET),
+        "suite_sha256": sha256(case.suite),
         "libraries": signature.versions,
         "code_commit": _commit(),
         "run_url": run.url,
@@ -111,15 +116,13 @@ def _judge_again(case: UseCase, facts: dict[str, Any], registry: Registry, run: 
     return again
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _commit() -> str | None:
     """Name the code's commit: UPDRAFT_COMMIT where the image was built without git, else what git says."""
     told = os.environ.get("UPDRAFT_COMMIT")
     if told:
         return told
-    asked = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        asked = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return None
     return asked.stdout.strip() or None

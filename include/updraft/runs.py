@@ -32,6 +32,13 @@ def artifacts(environ: Mapping[str, str]) -> Path:
     return local(told) if "://" in told else Path(told).absolute()
 
 
+def folder_of(root: Path, name: str, run_id: str) -> Path:
+    """Return a run's folder; BadArtifacts when the run id would lead out of it."""
+    if Path(run_id).name != run_id or run_id in (".", ".."):
+        raise BadArtifacts(f"run id {run_id!r}: expected one that can name a folder")
+    return root / name / run_id
+
+
 def local(uri: str) -> Path:
     """Turn a file URI, as tasks pass it on, into a path."""
     parts = urlsplit(uri)

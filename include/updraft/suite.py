@@ -6,25 +6,31 @@ Reads Great Expectations' own JSON without importing Great Expectations, so that
 from __future__ import annotations
 
 import math
+import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import TypedDict  # the one that pydantic takes below Python 3.12
 
-Type = Literal["int64", "float64", "str", "bool"]
+Type = Literal["int64", "float64", "str", "bool", "datetime64[us]"]
 Value = int | float | str | bool
-TYPES: tuple[Type, ...] = ("int64", "float64", "str", "bool")
-INT64 = range(-(2**63), 2**63)
+TYPES: tuple[Type, ...] = ("int64", "float64", "str", "bool", "datetime64[us]")
+DATE: Type = "datetime64[us]"
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 
 
 class Column(BaseModel):
-    """A column as the critical expectations bound it: type, nulls, allowed values, range (both ends included)."""
+    """A column as the critical expectations bound it: type, nulls, allowed values, range (both ends included).
+
+    Numbers lie between `minimum` and `maximum`, dates between `earliest` and `latest`; a text holds `pattern`, anywhere
+    in it as Great Expectations has it, and is `shortest` to `longest` characters long.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,14 +40,22 @@ class Column(BaseModel):
     allowed: tuple[Value, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
+    earliest: datetime | None = None
+    latest: datetime | None = None
+    pattern: str | None = None
+    shortest: int | None = None
+    longest: int | None = None
 
-    def convert(self, value: object) -> Value | None:
-        """Return `value` as this column's type when nothing is lost by it; raise ValueError saying why otherwise."""
+    def convert(self, value: object) -> Value | datetime | None:
+        """Return `value` as this column's type when nothing is lost by it; raise ValueError saying why otherwise.
+
+        A date may come as ISO 8601 text; it is UTC, with or without an offset, and comes out naive.
+        """
         if value is None:
             return None
         return _CONVERT[self.type](value)
 
-    def check(self, value: object) -> Value | None:
+    def check(self, value: object) -> Value | datetime | None:
         """Convert `value` and hold it against the bounds; raise ValueError with what was expected."""
         converted = self.convert(value)
         if converted is None:
@@ -50,13 +64,20 @@ class Column(BaseModel):
             return None
         if self.allowed is not None and converted not in self.allowed:
             raise ValueError(f"{shown(value)} is not one of {', '.join(map(repr, self.allowed))}")
-        if isinstance(converted, (int, float)) and not self._in_range(converted):
-            raise ValueError(f"{shown(value)} is not between {_end(self.minimum)} and {_end(self.maximum)}")
+        if isinstance(converted, datetime):
+            _within(value, converted, self.earliest, self.latest)
+        elif isinstance(converted, (int, float)):
+            _within(value, converted, self.minimum, self.maximum)
+        else:
+            self._check_text(converted)
         return converted
 
-    def _in_range(self, number: float) -> bool:
-        above = self.minimum is None or number >= self.minimum
-        return above and (self.maximum is None or number <= self.maximum)
+    def _check_text(self, text: str) -> None:
+        if self.pattern is not None and not re.search(self.pattern, text):
+            raise ValueError(f"{shown(text)} does not match {self.pattern}")
+        if not (self.shortest or 0) <= len(text) <= (math.inf if self.longest is None else self.longest):
+            ends = f"{_end(self.shortest)} to {_end(self.longest)}"
+            raise ValueError(f"{shown(text)} has {len(text)} characters, expected {ends}")
 
 
 class Expectation(TypedDict):
@@ -71,18 +92,47 @@ class _Suite(BaseModel):
     expectations: list[Expectation]
 
 
+class BadColumns(ValueError):
+    """What a suite says of its columns will not do: `faults` holds a column's name, or None, and what is wrong with it.
+
+    `names` are those of the column set, where it could be read.
+    """
+
+    def __init__(self, path: Path, faults: Sequence[tuple[str | None, str]], names: Sequence[str] = ()) -> None:
+        super().__init__("\n".join(f"{path}: {message}" for _, message in faults))
+        self.faults, self.names = faults, names
+
+
 def read(path: Path) -> list[Column]:
     """Read the columns of a suite, in the order of its column set.
 
-    Raises ValueError that names the file when it is no suite, has no column set, or has a column without a type or
-    with one that cannot hold its nulls.
+    Raises BadColumns, with all that is wrong, when it is no suite, has no column set, or has columns without a type or
+    with one that cannot hold their nulls.
     """
     expectations = _expectations(path)
     table = _binding(expectations, "expect_table_columns_to_match_set")
-    if not table:
-        raise ValueError(f"{path}: no 'expect_table_columns_to_match_set' names the columns")
-    names: list[str] = table[0]["column_set"]
-    return [_column(name, path, [e for e in expectations if e["kwargs"].get("column") == name]) for name in names]
+    names = table[0].get("column_set") if table else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadColumns(path, [(None, "no 'expect_table_columns_to_match_set' names the columns")])
+    said: dict[str, list[Expectation]] = {name: [] for name in names}
+    faults: dict[str | None, str] = {}
+    for each in expectations:
+        name = each["kwargs"].get("column")
+        if isinstance(name, str) and name in said:
+            said[name].append(each)
+        elif name is not None:
+            faults[str(name)] = f"column {name!r} has an expectation and is not in the column set"
+    columns: list[Column] = []
+    for name in names:
+        try:
+            columns.append(_column(name, said[name]))
+        except ValidationError as error:
+            faults[name] = f"column {name!r}: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}"
+        except ValueError as error:
+            faults[name] = str(error)
+    if faults:
+        raise BadColumns(path, list(faults.items()), names)
+    return columns
 
 
 def shown(value: object) -> str:
@@ -94,11 +144,12 @@ def _expectations(path: Path) -> list[Expectation]:
     try:
         return _Suite.model_validate_json(path.read_bytes()).expectations
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such suite") from None
+        raise BadColumns(path, [(None, "no such suite")]) from None
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        raise ValueError(f"{path}: not a suite: {where + ': ' if where else ''}{fault['msg']}") from None
+        told = f"not a suite: {where + ': ' if where else ''}{fault['msg']}"
+        raise BadColumns(path, [(None, told)]) from None
 
 
 def _binding(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]:
@@ -109,30 +160,70 @@ def _binding(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]
         if each["type"] == kind
         and each.get("severity", "critical") == "critical"
         and each["kwargs"].get("mostly", 1) == 1
+        and each["kwargs"].get("row_condition") is None
     ]
 
 
-def _column(name: str, path: Path, expectations: list[Expectation]) -> Column:
+def _column(name: str, expectations: list[Expectation]) -> Column:
     types = _binding(expectations, "expect_column_values_to_be_of_type")
     found = types[0].get("type_") if types else None
     if found not in TYPES:
-        raise ValueError(f"{path}: column {name!r} needs a critical type out of {', '.join(TYPES)}, found {found!r}")
+        raise ValueError(f"column {name!r} needs a critical type out of {', '.join(TYPES)}, found {found!r}")
     nullable = not _binding(expectations, "expect_column_values_to_not_be_null")
     if nullable and found in ("int64", "bool"):
         raise ValueError(
-            f"{path}: column {name!r} is {found} and may be null, which pandas cannot hold: "
+            f"column {name!r} is {found} and may be null, which pandas cannot hold: "
             "declare it float64, or add a critical expect_column_values_to_not_be_null"
         )
-    bounds = next(iter(_binding(expectations, "expect_column_values_to_be_between")), {})
-    allowed = next(iter(_binding(expectations, "expect_column_values_to_be_in_set")), {}).get("value_set")
+    allowed = _allowed(name, expectations)
+    if allowed is not None and found == DATE:
+        raise ValueError(f"column {name!r} is a date: expected a range, found a set of values")
     return Column(
         name=name,
         type=found,
         nullable=nullable,
-        allowed=None if allowed is None else tuple(allowed),
-        minimum=bounds.get("min_value"),
-        maximum=bounds.get("max_value"),
+        allowed=allowed,
+        **_range(name, found, _binding(expectations, "expect_column_values_to_be_between")),
+        **_text_bounds(name, expectations),
     )
+
+
+def _first(expectations: list[Expectation], kind: str) -> dict[str, Any]:
+    return next(iter(_binding(expectations, kind)), {})
+
+
+def _allowed(name: str, expectations: list[Expectation]) -> tuple[Value, ...] | None:
+    """Return the values that every value set has."""
+    sets: list[Any] = [told.get("value_set") for told in _binding(expectations, "expect_column_values_to_be_in_set")]
+    if not all(isinstance(each, list) for each in sets):
+        raise ValueError(f"column {name!r}: expect_column_values_to_be_in_set: value_set must be a list")
+    return tuple(value for value in sets[0] if all(value in each for each in sets)) if sets else None
+
+
+def _range(name: str, type_: Type, ranges: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the range that lies in all ranges, both ends included."""
+    if any(told.get(strict) for told in ranges for strict in ("strict_min", "strict_max")):
+        raise ValueError(
+            f"column {name!r}: a range that leaves its ends out (strict_min, strict_max) is not known here"
+        )
+    read = _date if type_ == DATE else float
+    try:
+        lows = [read(told["min_value"]) for told in ranges if told.get("min_value") is not None]
+        highs = [read(told["max_value"]) for told in ranges if told.get("max_value") is not None]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {name!r}: expect_column_values_to_be_between: {error}") from None
+    ends = ("earliest", "latest") if type_ == DATE else ("minimum", "maximum")
+    return dict(zip(ends, (max(lows, default=None), min(highs, default=None)), strict=True))
+
+
+def _text_bounds(name: str, expectations: list[Expectation]) -> dict[str, Any]:
+    pattern = _first(expectations, "expect_column_values_to_match_regex").get("regex")
+    lengths = _first(expectations, "expect_column_value_lengths_to_be_between")
+    try:
+        re.compile(pattern or "")
+    except (re.error, TypeError) as error:
+        raise ValueError(f"column {name!r}: {shown(pattern)} is no regular expression: {error}") from None
+    return {"pattern": pattern, "shortest": lengths.get("min_value"), "longest": lengths.get("max_value")}
 
 
 def _integer(value: object) -> int:
@@ -140,7 +231,7 @@ def _integer(value: object) -> int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{shown(value)} ({type(value).__name__}) is not a whole number")
-    if value not in INT64:
+    if not -(2**63) <= value < 2**63:
         raise ValueError(f"{shown(value)} does not fit into 64 bits")
     return int(value)
 
@@ -167,8 +258,40 @@ def _boolean(value: object) -> bool:
     return value
 
 
-def _end(bound: float | None) -> str:
-    return "any" if bound is None else f"{bound:g}"
+def _date(value: object) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ValueError(f"{shown(value)} is no date that ISO 8601 knows, such as 2026-01-31T08:00:00") from None
+    if not isinstance(value, date):
+        raise ValueError(f"{shown(value)} ({type(value).__name__}) is not a date")
+    if not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day)
+    value = datetime.combine(
+        value.date(), value.time(), value.tzinfo
+    )  # of pandas' own: finer than a microsecond is cut
+    try:
+        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    except OverflowError:
+        raise ValueError(f"{shown(value)} is out of the calendar's range in UTC") from None
 
 
-_CONVERT: dict[Type, Callable[[object], Value]] = {"int64": _integer, "float64": _real, "str": _text, "bool": _boolean}
+def _within(value: object, converted: Any, low: Any, high: Any) -> None:
+    if (low is not None and converted < low) or (high is not None and converted > high):
+        raise ValueError(f"{shown(value)} is not between {_end(low)} and {_end(high)}")
+
+
+def _end(bound: float | datetime | None) -> str:
+    if bound is None:
+        return "any"
+    return bound.isoformat() if isinstance(bound, datetime) else f"{bound:g}"
+
+
+_CONVERT: dict[Type, Callable[[object], Value | datetime]] = {
+    "int64": _integer,
+    "float64": _real,
+    "str": _text,
+    "bool": _boolean,
+    "datetime64[us]": _date,
+}

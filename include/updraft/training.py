@@ -1,266 +1,168 @@
-"""`train`: split → model, one candidate at a time. `evaluate`: candidates and champion → a decision with its reason."""
+"""`train`: split → model, one candidate at a time."""
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
-from updraft import card
-from updraft.data import FOLD, TEST, TRAIN, BadData, fresh, read_frame, read_json, write_json
-from updraft.metrics import Bools, Floats, best_f1_threshold, bootstrap_gain, gain, measure, measure_all
-from updraft.model import Label, Model, Signature
-from updraft.usecase import Candidate, EstimatorName, MetricName, UseCase
+from updraft.data import TRAIN, fresh, read_frame, read_json, write_json
+from updraft.estimators import BadParameter, build
+from updraft.metrics import Floats, Truth, find_threshold, gain, measure_all
+from updraft.model import Model, decide, ordered
+from updraft.signature import Label, Signature
+from updraft.splits import FOLD, BadData
+from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
 
-TRAINING, EVALUATION = "training.json", "evaluation.json"
-Decision = Literal["promote", "hold", "reject"]
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The version in production: its number in the registry and the folder that it was pulled into."""
-
-    number: int
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a model made of the held-out rows."""
-
-    model: Model
-    scores: Floats
-    decided: Bools
-    metrics: dict[MetricName, float]
-
-    @property
-    def pair(self) -> tuple[Floats, Bools]:
-        return self.scores, self.decided
+TRAINING = "training.json"
+LIBRARIES = ("scikit-learn", "pandas", "numpy", "joblib")
 
 
 def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
     """Fit one candidate on the split's training rows into the model folder `out`, with `training.json`; return it.
 
-    The score by which candidates are chosen and the decision threshold come from cross-validation on the training rows.
-    One thread throughout: the same rows, seed and libraries give the same bytes.
+    Its parameters (where the YAML has a `search`), the score by which candidates are chosen, and the decision threshold
+    come from cross-validation on the training rows. One thread throughout: the same rows, seed and libraries give the
+    same bytes. Raises BadParameter when the estimator does not take its parameters.
     """
     fresh(out)
     started = time.monotonic()
     frame = read_frame(case, split / TRAIN)
-    features, target = frame[[column.name for column in case.features]], frame[case.target]
-    pipeline = build(case, case.candidates[candidate])
     with threadpool_limits(limits=1):
-        scores = _out_of_fold(case, pipeline, features, target, frame[FOLD])
-        pipeline.fit(features, target)
+        params, validation, threshold = _cross_validate(case, candidate, frame)
+        pipeline = build(case, case.candidates[candidate].estimator, params)
+        pipeline.fit(frame[[column.name for column in case.features]], frame[case.target])
     log.info("%s: fitted on %s rows, %.1f s in all", candidate, f"{len(frame):,}", time.monotonic() - started)
-    truth = (target == case.positive).to_numpy()
-    threshold = best_f1_threshold(truth, scores)
-    validation = measure_all(truth, scores, scores >= threshold)
-    Model(_signature(case, candidate, pipeline, features, threshold, split), pipeline).save(out)
-    facts = {"candidate": candidate, "choose_by": case.choose_by, "validation": validation, "threshold": threshold}
-    facts |= {"rows": len(frame), "folds": case.folds, "seed": case.seed, "params": case.candidates[candidate].params}
+    Model(_signature(case, candidate, frame, threshold, split), pipeline).save(out)
+    facts = {"candidate": candidate, "params": params, "validation": validation, "threshold": threshold}
+    facts |= {"choose_by": case.choose_by, "rows": len(frame), "folds": case.folds, "seed": case.seed}
     write_json(out / TRAINING, facts | {"seconds": round(time.monotonic() - started, 2)})
-    log.info("%s: cross-validated %s; threshold %.4f", candidate, said(validation), threshold)
+    told = "" if threshold is None else f"; threshold {threshold:.4f}"
+    log.info("%s: cross-validated %s%s", candidate, said(validation), told)
     return out
 
 
-def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion | None, out: Path) -> Path:
-    """Choose a candidate by its score from training, hold it against floors and champion on the test rows, and decide.
-
-    Test rows are raw: never resampled, cast or filled. Every candidate's figures are reported; only the chosen one's
-    count. Writes `out/evaluation.json` and the model card `out/card.html`; returns `out`.
-    """
-    fresh(out)
-    frame = read_frame(case, split / TEST)
-    truth = (frame[case.target] == case.positive).to_numpy()
-    by_name = {read_json(folder / TRAINING)["candidate"]: folder for folder in models}
-    chosen = choose(case, {name: read_json(folder / TRAINING)["validation"] for name, folder in by_name.items()})
-    with threadpool_limits(limits=1):
-        scored = {name: _score(Model.load(folder), frame, truth, case) for name, folder in by_name.items()}
-    for name, each in scored.items():
-        log.info("%s%s: held out %s", name, " (chosen)" if name == chosen else "", said(each.metrics))
-    against, rival = _against(case, scored[chosen], champion, frame, truth)
-    decision, reason = decide(case, scored[chosen].metrics, against)
-    log.info("decision: %s, because %s", decision, reason)
-    evaluation = {
-        "use_case": case.name,
-        "chosen": chosen,
-        "model": by_name[chosen].as_uri(),
-        "decision": decision,
-        "reason": reason,
-        "rows": len(frame),
-        "positive": int(truth.sum()),
-        "threshold": scored[chosen].model.signature.threshold,
-        "metrics": scored[chosen].metrics,
-        "validation": {name: read_json(folder / TRAINING)["validation"] for name, folder in by_name.items()},
-        "candidates": {name: each.metrics for name, each in scored.items()},
-        "champion": against,
-        "floors": case.floors,
-        "gate": case.gate.model_dump(),
-    }
-    write_json(out / EVALUATION, evaluation)
-    card.write(case, evaluation, frame, truth, scored[chosen], rival, out / card.CARD)
-    log.info("model card: %s", out / card.CARD)
-    return out
+def encode(case: UseCase, target: pd.Series[Any]) -> Truth:
+    """Make the truth that metrics take: positive or not, the index of the label, or the number."""
+    if case.task == "regression":
+        return target.to_numpy(dtype="float64")
+    if case.task == "binary":
+        return (target == case.positive).to_numpy(dtype=bool)
+    index = {label.value: number for number, label in enumerate(case.labels)}
+    return target.map(index).to_numpy(dtype="int64")
 
 
-def build(case: UseCase, candidate: Candidate) -> Pipeline:
-    """Build the unfitted pipeline of a candidate; it takes raw rows and passes over columns that are no features."""
-    return ESTIMATORS[candidate.estimator](case, candidate.params)
-
-
-def choose(case: UseCase, validation: dict[str, dict[MetricName, float]]) -> str:
-    """Name the candidate with the best cross-validated score; the first in the YAML on a tie."""
-    names = [name for name in case.candidates if name in validation]
-    return max(names, key=lambda name: gain(case.choose_by, validation[name][case.choose_by], 0.0))
-
-
-def decide(case: UseCase, metrics: dict[MetricName, float], against: dict[str, Any] | None) -> tuple[Decision, str]:
-    """Judge the chosen candidate: `reject` (not stored), `hold` (stored, for a person to promote) or `promote`."""
-    below = [
-        f"{name} {metrics[name]:.4f} does not reach the floor {floor:g}"
-        for name, floor in case.floors.items()
-        if gain(name, metrics[name], floor) < 0
-    ]
-    if below:
-        return "reject", "; ".join(below)
-    if against and "error" in against:
-        return "hold", f"the champion, version {against['version']}, cannot score these rows ({against['error']})"
-    if against and (against["gain"] <= 0 or against["gain"] < case.gate.margin):
-        return "reject", _compared(case, against, "does not beat")
-    reason = _compared(case, against, "beats") if against else "there is no champion yet"
-    return ("hold", f"{reason}, but promote is 'never'") if case.promote == "never" else ("promote", reason)
-
-
-def said(metrics: dict[MetricName, float]) -> str:
+def said(metrics: dict[Any, float]) -> str:
     """Write metrics in one line."""
     return " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-def _compared(case: UseCase, against: dict[str, Any], verb: str) -> str:
-    low, high = against["interval"]
-    return (
-        f"{case.gate.metric} {verb} the champion's, version {against['version']}, by {case.gate.margin:g}: "
-        f"{against['challenger']:.4f} against {against['champion']:.4f}, "
-        f"{against['gain']:+.4f} (95 % {low:+.4f} to {high:+.4f})"
-    )
+def _cross_validate(
+    case: UseCase, candidate: str, frame: pd.DataFrame
+) -> tuple[dict[str, Any], dict[Any, float], float | None]:
+    """Return the parameters that score best out of fold, their figures and their threshold."""
+    truth = encode(case, frame[case.target])
+    best: tuple[float, dict[str, Any], dict[Any, float], float | None] | None = None
+    tried = _combinations(case, candidate)
+    for number, params in enumerate(tried, 1):
+        started = time.monotonic()
+        scores = _out_of_fold(case, build(case, case.candidates[candidate].estimator, params), frame)
+        threshold = find_threshold(case.threshold, truth, scores) if case.task == "binary" else None
+        figures = measure_all(case.metrics, truth, scores, decide(case.task, scores, threshold))
+        worth = gain(case.choose_by, figures[case.choose_by], 0.0)
+        log.info(
+            "%s: %d folds, %d of %d: %s %.4f, %.1f s %s", candidate, case.folds, number, len(tried),
+            case.choose_by, figures[case.choose_by], time.monotonic() - started, params if len(tried) > 1 else "",
+        )  # fmt: skip
+        if best is None or worth > best[0]:
+            best = worth, params, figures, threshold
+    if best is None:
+        raise BadData(f"{case.name}: candidate {candidate!r} has nothing to try")
+    return best[1:]
 
 
-def _out_of_fold(
-    case: UseCase, pipeline: Pipeline, features: pd.DataFrame, target: pd.Series[Any], folds: pd.Series[Any]
-) -> Floats:
-    """Score every training row by a model that has not seen it, nor a row with the same features."""
-    scores = np.full(len(target), np.nan)
+def _combinations(case: UseCase, candidate: str) -> list[dict[str, Any]]:
+    """List the parameters to try: the candidate's own, each with one combination of its search."""
+    told = case.candidates[candidate]
+    if told.search is None:
+        return [told.params]
+    grid = ParameterGrid(told.search.grid)
+    if told.search.budget is None or told.search.budget >= len(grid):
+        return [told.params | found for found in grid]
+    return [
+        told.params | found for found in ParameterSampler(told.search.grid, told.search.budget, random_state=case.seed)
+    ]
+
+
+def _out_of_fold(case: UseCase, pipeline: Pipeline, frame: pd.DataFrame) -> Floats:
+    """Score every training row by a model that has not seen it; by the split's rule, nor a row that goes with it."""
+    features, target, folds = frame[[column.name for column in case.features]], frame[case.target], frame[FOLD]
+    scores: Floats | None = None
     for fold in range(case.folds):
         held = (folds == fold).to_numpy()
-        for part in (target[held], target[~held]):
-            if part.nunique() < 2:
-                told = f"{case.name}: fold {fold} has {len(part)} rows of one label only"
-                raise BadData(f"{told}; use fewer folds or more rows")
-        started = time.monotonic()
-        fitted = clone(pipeline).fit(features[~held], target[~held])
-        scores[held] = fitted.predict_proba(features[held])[:, list(fitted.classes_).index(case.positive)]
-        log.info("fold %d of %d: %.1f s", fold + 1, case.folds, time.monotonic() - started)
-    return scores
+        if not held.any() or held.all():
+            raise BadData(
+                f"{case.name}: fold {fold} has {held.sum()} of {len(held)} rows; use fewer folds or more rows"
+            )
+        if case.task != "regression" and target[~held].nunique() < 2:
+            raise BadData(f"{case.name}: all rows but fold {fold} have one label only; use fewer folds or more rows")
+        with _wrong_values(case):
+            fitted = clone(pipeline).fit(features[~held], target[~held])
+        found = ordered(case.task, fitted, features[held], [label.value for label in case.labels], case.positive)
+        if scores is None:
+            scores = np.full((len(target), *found.shape[1:]), np.nan)
+        scores[held] = found
+    return scores if scores is not None else np.empty(0)
 
 
-def _score(model: Model, frame: pd.DataFrame, truth: Bools, case: UseCase) -> Scored:
-    scores = model.scores(frame)
-    decided = model.decide(scores) == case.positive
-    return Scored(model, scores, decided, measure_all(truth, scores, decided))
-
-
-def _against(
-    case: UseCase, challenger: Scored, champion: Champion | None, frame: pd.DataFrame, truth: Bools
-) -> tuple[dict[str, Any] | None, Scored | None]:
-    """Score the champion on the same rows and compare; the gain is the challenger's, by the gate's metric."""
-    if champion is None:
-        return None, None
-    model = Model.load(champion.folder)
+@contextmanager
+def _wrong_values(case: UseCase) -> Iterator[None]:
+    """Tell in one line of a parameter's value that the estimator does not take."""
     try:
-        rival = _score(model, frame, truth, case)
-    except (ValueError, KeyError) as error:  # scikit-learn's own, when columns were taken away or changed their type
-        return {"version": champion.number, "error": " ".join(str(error).split())}, None
-    name = case.gate.metric
-    new, old = (measure(name, truth, *each.pair) for each in (challenger, rival))
-    if model.signature.split != challenger.model.signature.split:
-        log.warning("the champion was trained on another split: it may have seen these test rows, which flatters it")
-    return {
-        "version": champion.number,
-        "metrics": rival.metrics,
-        "challenger": new,
-        "champion": old,
-        "gain": gain(name, new, old),
-        "interval": bootstrap_gain(name, truth, challenger.pair, rival.pair, case.seed),
-        "same_split": model.signature.split == challenger.model.signature.split,
-    }, rival
+        yield
+    except (ValueError, TypeError) as error:
+        if type(error).__name__ != "InvalidParameterError":  # scikit-learn does not export it
+            raise
+        raise BadParameter(f"{case.name}: {' '.join(str(error).split())}") from None
 
 
-def _signature(
-    case: UseCase, candidate: str, pipeline: Pipeline, features: pd.DataFrame, threshold: float, split: Path
-) -> Signature:
-    names = {label.value: label.name for label in case.labels}
+def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: float | None, split: Path) -> Signature:
     facts = read_json(split / "split.json")
+    example = frame[[column.name for column in case.features]].head(1)
     return Signature(
         use_case=case.name,
         title=case.title,
+        task=case.task,
         candidate=candidate,
         columns=tuple(case.features),
+        text=case.text,
         id=case.id,
         target=case.target,
-        labels=tuple(Label(value=value, name=names[value]) for value in pipeline.classes_.tolist()),
+        labels=tuple(Label(value=label.value, name=label.name) for label in case.labels),
         positive=case.positive,
         threshold=threshold,
-        split={key: facts[key] for key in ("seed", "test_share")},
+        split={"seed": facts["seed"], **facts["split"]},
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-        example=features.head(1).to_dict(orient="records")[0],
+        example=json.loads(example.to_json(orient="records", date_format="iso", double_precision=15))[0],
     )
 
 
-def _codes(unknown: float, most: int | None = None) -> OrdinalEncoder:
-    return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=unknown, max_categories=most)
-
-
-def _columns(case: UseCase, encoder: OrdinalEncoder) -> ColumnTransformer:
-    """Put encoded categories first, then the numbers as they are."""
-    categories, numbers = _kinds(case)
-    return ColumnTransformer([("categories", encoder, categories), ("numbers", "passthrough", numbers)])
-
-
-def _kinds(case: UseCase) -> tuple[list[str], list[str]]:
-    categories = [c.name for c in case.features if c.name in case.categorical or c.type == "str"]
-    return categories, [column.name for column in case.features if column.name not in categories]
-
-
-def _random_forest(case: UseCase, params: dict[str, Any]) -> Pipeline:
-    forest = RandomForestClassifier(random_state=case.seed, n_jobs=1, **params)
-    return Pipeline([("columns", _columns(case, _codes(unknown=-1))), ("model", forest)])
-
-
-def _hist_gradient_boosting(case: UseCase, params: dict[str, Any]) -> Pipeline:
-    native = list(range(len(_kinds(case)[0])))  # 255 codes at most, the rarest together; unknown is missing
-    boosting = HistGradientBoostingClassifier(random_state=case.seed, categorical_features=native, **params)
-    return Pipeline([("columns", _columns(case, _codes(unknown=np.nan, most=254))), ("model", boosting)])
-
-
-ESTIMATORS: dict[EstimatorName, Callable[[UseCase, dict[str, Any]], Pipeline]] = {
-    "RandomForestClassifier": _random_forest,
-    "HistGradientBoostingClassifier": _hist_gradient_boosting,
-}
-LIBRARIES = ("scikit-learn", "pandas", "numpy", "joblib")
+def choose(case: UseCase, validation: dict[str, dict[Any, float]]) -> str:
+    """Name the candidate with the best cross-validated score; the first in the YAML on a tie."""
+    names = [name for name in case.candidates if name in validation]
+    return max(names, key=lambda name: gain(case.choose_by, validation[name][case.choose_by], 0.0))

@@ -2,79 +2,49 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-from datetime import timedelta
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from updraft.agreement import disagreements
+from updraft.blocks import (
+    METRICS_OF,
+    Candidate,
+    Gate,
+    GroupSplit,
+    HashSplit,
+    Impute,
+    MetricName,
+    Names,
+    Part,
+    Promote,
+    RandomSplit,
+    Reading,
+    Retry,
+    Slice,
+    Tfidf,
+    Threshold,
+    TimeSplit,
+)
+from updraft.demo_block import Demo
 from updraft.errors import UserError
-from updraft.suite import Column, read
+from updraft.faults import listed, nearest, remains, told
+from updraft.places import Document, Fault, Place, document, line_in_suite
+from updraft.signature import Label, Task
+from updraft.suite import BadColumns, Column, read
 
 ROOT = Path(__file__).parents[2]
 DATABASE = "updraft"  # of a MongoDB URL that names none
-
-EstimatorName = Literal["RandomForestClassifier", "HistGradientBoostingClassifier"]
-MetricName = Literal["roc_auc", "pr_auc", "f1", "precision", "recall", "brier"]
-Promote = Literal["auto", "never"]
-Scalar = int | float | str | bool
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+NAME_RULE = "lower-case letters, digits and _, a letter first, 63 at most"
 
 
 class BadUseCase(UserError):
     """A use case's YAML or suite is wrong; the message lists every fault, a line each."""
-
-
-class Part(BaseModel):
-    """A block of the YAML: unknown keys are refused, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Label(Part):
-    """A value of the target and what people call it."""
-
-    value: int | str
-    name: str
-
-
-class Candidate(Part):
-    estimator: EstimatorName
-    params: dict[str, Any] = Field(default_factory=dict)
-
-
-class Gate(Part):
-    """The challenger must beat the champion by `margin` on `metric`, both at their stored thresholds."""
-
-    metric: MetricName = "f1"
-    margin: Annotated[float, Field(ge=0)] = 0.02
-
-
-class Retry(Part):
-    """What Airflow does on errors that may pass (network, memory); bad data is never tried again."""
-
-    tries: Annotated[int, Field(ge=0)] = 2
-    delay_seconds: Annotated[float, Field(ge=0)] = 5
-    timeout_minutes: Annotated[float, Field(gt=0)] = 60
-
-    @property
-    def delay(self) -> timedelta:
-        return timedelta(seconds=self.delay_seconds)
-
-    @property
-    def timeout(self) -> timedelta:
-        return timedelta(minutes=self.timeout_minutes)
-
-
-class Demo(Part):
-    """How the demo's generator makes rows: `columns` weigh values or shape numbers, `signal` makes the target."""
-
-    rows: Annotated[int, Field(ge=1)] = 20_000
-    columns: dict[str, dict[Scalar, float]] = Field(default_factory=dict)
-    base: float = 0.0
-    signal: dict[str, dict[Scalar, float]] = Field(default_factory=dict)
 
 
 def _cron(value: str) -> str:
@@ -85,38 +55,43 @@ def _cron(value: str) -> str:
     return value
 
 
-def _texts(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 class UseCase(Part):
     """One use case: the YAML's keys as attributes, and the `columns` that its suite names and types."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: str
     title: str
     suite: Path
     columns: tuple[Column, ...]
-    collection: str
+    collection: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
+    read: Reading = Reading()
     schedule: Annotated[str, AfterValidator(_cron)] | None = None
     owner: str = "updraft"
 
+    task: Task = "binary"
     target: str
     id: str | None = None
-    categorical: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
-    ignored: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
-    labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=2)]
-    positive: int | str
+    text: Names = ()
+    categorical: Names = ()
+    ignored: Names = ()
+    labels: tuple[Label, ...] = ()
+    positive: int | str | None = None
 
-    seed: Annotated[int, Field(ge=0)] = 42
-    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)]
+    split: Annotated[HashSplit | RandomSplit | TimeSplit | GroupSplit, Field(discriminator="by")] = HashSplit()
+    deduplicate: bool = False
     folds: Annotated[int, Field(ge=2)] = 3
     quarantine_budget: Annotated[float, Field(ge=0, le=1)] = 0.01
 
+    impute: Impute | None = None
+    tfidf: Tfidf = Tfidf()
     candidates: Annotated[dict[str, Candidate], Field(min_length=1)]
-    choose_by: MetricName = "pr_auc"
-    threshold: Literal["best_f1"] = "best_f1"
+    choose_by: MetricName
+    threshold: Annotated[Threshold, BeforeValidator(lambda v: {"rule": v} if isinstance(v, str) else v)] = Threshold()
     floors: dict[MetricName, float] = Field(default_factory=dict)
-    gate: Gate = Gate()
+    max_gap: dict[MetricName, float] = Field(default_factory=dict)
+    slices: dict[str, Slice] = Field(default_factory=dict)
+    gate: Gate
     promote: Promote = "auto"
     retry: Retry = Retry()
     demo: Demo = Demo()
@@ -127,25 +102,32 @@ class UseCase(Part):
         left_out = {self.target, self.id, *self.ignored}
         return [column for column in self.columns if column.name not in left_out]
 
-    @model_validator(mode="after")
-    def _roles_name_columns(self) -> UseCase:
-        known = [column.name for column in self.columns]
-        roles: dict[str, Iterable[str]] = {
-            "target": [self.target],
-            "id": [self.id] if self.id else [],
-            "categorical": self.categorical,
-            "ignored": self.ignored,
-            "demo.columns": self.demo.columns,
-            "demo.signal": self.demo.signal,
-        }
-        absent = [(role, name) for role, names in roles.items() for name in names if name not in known]
-        if absent:
-            raise ValueError(
-                "; ".join(f"{role}: no column {n!r} in the suite{nearest(n, known)}" for role, n in absent)
-            )
-        if self.positive not in [label.value for label in self.labels]:
-            raise ValueError(f"positive: {self.positive!r} is not the value of a label")
-        return self
+    def column(self, name: str) -> Column:
+        """Return a column by its name."""
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """Metrics of the use case's task."""
+        return METRICS_OF[self.task]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        metric = {"multiclass": "f1_macro", "regression": "r2"}.get(str(raw.get("task")))
+        gate = raw.get("gate", {})
+        told = {"choose_by": metric or "pr_auc"} | raw
+        told |= {"gate": {"metric": metric or "f1"} | gate if isinstance(gate, dict) else gate}
+        return {"split_seed": raw.get("seed", 42)} | told  # a run's own seed leaves the split alone
+
+
+class _Draft(UseCase):
+    """A use case as far as it could be read: what is missing is empty."""
+
+    title: str = ""
+    collection: str = "-"
+    target: str = ""
+    candidates: dict[str, Candidate] = Field(default_factory=dict)
 
 
 class RunParams(Part):
@@ -154,7 +136,7 @@ class RunParams(Part):
     model_config = ConfigDict(strict=True)
 
     limit: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     promote: Promote | None = None
 
     @classmethod
@@ -163,7 +145,8 @@ class RunParams(Part):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise BadUseCase("; ".join(f"run parameter {_explain(fault, cls)}" for fault in error.errors())) from None
+            faults = (message for _, message in told(cls, values, error))
+            raise BadUseCase("; ".join(f"run parameter {fault}" for fault in faults)) from None
 
     def applied(self, case: UseCase) -> UseCase:
         """Return the use case as this run has it."""
@@ -171,20 +154,41 @@ class RunParams(Part):
         return case.model_copy(update=given)
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A use case's YAML, all that is wrong with it and its suite, and the use case, as far as it could be read."""
+
+    yaml: Document
+    faults: list[Fault]
+    case: UseCase | None
+
+
 def load(name: str, root: Path = ROOT) -> UseCase:
-    """Load a use case by its name; raise BadUseCase that lists what is wrong in its YAML and suite."""
-    path = root / "include" / "usecases" / f"{name}.yaml"
+    """Load a use case by its name; raise BadUseCase that lists all that is wrong in its YAML and suite."""
+    found = examine(name, root)
+    if found.faults or found.case is None:
+        raise BadUseCase("\n".join(fault.told(root) for fault in found.faults))
+    return found.case
+
+
+def examine(name: str, root: Path = ROOT) -> Examined:
+    """Read a use case and collect its faults; raise BadUseCase when there is none of that name."""
+    path, suite = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
     if not path.is_file():
         names = [known.stem for known in paths(root)]
-        raise BadUseCase(f"no use case {name!r}{nearest(name, names)}; there are: {', '.join(names) or 'none'}")
-    suite = root / "expectations" / f"{name}.json"
-    try:
-        raw = _mapping(path)
-        return UseCase(name=name, suite=suite, columns=tuple(read(suite)), **raw)
-    except ValidationError as error:
-        raise BadUseCase("\n".join(f"{path}: {_explain(fault)}" for fault in error.errors())) from None
-    except ValueError as error:
-        raise BadUseCase(str(error)) from None
+        raise BadUseCase(f"no use case {name!r}{nearest(name, names)}; there are: {listed(names) or 'none'}")
+    yaml = document(path)
+    columns, known, in_suite = _columns(suite)
+    faults = [*yaml.faults, *in_suite]
+    if not NAME.fullmatch(name):
+        faults.append(Fault(path, None, f"{name!r} is no name of a use case: {NAME_RULE}"))
+    if not yaml.values:
+        return Examined(yaml, faults, None)
+    case, found = _read(yaml.values | {"name": name, "suite": suite, "columns": columns}, known)
+    trapped = {fault.line for fault in yaml.faults}  # the same mistake, told by the blocks once more
+    in_yaml = (yaml.fault(place, message) for place, message in found)
+    faults += [fault for fault in in_yaml if fault.line is None or fault.line not in trapped]
+    return Examined(yaml, sorted(faults, key=lambda fault: (fault.file == suite, fault.line or 0)), case)
 
 
 def paths(root: Path = ROOT) -> list[Path]:
@@ -192,39 +196,21 @@ def paths(root: Path = ROOT) -> list[Path]:
     return sorted((root / "include" / "usecases").glob("*.yaml"))
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """Suggest the known word that `word` was probably meant to be, as the end of a message."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _mapping(path: Path) -> dict[str, Any]:
+def _read(raw: dict[str, Any], names: Sequence[str]) -> tuple[UseCase | None, list[tuple[Place, str]]]:
+    """Read the blocks; what does not fit together is told of a draft too, in which the faulty parts are left out."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadUseCase(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise BadUseCase(f"{path}: expected keys and values, found {type(raw).__name__}")
-    taken = {"name", "suite", "columns"} & raw.keys()
-    if taken:
-        raise BadUseCase(f"{path}: {', '.join(sorted(taken))}: taken from the file names and the suite, not set here")
-    return raw
+        case: UseCase = UseCase.model_validate(raw)
+        return case, list(disagreements(case, names, set()))
+    except ValidationError as error:
+        draft, doubtful = remains(_Draft, raw)
+        further = disagreements(draft, names, doubtful) if draft else ()
+        return draft, [*told(UseCase, raw, error), *further]
 
 
-def _explain(fault: Any, model: type[Part] = UseCase) -> str:
-    """Say a pydantic fault in one line: the key, the value, what was expected."""
-    where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        key = str(fault["loc"][-1])
-        return f"unknown key {where!r}{nearest(key, _keys(model, fault['loc'][:-1]))}"
-    found = "" if fault["type"] in ("missing", "value_error") else f", found {fault['input']!r}"
-    return f"{where + ': ' if where else ''}{fault['msg'].removeprefix('Value error, ')}{found}"
-
-
-def _keys(model: type[Part], loc: tuple[int | str, ...]) -> list[str]:
-    """Return the keys known at a place in the YAML."""
-    part: Any = model
-    for step in loc:
-        field = part.model_fields.get(step) if hasattr(part, "model_fields") else None
-        part = field.annotation if field else next((a for a in get_args(part) if hasattr(a, "model_fields")), part)
-    return list(getattr(part, "model_fields", {}))
+def _columns(suite: Path) -> tuple[list[Column], Sequence[str], list[Fault]]:
+    """Read the suite's columns and their names; of a suite with faults the names alone."""
+    try:
+        columns = read(suite)
+        return columns, [column.name for column in columns], []
+    except BadColumns as error:
+        return [], error.names, [Fault(suite, line_in_suite(suite, name, said), said) for name, said in error.faults]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from updraft.data import fresh, write_json
 from updraft.errors import UserError
+from updraft.suite import DATE, Column
 from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,10 @@ def load_suite(path: Path) -> Any:
     """Load a suite; raise BadSuite when Great Expectations dropped an expectation of a type it does not know."""
     import great_expectations as gx
 
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # what it finds is told by us
+
     raw = json.loads(path.read_text(encoding="utf-8"))
+    _read_dates(raw["expectations"])
     try:
         suite = gx.ExpectationSuite(name=raw["name"], expectations=raw["expectations"])
     except Exception as error:  # its own errors have no common base
@@ -84,13 +88,22 @@ def load_suite(path: Path) -> Any:
     return suite
 
 
+def _read_dates(expectations: list[dict[str, Any]]) -> None:
+    """Turn the bounds of date columns, ISO 8601 text in JSON, into dates: Great Expectations reads not all of it."""
+    typed = (each["kwargs"] for each in expectations if each["type"] == "expect_column_values_to_be_of_type")
+    dates = {kwargs.get("column") for kwargs in typed if kwargs.get("type_") == DATE}
+    date = Column(name="", type=DATE)
+    for kwargs in (each["kwargs"] for each in expectations if each["kwargs"].get("column") in dates):
+        for end in {"min_value", "max_value"} & kwargs.keys():
+            kwargs[end] = date.convert(kwargs[end])
+
+
 def _run(case: UseCase, frame: Any, docs: Path) -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read once, when Great Expectations is imported
     import great_expectations as gx
     from great_expectations.checkpoint.actions import UpdateDataDocsAction
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.add_data_docs_site(
@@ -135,7 +148,11 @@ def _entry(result: Any) -> dict[str, Any]:
         else "critical",  # what is not known to be less, is critical
         "success": plain["success"],
     }
-    return entry | {"kwargs": kwargs, "result": plain["result"]} | _fault(plain)
+    return (
+        entry
+        | {"kwargs": kwargs, "result": json.loads(json.dumps(plain["result"]), parse_constant=str)}
+        | _fault(plain)
+    )
 
 
 def _fault(plain: dict[str, Any]) -> dict[str, str]:

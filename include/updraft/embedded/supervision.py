@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from updraft.embedded.servers import ServerError, left_in_tmp
+
 # In the environment of every process of a stack: the stack's home. How `down` knows its own.
 MARK = "UPDRAFT_STACK"
 SOCKET_LENGTH = 90  # UNIX allows 107; supervisord adds its pid
@@ -48,7 +50,7 @@ def start(home: Path, programs: list[Program], environment: Mapping[str, str]) -
     done = subprocess.run(command, env=marked, cwd=home, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise RuntimeError(f"supervisord does not start: {lines[-1]}")
+        raise ServerError(f"supervisord does not start: {lines[-1]}")
 
 
 def processes(home: Path) -> dict[str, dict[str, Any]]:
@@ -78,6 +80,7 @@ def server(home: Path) -> xmlrpc.client.ServerProxy:
 def stop(home: Path, seconds: float = 30) -> int:
     """End every process of the stack in `home`; return how many there were."""
     found = _marked(home)
+    sockets = set[Path]().union(*map(left_in_tmp, found))
     try:
         with server(home) as proxy:
             proxy.supervisor.shutdown()
@@ -88,6 +91,8 @@ def stop(home: Path, seconds: float = 30) -> int:
         pass
     sweep(home)
     psutil.wait_procs(found, timeout=5)  # a dying process has no environment left to know it by, but still its ports
+    for path in sockets:
+        path.unlink(missing_ok=True)
     return len(found)
 
 
