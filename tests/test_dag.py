@@ -163,7 +163,8 @@ def test_the_params_reach_the_stages(
     run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"limit": 1500, "seed": 7, "promote": "never"})
     folder = tmp_path / "runs" / case.name / run.run_id
     split = json.loads((folder / "transform" / "split.json").read_text())
-    assert (split["rows"], split["seed"]) == (1500, 7)
+    trained = json.loads((folder / "train" / "random_forest" / "training.json").read_text())
+    assert (split["rows"], split["seed"], trained["seed"]) == (1500, case.split_seed, 7)
     assert states(run)["push"] == "success"
     assert (registry.numbers(case.name), registry.production(case.name)) == ([1], None)
 

@@ -82,7 +82,7 @@ def test_rows_go_through_mongodb_in_the_shell_too(
         (["run", "vehicle_insurance", "--data", "absent.csv"], "file 'absent.csv': no such file"),
         (
             ["run", "vehicle_insurance", "--promote", "maybe"],
-            "promote: Input should be 'auto' or 'never', found 'maybe'",
+            "run parameter promote: 'maybe' is unknown; there are: auto, never",
         ),
         (["run", "vehicle_insurance"], "MONGODB_URL: expected mongodb://"),
         (["load", "vehicle_insurance", "absent.csv"], "file 'absent.csv': no such file"),
