@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CARD = "card.html"
 IMPORTANCE_ROWS, IMPORTANCE_REPEATS = 1000, 3
-POINTS = 2000
+POINTS, LEAST_BARS = 2000, 6
 
 Draw = Callable[["Axes"], object]
 
@@ -129,10 +129,15 @@ def _confusion(axes: Axes, case: UseCase, chosen: Scored) -> None:
 
 
 def _found_against_true(axes: Axes, chosen: Scored) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     rows = pd.Series(chosen.truth).sample(min(POINTS, len(chosen.truth)), random_state=0).index
     axes.scatter(chosen.truth[rows], chosen.scores[rows], s=6, alpha=0.35, linewidths=0)
     ends = [float(chosen.truth.min()), float(chosen.truth.max())]
     axes.plot(ends, ends, linestyle=":", color="grey")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(EngFormatter(sep=""))
     axes.set(xlabel="true", ylabel=f"found, {len(rows):,} rows")
 
 
@@ -166,7 +171,8 @@ def _importance(axes: Axes, case: UseCase, frame: pd.DataFrame, chosen: Scored) 
     )
     ranked = pd.DataFrame({"mean": found.importances_mean, "std": found.importances_std}, index=features.columns)
     ranked = ranked.sort_values("mean").tail(15)
-    axes.barh(ranked.index, ranked["mean"], xerr=ranked["std"])
+    axes.barh(ranked.index, ranked["mean"], xerr=ranked["std"], height=0.8)
+    axes.set_ylim(-0.5, max(len(ranked), LEAST_BARS) - 0.5)
     axes.set(xlabel=f"{case.choose_by} lost when shuffled, {len(rows):,} rows")
 
 
