@@ -92,6 +92,14 @@ def test_nothing_listens_to_other_machines(stack: Stack) -> None:
     assert addresses == {"127.0.0.1"}
 
 
+def test_no_program_is_given_secrets_that_it_does_not_need(stack: Stack) -> None:
+    secret = {path.name: path.read_text() for path in (stack.home / "secrets").iterdir() if path.is_file()}
+    programs = stack.processes()
+    for name, needed in {"mongod": set(), "serving": {"s3_access_key", "s3_secret_key"}}.items():
+        values = "\0".join(psutil.Process(programs[name]["pid"]).environ().values())
+        assert {each for each, value in secret.items() if value in values} == needed, name
+
+
 def test_a_wrong_parameter_fails_in_the_first_task_and_names_it(stack: Stack) -> None:
     server = airflow(stack)
     server.trigger(DAG, "wrong", {"sede": 1})

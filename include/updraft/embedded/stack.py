@@ -47,6 +47,15 @@ OTHERS_SECONDS = 240
 PUBLIC_PORTS = {"api-server": "AIRFLOW_PORT", "serving": "SERVING_PORT", "mongod": "MONGODB_PORT", "s3": "S3_PORT"}
 FOLDERS = ("airflow/config", "artifacts", "logs", "mongodb", "run", "s3")
 MARKER = "stack.txt"
+SECRET_NAMES = (
+    "MONGODB_URL",
+    "UPDRAFT_SIGNING_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AIRFLOW__CORE__FERNET_KEY",
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+)
 Tell = Callable[[str], None]
 
 
@@ -203,6 +212,7 @@ class Stack:
             return Program(name, [sys.executable, "-m", "airflow", *words], self.home / "airflow", once=once)
 
         web = ["--host", HOST, "--port", settings["SERVING_PORT"], "--workers", "1", "--workers-kill-timeout", "5"]
+        web += ["--blocking-threads", "4", "--no-ws"]
         granian = [sys.executable, "-m", "granian", "--interface", "wsgi", *web, "serving.wsgi:app"]
         return [
             *self._stores(settings),
@@ -212,8 +222,7 @@ class Stack:
             airflow("scheduler", "scheduler", "--skip-serve-logs"),
             airflow("dag-processor", "dag-processor"),
             airflow("triggerer", "triggerer", "--skip-serve-logs"),
-            # It verifies, it never signs.
-            Program("serving", granian, ROOT, environment={"UPDRAFT_SIGNING_KEY": ""}),
+            Program("serving", granian, ROOT, environment=_all_but("AWS_")),  # it verifies, it never signs
         ]
 
     def _stores(self, settings: Mapping[str, str]) -> list[Program]:
@@ -221,10 +230,10 @@ class Stack:
         stores = []
         if "mongod" in own:
             command = mongod_command(self.home / "mongodb", int(settings["MONGODB_PORT"]), auth=True)
-            stores.append(Program("mongod", command, self.home / "mongodb", "stores", stop_seconds=20))
+            stores.append(Program("mongod", command, self.home / "mongodb", "stores", 20, environment=_all_but()))
         if "s3" in own:
             command = weed_command(self.home / "s3", _weed_ports(settings))
-            stores.append(Program("s3", command, self.home / "s3", "stores", stop_seconds=10))
+            stores.append(Program("s3", command, self.home / "s3", "stores", 10, environment=_all_but("AWS_")))
         return stores
 
     @contextmanager
@@ -277,6 +286,11 @@ def _taken(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def _all_but(*needed: str) -> dict[str, str]:
+    """Blank the secrets that a program does not need: whoever reads its memory finds no more than it uses."""
+    return {name: "" for name in SECRET_NAMES if not name.startswith(needed)}
 
 
 def _weed_ports(settings: Mapping[str, str]) -> dict[str, int]:
