@@ -94,7 +94,7 @@ def validate(name: str, dataset: str) -> str:
 
 @task
 def transform(name: str, dataset: str) -> str:
-    """Split the dataset by a seeded hash of the features."""
+    """Split the dataset by the use case's rule."""
     from updraft import data
     from updraft.runs import local
 

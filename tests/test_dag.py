@@ -72,7 +72,7 @@ def environ(
 
 def fill(url: str, case: UseCase, frame: pd.DataFrame) -> None:
     with MongoClient[dict[str, Any]](url) as client:
-        load(case, Rows(frame, case.columns), client.get_default_database()[case.collection])
+        load(Rows(frame, case.columns), client.get_default_database()[case.collection])
 
 
 def states(run: Any) -> dict[str, str]:

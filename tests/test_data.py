@@ -34,7 +34,7 @@ def csv(folder: Path, frame: pd.DataFrame, name: str = "rows.csv") -> Path:
 def test_rows_go_from_file_to_mongodb_to_dataset_unchanged(
     case: UseCase, frame: pd.DataFrame, collection: Collection[Any], tmp_path: Path
 ) -> None:
-    assert load(case, File(csv(tmp_path, frame), case), collection) == len(frame)
+    assert load(File(csv(tmp_path, frame), case), collection) == len(frame)
     seen: list[tuple[int, int | None]] = []
     dataset = ingest(case, Documents(collection, case), tmp_path / "out", lambda *at: seen.append(at))
     pd.testing.assert_frame_equal(pd.read_parquet(dataset), frame)
@@ -46,7 +46,7 @@ def test_loading_twice_leaves_the_rows_once_and_another_file_leaves_that_file_al
     case: UseCase, frame: pd.DataFrame, collection: Collection[Any], tmp_path: Path
 ) -> None:
     for part in (frame, frame, frame.head(300)):
-        load(case, File(csv(tmp_path, part), case), collection)
+        load(File(csv(tmp_path, part), case), collection)
         assert collection.count_documents({}) == len(part)
         assert {document["id"] for document in collection.find()} == set(part["id"])
     assert collection.database.list_collection_names() == [case.collection]
@@ -55,9 +55,9 @@ def test_loading_twice_leaves_the_rows_once_and_another_file_leaves_that_file_al
 def test_loading_a_file_without_rows_leaves_the_old_rows(
     case: UseCase, frame: pd.DataFrame, collection: Collection[Any], tmp_path: Path
 ) -> None:
-    load(case, File(csv(tmp_path, frame), case), collection)
+    load(File(csv(tmp_path, frame), case), collection)
     with pytest.raises(BadData, match="no rows"):
-        load(case, File(csv(tmp_path, frame.head(0)), case), collection)
+        load(File(csv(tmp_path, frame.head(0)), case), collection)
     assert collection.count_documents({}) == len(frame)
 
 
@@ -66,7 +66,7 @@ def test_a_row_that_does_not_fit_goes_through_mongodb_into_quarantine_and_nowher
 ) -> None:
     dirty = frame.astype({"Age": "object"})
     dirty.loc[3, "Age"] = "forty"
-    load(case, File(csv(tmp_path, dirty), case), collection)
+    load(File(csv(tmp_path, dirty), case), collection)
     dataset = ingest(case, Documents(collection, case), tmp_path / "out")
     assert len(pd.read_parquet(dataset)) == len(frame) - 1
     (line,) = (tmp_path / "out" / QUARANTINE).read_text().splitlines()

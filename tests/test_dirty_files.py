@@ -19,7 +19,7 @@ from updraft.suite import Column
 from updraft.usecase import UseCase
 from updraft.validation import ValidationFailed, validate
 
-pytestmark = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=NOT_THERE)
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=NOT_THERE)]
 
 FOCUS = SHARED_DATA / "vehicle_price" / "unclean_focus.csv"
 CARS = SHARED_DATA / "vehicle_price" / "Car details v3.csv"
@@ -220,7 +220,7 @@ def test_a_dirty_file_gives_the_same_rows_by_way_of_mongodb(tmp_path: Path, mong
     }[path]
     rows, rejected = taken(case, path, tmp_path / "file")
     with database(mongodb_url) as opened:
-        load(case, File(path, case), opened["small"])
+        load(File(path, case), opened["small"])
         dataset = ingest(case, Documents(opened["small"], case), tmp_path / "mongo")
         opened.client.drop_database(opened.name)
     pd.testing.assert_frame_equal(pd.read_parquet(dataset), rows)

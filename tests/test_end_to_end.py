@@ -134,7 +134,7 @@ def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stac
         case = load(name)
         file = write(case, generate(case, 1500, seed=1), tmp_path / f"{name}.csv")
         with database(settings["MONGODB_URL"]) as opened:
-            fill(case, File(file, case), opened[case.collection])
+            fill(File(file, case), opened[case.collection])
     for name in names:
         until_parsed(server, f"train_{name}")
         server.trigger(f"train_{name}", "together")

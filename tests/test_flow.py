@@ -112,6 +112,7 @@ def test_bad_rows_push_nothing(
     assert registry.names() == []
 
 
+@pytest.mark.real
 @pytest.mark.skipif(not REAL.is_file(), reason="the real data set is not on this machine")
 def test_the_real_data_reaches_its_reference_scores(updraft: Any, case: UseCase) -> None:
     told = last_line(updraft("run", case.name, "--data", str(REAL), "--json"))

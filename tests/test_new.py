@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from updraft.data import ingest, read_json, transform
 from updraft.demo_data import generate, write
 from updraft.evaluation import evaluate
 from updraft.files import File
+from updraft.new.profile import seen
 from updraft.new.scaffold import CannotStart, Made, new
 from updraft.rows import BadSource
 from updraft.training import train
@@ -370,6 +372,7 @@ def test_what_cannot_be_learned_is_refused_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
+@pytest.mark.real
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside the repository")
 @pytest.mark.parametrize(
     ("file", "later", "target", "task", "identity", "told"),
@@ -401,3 +404,17 @@ def test_real_files_give_a_use_case_that_they_pass(
     assert (case.task, case.id) == (task, identity) and told in notes(found)
     assert check("real", tmp_path) == []
     validate(case, ingest(case, File(REAL / (later or file), case), tmp_path / "ingest"), tmp_path / "validate")
+
+
+def test_dates_with_an_offset_are_utc_wherever_the_machine_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        texts = pd.Series([f"2026-01-{day:02d}T03:00:00+02:00" for day in range(1, 29)], dtype="str")
+        column = seen("when", texts, textual=True)
+        assert column is not None and column.values.iloc[0] == pd.Timestamp("2026-01-01T01:00:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, get_args
 
 from updraft import demo_block
 from updraft.blocks import NO_TEXT, GroupSplit, Regressor, TimeSplit
-from updraft.demo_block import disagreements as _demo
 from updraft.faults import listed, nearest
 from updraft.places import Place
 from updraft.suite import Column
@@ -201,6 +200,5 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _target: {"task", "labels", "target"},
     _candidates: {"task", "text"},
     _metrics: {"task", "choose_by", "gate"},
-    _demo: {"demo", "labels", "task"},
     demo_block.disagreements: {"labels"},
 }

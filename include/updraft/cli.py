@@ -40,7 +40,9 @@ Count = Callable[[int, int | None], None]
 @app.command()
 def run(
     name: Name,
-    data: Annotated[Path | None, typer.Option(help="A file; without it, the collection at MONGODB_URL.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A file of rows; without it, the collection at MONGODB_URL.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the YAML's.")] = None,
     promote: Annotated[str | None, typer.Option(help="auto, or never: store the version, promote nothing.")] = None,
@@ -93,7 +95,7 @@ def load(name: Name, file: Annotated[Path, typer.Argument(help="A .csv, .tsv, .j
     source = File(file, case)
     with database(os.environ.get("MONGODB_URL", "")) as opened, _steps() as step:
         with step("load") as count:
-            rows = load_rows(case, source, opened[case.collection], count)
+            rows = load_rows(source, opened[case.collection], count)
         typer.echo(f"{rows:,} rows from {file} are in {opened.name}.{case.collection}")
 
 

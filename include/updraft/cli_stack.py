@@ -76,7 +76,10 @@ def login() -> None:
 @app.command("demo")
 def run_demo(
     use_case: Annotated[str, typer.Option(help="Which use case.")] = "vehicle_insurance",
-    data: Annotated[Path | None, typer.Option(help="A CSV file; without it rows are made up.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A file of rows: .csv, .tsv, .jsonl (also .gz), .parquet; without it rows are made up."),
+    ] = None,
     rows: Annotated[
         int | None, typer.Option(min=100, help="How many rows to make up; default: the use case's.")
     ] = None,

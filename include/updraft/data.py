@@ -102,7 +102,7 @@ def transform(case: UseCase, dataset: Path, out: Path) -> Path:
     return out
 
 
-def load(case: UseCase, source: Source, collection: Collection[Any], progress: Progress | None = None) -> int:
+def load(source: Source, collection: Collection[Any], progress: Progress | None = None) -> int:
     """Replace the collection's content by the source's rows at one stroke: a temporary collection, then a rename.
 
     Rows that fit go in under the suite's names and in its types, dates to the millisecond; rows that do not fit go in

@@ -50,8 +50,8 @@ class Source(Protocol):
 class Documents:
     """A MongoDB collection, streamed: memory does not grow with it.
 
-    Raises BadSource when the collection is empty or missing or the login is refused, ConnectionError when no server
-    answers.
+    Raises BadSource when the collection is empty, missing or not to be read, or the login is refused; ConnectionError
+    when no server answers.
     """
 
     def __init__(self, collection: Collection[Any], case: UseCase, limit: int | None = None) -> None:

@@ -23,7 +23,7 @@ from updraft.data import TRAIN, fresh, read_frame, read_json, write_json
 from updraft.estimators import BadParameter, build
 from updraft.metrics import Floats, Truth, find_threshold, gain, measure_all
 from updraft.model import Model, decide, ordered
-from updraft.signature import Label, Signature
+from updraft.signature import Signature
 from updraft.splits import FOLD, BadData
 from updraft.usecase import UseCase
 
@@ -38,7 +38,8 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
 
     Its parameters (where the YAML has a `search`), the score by which candidates are chosen, and the decision threshold
     come from cross-validation on the training rows. One thread throughout: the same rows, seed and libraries give the
-    same bytes. Raises BadParameter when the estimator does not take its parameters.
+    same bytes. Raises BadParameter when the estimator does not take its parameters, BadData when a fold
+    cannot be learned from.
     """
     fresh(out)
     started = time.monotonic()
@@ -153,7 +154,7 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         text=case.text,
         id=case.id,
         target=case.target,
-        labels=tuple(Label(value=label.value, name=label.name) for label in case.labels),
+        labels=case.labels,
         positive=case.positive,
         threshold=threshold,
         split={"seed": facts["seed"], **facts["split"]},

@@ -1,4 +1,4 @@
-"""What is to be learned: `UseCase`, the only reader of `include/usecases/*.yaml` and of the columns in the suites."""
+"""What is to be learned: `UseCase`, the only reader of `include/usecases/*.yaml`."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], 
         collection = opened[case.collection]
         with _progress(console) as bar:
             task = bar.add_task("rows", total=None)
-            count = fill(case, File(path, case), collection, lambda done, total: bar.update(task, completed=done))
+            count = fill(File(path, case), collection, lambda done, total: bar.update(task, completed=done))
         console.print(f"     {count:,} rows from {path}", highlight=False, soft_wrap=True)
 
 

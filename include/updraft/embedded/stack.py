@@ -126,7 +126,8 @@ class Stack:
         return settings
 
     def _own_the_folder(self) -> None:
-        """Refuse a folder with other people's files: `clean` will remove all of it one day."""
+        """Refuse a folder with other people's files: `clean` will remove all of it one day. Close it to others."""
+        self.home.chmod(0o700)
         if (self.home / MARKER).is_file():
             return
         foreign = sorted(path.name for path in self.home.iterdir() if path.name not in ("artifacts", "run"))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from updraft.blocks import Cast
 from updraft.casts import number_from_text
-from updraft.suite import DATE, Type
+from updraft.suite import DATE, Column, Type
 
 Role = Literal["target", "id", "ignored", "text", "categorical", "feature"]
 MOSTLY = 0.8  # of the values are numbers or dates: then the others are misfits
@@ -108,7 +108,7 @@ def _iso(name: str, bare: pd.Series[Any]) -> Seen | None:
     there = bare.dropna()
     if not there.head(1000).str.match(r"\d{4}-\d\d-\d\d").mean() > MOSTLY:
         return None
-    return _dated(name, bare, _fromiso, None)
+    return _dated(name, bare, Column(name=name, type=DATE).convert, None)
 
 
 def _dates(name: str, bare: pd.Series[Any]) -> Seen | None:
@@ -127,7 +127,7 @@ def _dates(name: str, bare: pd.Series[Any]) -> Seen | None:
     return told
 
 
-def _dated(name: str, bare: pd.Series[Any], read: Callable[[str], datetime], pattern: str | None) -> Seen | None:
+def _dated(name: str, bare: pd.Series[Any], read: Callable[[str], Any], pattern: str | None) -> Seen | None:
     words = {text: _tried(read, text) for text in bare.dropna().unique()}
     values = pd.to_datetime(bare.map(words), errors="coerce").astype(DATE)
     misfits = int((values.isna() & bare.notna()).sum())
@@ -208,11 +208,6 @@ def _with_misfits(told: Seen, bare: pd.Series[Any], kind: str) -> Seen:
         some = ", ".join(repr(text[:30]) for text in odd.index[:4])
         told.notes.append(f"no {kind} in {told.misfits:,} rows ({some}): they are set aside.")
     return told
-
-
-def _fromiso(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found.astimezone(tz=None).replace(tzinfo=None) if found.tzinfo else found
 
 
 def _matches(text: str, pattern: str) -> bool:
