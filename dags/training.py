@@ -76,10 +76,13 @@ def ingest(name: str) -> str:
     """Stream the collection into a dataset of the suite's types; set aside what does not fit."""
     from connections import collection
     from updraft import data
+    from updraft.checks import checked
     from updraft.sources import Documents
 
-    with stage(name, "ingest") as run, collection(run.case.collection) as rows:
-        return data.ingest(run.case, Documents(rows, run.case, run.params.limit), run.out).as_uri()
+    with stage(name, "ingest") as run:
+        checked(name)
+        with collection(run.case.collection) as rows:
+            return data.ingest(run.case, Documents(rows, run.case, run.params.limit), run.out).as_uri()
 
 
 @task

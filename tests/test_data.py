@@ -169,7 +169,7 @@ def test_rows_that_mongodb_cannot_hold_go_in_as_text(collection: Collection[Any]
     small = small_case([integer("n"), text("t")], quarantine_budget=1)
     lines = ['{"n": 1, "t": "a"}', '{"n": 1, "t": "\\ud800"}', f'{{"n": {10**30}, "t": "b"}}']
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
-    assert load(small, File(tmp_path / "rows.jsonl", small), collection) == 3
+    assert load(File(tmp_path / "rows.jsonl", small), collection) == 3
     assert {document["n"] for document in collection.find()} == {1, "1", str(10**30)}
     ingest(small, File(tmp_path / "rows.jsonl", small), tmp_path / "out")
     kept = [json.loads(line)["row"]["n"] for line in (tmp_path / "out" / QUARANTINE).read_text().splitlines()]

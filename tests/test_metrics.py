@@ -114,3 +114,9 @@ def test_the_bootstrap_agrees_with_drawing_the_rows_one_by_one(
 def test_a_model_against_itself_gains_nothing() -> None:
     same = (SCORES, SCORES >= 0.5)
     assert bootstrap_gain("f1", TRUTH, same, same, seed=0) == (0, 0)
+
+
+def test_a_share_of_the_truth_is_not_defined_where_the_truth_is_zero() -> None:
+    truth = np.where(np.arange(800) == 5, 0.0, NUMBERS)
+    assert "mape" not in measure_all(METRICS_OF["regression"], truth, NEAR, NEAR)
+    assert "mape" in measure_all(METRICS_OF["regression"], NUMBERS, NEAR, NEAR)

@@ -418,3 +418,51 @@ def test_dates_with_an_offset_are_utc_wherever_the_machine_stands(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_decimal_commas_are_read_as_such_and_never_as_thousands(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    shares = [f"{value:.3f}".replace(".", ",") for value in random.normal(0, 0.5, ROWS)]
+    money = [f"{value:,.2f}".translate(str.maketrans(",.", ".,")) for value in random.normal(12_000, 900, ROWS)]
+    frame = pd.DataFrame({"share": shares, "money": money, "y": random.integers(0, 2, ROWS)})
+    frame.to_csv(tmp_path / "rows.csv", sep=";", index=False)
+    written = new("comma", tmp_path / "rows.csv", "y", root=tmp_path)
+    case = load("comma", tmp_path)
+    assert case.id is None and case.read.casts == {"share": ("decimal_comma",), "money": ("decimal_comma",)}
+    (batch,) = File(tmp_path / "rows.csv", case).batches()
+    assert batch.table["share"].to_pylist() == [float(text.replace(",", ".")) for text in shares]
+    assert written.draft.set_aside == 0
+
+
+def test_json_lines_may_leave_out_what_may_be_null(tmp_path: Path) -> None:
+    rows = [{"x": n % 7 + 0.5, "y": n % 2} | ({"opt": n / 3} if n % 5 < 3 else {}) for n in range(ROWS)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    written = new("optional", tmp_path / "rows.jsonl", "y", root=tmp_path)
+    assert written.draft.set_aside == 0
+    (batch,) = File(tmp_path / "rows.jsonl", load("optional", tmp_path)).batches()
+    assert batch.table["opt"].null_count == sum("opt" not in row for row in rows)
+
+
+def test_a_file_that_would_lose_many_rows_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    before, _ = made(tmp_path, base())
+    texts = before.usecase.read_text(), before.suite.read_text()
+    rows = pd.DataFrame({"a": range(ROWS), "b": range(ROWS), "y": [n % 2 for n in range(ROWS)]}).astype("object")
+    rows.loc[rows.index % 6 == 0, "a"] = "?"
+    rows.loc[rows.index % 6 == 1, "b"] = "?"
+    rows.to_csv(tmp_path / "lossy.csv", index=False)
+    with pytest.raises(CannotStart, match=r"134 of 400 rows would be set aside, because of a \(67\), b \(67\)"):
+        new("churn", tmp_path / "lossy.csv", "y", root=tmp_path, force=True)
+    assert (before.usecase.read_text(), before.suite.read_text()) == texts
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("line\nend", range(ROWS)), ("huge", [1e300 * (n - 200) for n in range(ROWS)])],
+    ids=["a line end in a name", "numbers beyond float32"],
+)
+def test_odd_columns_still_make_a_use_case_that_loads(tmp_path: Path, column: str, values: Any) -> None:
+    frame = pd.DataFrame({column: [float(value) for value in values], "y": [n % 2 for n in range(ROWS)]})
+    frame["z"] = np.random.default_rng(0).normal(size=ROWS)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    new("odd", tmp_path / "rows.parquet", "y", root=tmp_path)
+    assert load("odd", tmp_path).target == "y"

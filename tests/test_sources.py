@@ -239,3 +239,13 @@ def test_a_collection_that_is_replaced_while_it_is_read_is_an_error_that_may_pas
     collection.drop()
     with pytest.raises(ConnectionError, match="MongoDB at "):
         list(batches)
+
+
+def test_an_id_that_was_renamed_is_found_before_and_after_a_load(collection: Collection[Any]) -> None:
+    """`load` stores it under our name, and MongoDB adds an `_id` of its own."""
+    case = small_case([integer("key")], read={"rename": {"_id": "key"}})
+    collection.insert_one({"_id": 7})
+    assert only(Documents(collection, case)).table["key"].to_pylist() == [7]
+    collection.delete_many({})
+    collection.insert_one({"key": 8})
+    assert only(Documents(collection, case)).table["key"].to_pylist() == [8]

@@ -174,3 +174,38 @@ def write_suite(folder: Path, *expectations: dict[str, Any]) -> Path:
     path = folder / "suite.json"
     path.write_text(json.dumps({"name": "suite", "expectations": [table, *expectations]}))
     return path
+
+
+BETWEEN, IN_SET = "expect_column_values_to_be_between", "expect_column_values_to_be_in_set"
+REGEX, LENGTHS = "expect_column_values_to_match_regex", "expect_column_value_lengths_to_be_between"
+
+
+@pytest.mark.parametrize(
+    ("type_", "kind", "kwargs", "complaint"),
+    [
+        ("float64", BETWEEN, {"min_value": 9, "max_value": 1}, "nothing lies between 9 and 1"),
+        ("float64", BETWEEN, {"min_value": 1, "strict_min": True}, "strict_min"),
+        ("str", BETWEEN, {"min_value": 1}, "a range of numbers, and the column is str"),
+        ("float64", IN_SET, {"value_set": ["a"]}, "value_set: 'a' (str) is not a number"),
+        ("str", IN_SET, {"value_set": []}, "value_set: no value is in it"),
+        ("float64", REGEX, {"regex": "a"}, "a pattern or a length of texts"),
+        ("str", LENGTHS, {"min_value": 9, "max_value": 1}, "no text is 9 to 1"),
+    ],
+)
+def test_bounds_that_no_value_can_meet_are_refused(
+    tmp_path: Path, type_: str, kind: str, kwargs: dict[str, Any], complaint: str
+) -> None:
+    more = {"type": kind, "kwargs": {"column": "a", **kwargs}}
+    with pytest.raises(ValueError, match="column 'a'") as refusal:
+        read(write_suite(tmp_path, of_type("a", type_), more))
+    assert complaint in str(refusal.value)
+
+
+def test_of_several_bounds_all_hold(tmp_path: Path) -> None:
+    ranges = [{"min_value": 0, "max_value": 9}, {"min_value": 2}]
+    sets = [{"value_set": [1, 2, 3]}, {"value_set": [2, 3, 4]}]
+    more = [{"type": "expect_column_values_to_be_between", "kwargs": {"column": "a", **each}} for each in ranges]
+    more += [{"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "a", **each}} for each in sets]
+    assert read(write_suite(tmp_path, of_type("a", "float64"), *more)) == [
+        Column(name="a", type="float64", minimum=2, maximum=9, allowed=(2, 3))
+    ]

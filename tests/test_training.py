@@ -199,3 +199,9 @@ def test_a_model_finds_the_signal_in_the_rows(case: UseCase, trained: Trained) -
     yes, no = model.predict(model.signature.frame(damage)).probabilities
     assert yes > no + 0.05
     assert np.isfinite([yes, no]).all()
+
+
+def test_floors_of_a_slice_that_cannot_be_judged_reject(case: UseCase) -> None:
+    strict = case.model_copy(update={"slices": {"Gender": Slice(floors={"f1": 0.4})}})
+    decision, reason = decide(strict, facts({}, None, slices={"Gender": {}}))
+    assert decision == "reject" and "no value of Gender has 30 held-out rows" in reason

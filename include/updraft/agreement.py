@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Faults = Iterator[tuple[Place, str]]
 FITTING = {"int64": (int,), "float64": (int, float), "str": (str,), "bool": (bool, int)}  # of a label, by type
 EXCLUSIVE = ("target", "id", "ignored", "text", "categorical", "slices")
-CAST_TO = {"number_from_text": ("int64", "float64"), "boolean_from_text": ("bool",)}
+CAST_TO = {"number_from_text": ("int64", "float64"), "decimal_comma": ("float64",), "boolean_from_text": ("bool",)}
 COMPATIBLE = ({"text", "slices"}, {"categorical", "slices"}, {"ignored", "slices"})
 SIDE = re.compile(r"[\w-]+")
 

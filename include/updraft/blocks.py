@@ -38,7 +38,7 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
     "multiclass": get_args(MulticlassMetric),
     "regression": get_args(RegressionMetric),
 }
-Cast = Literal["strip", "lower", "number_from_text", "boolean_from_text"]  # what each does: casts.CASTS
+Cast = Literal["strip", "lower", "number_from_text", "decimal_comma", "boolean_from_text"]  # told in casts.CASTS
 Promote = Literal["auto", "never"]
 Scalar = int | float | str | bool
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -126,7 +126,7 @@ class Tfidf(Part):
 class Search(Part):
     """Parameters to try by cross-validation on the training rows: all combinations, or `budget` of them at random."""
 
-    grid: Annotated[dict[str, list[Any]], Field(min_length=1)]
+    grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
     budget: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -71,6 +71,7 @@ def _picture(draw: Draw) -> str:
 
     with mpl.rc_context({
         "svg.hashsalt": "updraft",
+        "text.parse_math": False,
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,

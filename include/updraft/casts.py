@@ -51,6 +51,14 @@ def number_from_text(text: str) -> int | float | None:
     return sign * (float(number) if "." in number else int(number))
 
 
+def decimal_comma(text: str) -> float | None:
+    """Read a number whose decimals stand after a comma: "1.234,5" is 1234.5; blank is null."""
+    bare = text.strip()
+    if bare and not _COMMA.fullmatch(bare):
+        raise ValueError(f"{shown(text)} is no number with a decimal comma, such as 1.234,5")
+    return float(bare.replace(".", "").replace(",", ".")) if bare else None
+
+
 def unit(text: str) -> str:
     """Return what stands around the number in a text, in lower case."""
     return " ".join(_DIGITS.sub(" ", text).replace("-", " ").lower().split())
@@ -68,6 +76,7 @@ CASTS: dict[Cast, Callable[[str], Result]] = {
     "strip": strip,
     "lower": lower,
     "number_from_text": number_from_text,
+    "decimal_comma": decimal_comma,
     "boolean_from_text": boolean_from_text,
 }
 
@@ -94,7 +103,8 @@ def dated(pattern: str, value: object) -> object:
 
 _PLAIN = re.compile(r"[-+]?\d+(\.\d+)?[eE][-+]?\d+", re.ASCII)
 _DIGITS = re.compile(r"\.?\d[\d.,']*")
-_NUMBER = re.compile(r"\d*\.\d+|\d+|\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
+_NUMBER = re.compile(r"\d*\.\d+|\d+|[1-9]\d{0,2}(,\d{3})+(\.\d+)?", re.ASCII)
+_COMMA = re.compile(r"[-+]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?", re.ASCII)
 _ACCOUNTED = re.compile(r"\(.*\)")
 _SIGNED = re.compile(r"\s*-\W*|\W*-\s*")
 _MULTIPLIER = re.compile(r"\s*(k|K|M|mn|mio|bn|lakhs?|lacs?|crores?|cr|thousand|million|billion)\b")

@@ -11,7 +11,7 @@ from typing import Any
 
 from updraft.faults import listed, nearest
 from updraft.places import Fault, Place
-from updraft.usecase import ROOT, UseCase, examine
+from updraft.usecase import ROOT, BadUseCase, UseCase, examine
 
 
 def check(name: str, root: Path = ROOT) -> list[Fault]:
@@ -23,6 +23,12 @@ def check(name: str, root: Path = ROOT) -> list[Fault]:
     if not any(fault.file == suite and fault.message.startswith(("no such", "not a")) for fault in faults):
         faults += _of_suite(suite)
     return sorted(dict.fromkeys(faults), key=lambda fault: (fault.file == suite, fault.line or 0))
+
+
+def checked(name: str, root: Path = ROOT) -> None:
+    """Raise BadUseCase with all that `check` finds, so that a run stops before its first row."""
+    if faults := check(name, root):
+        raise BadUseCase("\n".join(fault.told(root) for fault in faults))
 
 
 def misnamed(root: Path = ROOT) -> list[Fault]:

@@ -50,6 +50,7 @@ def run(
 ) -> None:
     """Run all stages as the DAG does; without UPDRAFT_REGISTRY nothing is pushed."""
     from updraft import training, validation
+    from updraft.checks import checked
     from updraft.data import ingest, read_json, transform
     from updraft.evaluation import EVALUATION, evaluate
     from updraft.push import Outcome, champion, push
@@ -59,6 +60,7 @@ def run(
 
     params = RunParams.check({"limit": limit, "seed": seed, "promote": promote})
     case = params.applied(load_case(name))
+    checked(name)
     registry = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
     me = _new_run(case.name)
     with _source(case, data, limit) as source, _steps() as step:
@@ -108,7 +110,7 @@ def main() -> None:
     try:
         load_settings(os.environ, home_folder(os.environ))
         app()
-    except (UserError, ConnectionError, PointerMoved, *cli_registry.S3_ERRORS) as error:
+    except (UserError, OSError, PointerMoved, *cli_registry.S3_ERRORS) as error:
         for line in str(error).splitlines():
             typer.echo(f"updraft: {line}", err=True)
         sys.exit(1)

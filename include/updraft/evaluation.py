@@ -16,7 +16,7 @@ from updraft.data import TEST, TRAIN, fresh, read_frame, read_json, write_json
 from updraft.metrics import Floats, Truth, bootstrap_gain, gain, measure, measure_all
 from updraft.model import Model
 from updraft.reference import REFERENCE, describe
-from updraft.training import TRAINING, choose, encode, said
+from updraft.training import TRAINING, check_figures, choose, encode, said
 from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,9 @@ def score(case: UseCase, model: Model, frame: pd.DataFrame) -> Scored:
     truth = encode(case, frame[case.target])
     scores = model.scores(frame)
     decided = model.decide(scores)
-    return Scored(model, truth, scores, decided, measure_all(case.metrics, truth, scores, decided))
+    figures = measure_all(case.metrics, truth, scores, decided)
+    check_figures(case, figures)
+    return Scored(model, truth, scores, decided, figures)
 
 
 def decide(case: UseCase, facts: dict[str, Any]) -> tuple[Decision, str]:
@@ -120,6 +122,8 @@ def _unmet(case: UseCase, facts: dict[str, Any]) -> list[str]:
     """Say which floors, of all rows and of slices, and which limits of the gap between train and test do not hold."""
     unmet = [_below("", name, facts["metrics"][name], floor) for name, floor in case.floors.items()]
     for column, part in case.slices.items():
+        if part.floors and not facts["slices"][column]:
+            unmet.append(f"no value of {column} has {SLICE_ROWS} held-out rows, so its floors cannot be judged")
         for value, figures in facts["slices"][column].items():
             unmet += [
                 _below(f"{column} = {value}: ", name, figures["metrics"][name], floor)
@@ -148,9 +152,14 @@ def _compared(case: UseCase, against: dict[str, Any], verb: str) -> str:
 
 def _slices(case: UseCase, column: str, scored: Scored, frame: pd.DataFrame) -> dict[str, Any]:
     """Measure the rows of each value of a column: the 20 commonest, of 30 rows or more."""
-    counts = frame[column].value_counts(dropna=False).head(SLICE_VALUES)
+    counts = frame[column].value_counts(dropna=False)
+    if left_out := len(counts) - len(judged := counts.head(SLICE_VALUES)[lambda rows: rows >= SLICE_ROWS]):
+        log.warning(
+            "slices: %d values of %s are not judged: rarer than %d rows, or beyond the %d commonest",
+            left_out, column, SLICE_ROWS, SLICE_VALUES,
+        )  # fmt: skip
     found = {}
-    for value, rows in counts[counts >= SLICE_ROWS].items():
+    for value, rows in judged.items():
         inside = (frame[column].isna() if value != value else frame[column] == value).to_numpy()  # NaN is not itself
         part = scored.truth[inside], scored.scores[inside], scored.decided[inside]
         found[str(value)] = {"rows": int(rows), "metrics": measure_all(case.metrics, *part)}
@@ -168,7 +177,6 @@ def _against(
         _same_question(challenger.model, model)
         rival = score(case, model, frame)
     except Exception as error:  # other libraries and other columns than ours may raise anything: a person must look
-        log.warning("the champion cannot be compared", exc_info=error)
         return {"version": champion.number, "error": " ".join(f"{type(error).__name__}: {error}".split())}, None
     name = case.gate.metric
     new, old = (measure(name, each.truth, *each.pair) for each in (challenger, rival))

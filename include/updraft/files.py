@@ -96,7 +96,8 @@ class File:
                     return
 
     def _decode(self, part: Part, most: int | None) -> Batch:
-        rows = part.rows[:most] if isinstance(part.rows, list) else part.rows.slice(0, most)
+        optional: dict[str, Any] = {self._names[column.name]: None for column in self.columns if column.nullable}
+        rows = [optional | row for row in part.rows[:most]] if isinstance(part.rows, list) else part.rows.slice(0, most)
         table = _columns(rows, list(self._names.values())) if isinstance(rows, list) else rows
         if table is not None:
             arrays = [self._fit.array(column, table[self._names[column.name]]) for column in self.columns]
@@ -167,7 +168,7 @@ class Delimited:
 
 
 class JsonLines:
-    """A JSON object on each line. A field that is left out is missing, not null."""
+    """A JSON object on each line. A field that is left out is null where the suite lets it be, else missing."""
 
     textual = False
     total: int | None = None

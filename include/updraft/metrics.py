@@ -53,7 +53,7 @@ METRICS: dict[MetricName, Metric] = {
     "mae": Metric(sk.mean_absolute_error, "decisions", better="lower"),
     "mape": Metric(sk.mean_absolute_percentage_error, "decisions", better="lower"),
 }
-NEED_BOTH_LABELS = {"roc_auc", "pr_auc"}
+NEED_BOTH_LABELS, NEED_NO_ZERO = {"roc_auc", "pr_auc"}, {"mape"}
 
 
 def measure(name: MetricName, truth: Truth, scores: Any, decided: Any, weights: Any = None) -> float:
@@ -65,9 +65,14 @@ def measure(name: MetricName, truth: Truth, scores: Any, decided: Any, weights: 
 
 
 def measure_all(names: tuple[MetricName, ...], truth: Truth, scores: Any, decided: Any) -> dict[MetricName, float]:
-    """Compute metrics, rounded to 6 places; those that need rows of both labels are left out where there are none."""
-    one_label = truth.dtype == bool and (truth.all() or not truth.any())
-    defined = [name for name in names if not (one_label and name in NEED_BOTH_LABELS)]
+    """Compute metrics, rounded to 6 places; left out are those that are not defined on these rows.
+
+    Ranking metrics need rows of both labels, and a share of the truth (mape) one without zeros.
+    """
+    undefined = NEED_BOTH_LABELS if truth.dtype == bool and (truth.all() or not truth.any()) else set()
+    if truth.dtype.kind == "f" and (truth == 0).any():
+        undefined = NEED_NO_ZERO
+    defined = [name for name in names if name not in undefined]
     return {name: round(measure(name, truth, scores, decided), 6) for name in defined}
 
 

@@ -149,8 +149,12 @@ class Fit:
         return {ours: name for ours, name in found.items() if name is not None}
 
     def sought(self, column: Column) -> list[str]:
-        """List the names that a column may have in the source: those that it is renamed from, then its own."""
-        return [theirs for theirs, ours in self.reading.rename.items() if ours == column.name] + [column.name]
+        """List the names that a column may have in the source: those that it is renamed from, then its own.
+
+        MongoDB's `_id` comes last: a collection that was filled under our names has one too, of MongoDB's making.
+        """
+        theirs = [theirs for theirs, ours in self.reading.rename.items() if ours == column.name]
+        return sorted([*theirs, column.name], key=lambda name: name == "_id")
 
     def _note(self, column: Column, found: str) -> None:
         units = self.units.setdefault(column.name, set())
@@ -190,7 +194,7 @@ def sound(column: Column, values: pa.ChunkedArray) -> bool:
 
 def undecoded(values: pa.ChunkedArray) -> bool:
     """Tell whether a text holds U+FFFD."""
-    return bool(pc.any(pc.match_substring(values, UNDECODED)).as_py())
+    return _is_text(values.type) and bool(pc.any(pc.match_substring(values, UNDECODED)).as_py())
 
 
 def _whole(text: str) -> None:

@@ -178,7 +178,7 @@ def _column(name: str, expectations: list[Expectation]) -> Column:
     allowed = _allowed(name, expectations)
     if allowed is not None and found == DATE:
         raise ValueError(f"column {name!r} is a date: expected a range, found a set of values")
-    return Column(
+    column = Column(
         name=name,
         type=found,
         nullable=nullable,
@@ -186,6 +186,32 @@ def _column(name: str, expectations: list[Expectation]) -> Column:
         **_range(name, found, _binding(expectations, "expect_column_values_to_be_between")),
         **_text_bounds(name, expectations),
     )
+    if told := _contradictions(column):
+        raise ValueError("; ".join(f"column {name!r}: {each}" for each in told))
+    return column
+
+
+def _contradictions(column: Column) -> list[str]:
+    """Say which bounds no value can meet."""
+    told = []
+    numeric, text = column.type in ("int64", "float64"), column.type == "str"
+    for low, high in ((column.minimum, column.maximum), (column.earliest, column.latest)):
+        if low is not None and high is not None and low > high:  # type: ignore[operator]
+            told.append(f"nothing lies between {_end(low)} and {_end(high)}")
+    if not numeric and (column.minimum is not None or column.maximum is not None):
+        told.append(f"a range of numbers, and the column is {column.type}")
+    if column.shortest is not None and column.longest is not None and column.shortest > column.longest:
+        told.append(f"no text is {column.shortest} to {column.longest} characters long")
+    if not text and (column.pattern is not None or column.shortest is not None or column.longest is not None):
+        told.append(f"a pattern or a length of texts, and the column is {column.type}")
+    for value in column.allowed or ():
+        try:
+            column.convert(bool(value) if column.type == "bool" and value in (0, 1) else value)
+        except ValueError as error:
+            told.append(f"value_set: {error}")
+    if column.allowed == ():
+        told.append("value_set: no value is in it")
+    return told
 
 
 def _first(expectations: list[Expectation], kind: str) -> dict[str, Any]:

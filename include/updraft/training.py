@@ -68,6 +68,16 @@ def encode(case: UseCase, target: pd.Series[Any]) -> Truth:
     return target.map(index).to_numpy(dtype="int64")
 
 
+def check_figures(case: UseCase, figures: dict[Any, float]) -> None:
+    """Raise BadData when a metric that the use case goes by is not defined on its rows, or no metric is finite."""
+    asked = {case.choose_by, case.gate.metric, *case.floors, *case.max_gap}
+    if absent := sorted(asked - figures.keys()):
+        told = "the target has zeros" if absent[0] == "mape" else "the rows have one label only"
+        raise BadData(f"{case.name}: {absent[0]} is not defined: {told}")
+    if odd := [name for name, value in figures.items() if not np.isfinite(value)]:
+        raise BadData(f"{case.name}: {odd[0]} is not finite: the target's numbers are too large to square")
+
+
 def said(metrics: dict[Any, float]) -> str:
     """Write metrics in one line."""
     return " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
@@ -85,6 +95,7 @@ def _cross_validate(
         scores = _out_of_fold(case, build(case, case.candidates[candidate].estimator, params), frame)
         threshold = find_threshold(case.threshold, truth, scores) if case.task == "binary" else None
         figures = measure_all(case.metrics, truth, scores, decide(case.task, scores, threshold))
+        check_figures(case, figures)
         worth = gain(case.choose_by, figures[case.choose_by], 0.0)
         log.info(
             "%s: %d folds, %d of %d: %s %.4f, %.1f s %s", candidate, case.folds, number, len(tried),
@@ -137,9 +148,12 @@ def _wrong_values(case: UseCase) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError) as error:
+        told = f"{case.name}: {' '.join(str(error).split())}"
+        if "empty vocabulary" in told or "no terms remain" in told:
+            raise BadData(f"{told}; text: {', '.join(case.text)}") from None
         if type(error).__name__ != "InvalidParameterError":  # scikit-learn does not export it
             raise
-        raise BadParameter(f"{case.name}: {' '.join(str(error).split())}") from None
+        raise BadParameter(told) from None
 
 
 def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: float | None, split: Path) -> Signature:

@@ -86,7 +86,7 @@ def yaml_text(draft: Draft) -> str:
         positive=draft.goal.positive,
         date=dates[0] if dates else None,
         repeated=duplicates(draft.columns),
-        budget=round(max(0.01, 1.5 * draft.set_aside + 0.005), 2) if draft.set_aside else 0.01,
+        budget=min(1.0, round(max(0.01, 1.5 * draft.set_aside + 0.005), 2)) if draft.set_aside else 0.01,
         misfits=draft.set_aside,
         candidates=_candidates(draft),
         demo=demo(draft.columns, target, draft.goal),
@@ -111,6 +111,8 @@ def _candidates(draft: Draft) -> dict[str, Any]:
 
 def _scalar(value: Any) -> str:
     """Write a value in one line of YAML, in quotes where YAML would take it for something else."""
+    if isinstance(value, str) and not value.isprintable():
+        return json.dumps(value)  # YAML's own quotes would fold a line end
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
     return text.strip().removesuffix("...").strip()
 

@@ -83,6 +83,7 @@ def _alone(column: Seen, values: pd.Series[Any], truth: pd.Series[Any], classes:
         numbers = pd.Series(pd.factorize(values)[0]) if codes else values.astype("float64")
     if numbers is None:
         return 0.0
+    numbers = numbers.rank() if not codes else numbers  # to a tree the same; and no number is too large for it
     tree = DecisionTreeClassifier(max_leaf_nodes=32) if classes else DecisionTreeRegressor(max_leaf_nodes=256)
     tree.set_params(random_state=0, class_weight="balanced") if classes else tree.set_params(random_state=0)
     scoring = "balanced_accuracy" if classes else "r2"

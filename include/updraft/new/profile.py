@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from updraft.blocks import Cast
-from updraft.casts import number_from_text
+from updraft.casts import decimal_comma, number_from_text
 from updraft.suite import DATE, Column, Type
 
 Role = Literal["target", "id", "ignored", "text", "categorical", "feature"]
@@ -86,7 +86,7 @@ def _of_text(name: str, found: pd.Series[Any], textual: bool) -> Seen:
     """Say what texts are: as a file of text has them, where "12" is a number, or as JSON has them, where it is text."""
     bare = found.str.strip()
     bare = bare.where(bare != "")
-    for guess in (_truth, _iso, _numbers) if textual else (_iso,):
+    for guess in (_truth, _iso, _decimal_commas, _numbers) if textual else (_iso, _decimal_commas):
         if told := guess(name, bare):
             return told
     for guess in (_units, _dates):
@@ -158,6 +158,20 @@ def _numbers(name: str, bare: pd.Series[Any]) -> Seen | None:
     told = Seen(name, "int64" if exact else "float64", values.astype("int64" if exact else "float64"), misfits=len(odd))
     if whole and not exact:
         told.why = "whole numbers; float64 because some are missing" if not len(odd) else "numbers"
+    return _with_misfits(told, bare, "number")
+
+
+def _decimal_commas(name: str, bare: pd.Series[Any]) -> Seen | None:
+    """Find numbers with a decimal comma: the digits after it are not always three, or a zero stands before it."""
+    there = bare.dropna()
+    with_comma = there[there.str.contains(",", regex=False)]
+    if not (with_comma.str.match(r"[-+]?0,") | ~with_comma.str.contains(r",\d{3}(?:[,.]|$)")).mean() > 0.1:
+        return None
+    values = bare.map(lambda text: _tried(decimal_comma, text), na_action="ignore").astype("float64")
+    if values.notna().sum() < MOSTLY * len(there):
+        return None
+    told = Seen(name, "float64", values, why="numbers with a decimal comma", casts=("decimal_comma",))
+    told.misfits = int((values.isna() & bare.notna()).sum())
     return _with_misfits(told, bare, "number")
 
 

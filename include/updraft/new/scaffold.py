@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from updraft.new.roles import duplicates, give_roles, goal
 from updraft.new.sketch import strays
 from updraft.new.snapshot import snapshot
 from updraft.signature import Task
-from updraft.usecase import NAME, NAME_RULE, ROOT, load
+from updraft.usecase import NAME, NAME_RULE, ROOT, UseCase, load
 
 SMALL, LEAST = 200, 30
+MOST_ASIDE = 0.2
 UNFIT = "mixed or nested values, or true and false with nulls, which no type of a suite holds"
 
 
@@ -49,9 +52,11 @@ def new(
         raise CannotStart(f"{listed(file.relative_to(root) for file in there)}: there already; --force writes anew")
     draft = _drafted(name, data, target, task)
     _try_out(draft)
-    _write(files[1], suite_text(draft))
-    _write(files[0], yaml_text(draft))
-    load(name, root)
+    texts = yaml_text(draft), suite_text(draft)
+    with _written(name, *texts):  # whatever is wrong with them shows here, with nothing written
+        pass
+    _write(files[1], texts[1])
+    _write(files[0], texts[0])
     return Made(files[0], files[1], draft)
 
 
@@ -145,12 +150,7 @@ def _try_out(draft: Draft) -> None:
     """Read the file as the draft says, and take what is set aside into the quarantine budget."""
     from updraft.files import File
 
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for place, text in (("include/usecases", yaml_text(draft)), ("expectations", suite_text(draft))):
-            (root / place).mkdir(parents=True)
-            (root / place / f"{draft.name}.{'yaml' if 'use' in place else 'json'}").write_text(text, encoding="utf-8")
-        case = load(draft.name, root)
+    with _written(draft.name, yaml_text(draft), suite_text(draft)) as case:
         kept, reasons = 0, Counter[str]()
         for batch in File(draft.found.path, case).batches():
             kept += batch.table.num_rows
@@ -161,9 +161,25 @@ def _try_out(draft: Draft) -> None:
         raise CannotStart(
             f"{draft.found.path}: no row fits what was guessed; worst is {reasons.most_common(1)[0][0]!r}"
         )
+    if draft.set_aside > MOST_ASIDE:
+        worst = listed(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
+        raise CannotStart(
+            f"{draft.found.path}: {aside:,} of {kept + aside:,} rows would be set aside, because of {worst}"
+        )
     if aside:
         worst = listed(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
         draft.notes.insert(0, f"{aside:,} of {kept + aside:,} rows will be set aside, because of {worst}.")
+
+
+@contextmanager
+def _written(name: str, usecase: str, suite: str) -> Iterator[UseCase]:
+    """Load the two files from a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for place, text in ((f"include/usecases/{name}.yaml", usecase), (f"expectations/{name}.json", suite)):
+            (root / place).parent.mkdir(parents=True)
+            (root / place).write_text(text, encoding="utf-8")
+        yield load(name, root)
 
 
 def _write(path: Path, text: str) -> None:

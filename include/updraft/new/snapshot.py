@@ -110,7 +110,7 @@ def _delimited(path: Path, reading: Reading, ending: str) -> tuple[Reading, Deli
 
 def _names(found: list[str], path: Path, notes: list[str]) -> list[str]:
     """Return the names to read; columns without one are left out, one that stands twice cannot be told apart."""
-    twice = sorted(name for name, count in Counter(found).items() if count > 1 and name.strip())
+    twice = sorted(name for name, count in Counter(name.strip() for name in found).items() if count > 1 and name)
     if twice:
         raise BadSource(f"file {str(path)!r}: header names {', '.join(map(repr, twice))} more than once")
     nameless = sum(not name.strip() for name in found)
