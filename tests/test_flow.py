@@ -15,11 +15,12 @@ import pytest
 from serving.app import create_app
 from serving.cache import Cache
 from serving.shelf import Shelf
+from tests.small_cases import NOT_THERE, SHARED_DATA
 from updraft.demo_data import generate
 from updraft.registry import Registry
 from updraft.usecase import ROOT, UseCase
 
-REAL = ROOT.parent / "shared" / "data" / "vehicle_insurance" / "data.csv"
+REAL = SHARED_DATA / "vehicle_insurance" / "data.csv"
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_bad_rows_push_nothing(
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not REAL.is_file(), reason="the real data set is not on this machine")
+@pytest.mark.skipif(not REAL.is_file(), reason=NOT_THERE)
 def test_the_real_data_reaches_its_reference_scores(updraft: Any, case: UseCase) -> None:
     told = last_line(updraft("run", case.name, "--data", str(REAL), "--json"))
     assert told["metrics"]["roc_auc"] >= 0.845

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.small_cases import NOT_THERE, SHARED_DATA
 from updraft.checks import check
 from updraft.data import ingest, read_json, transform
 from updraft.demo_data import generate, write
@@ -20,10 +21,9 @@ from updraft.new.profile import seen
 from updraft.new.scaffold import CannotStart, Made, new
 from updraft.rows import BadSource
 from updraft.training import train
-from updraft.usecase import ROOT, UseCase, load
+from updraft.usecase import UseCase, load
 from updraft.validation import validate
 
-REAL = ROOT.parent / "shared" / "data"
 ROWS = 400
 
 
@@ -373,7 +373,7 @@ def test_what_cannot_be_learned_is_refused_and_writes_nothing(
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside the repository")
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=NOT_THERE)
 @pytest.mark.parametrize(
     ("file", "later", "target", "task", "identity", "told"),
     [
@@ -399,11 +399,11 @@ def test_what_cannot_be_learned_is_refused_and_writes_nothing(
 def test_real_files_give_a_use_case_that_they_pass(
     tmp_path: Path, file: str, later: str | None, target: str, task: str, identity: str | None, told: str
 ) -> None:
-    found = new("real", REAL / file, target, root=tmp_path)
+    found = new("real", SHARED_DATA / file, target, root=tmp_path)
     case = load("real", tmp_path)
     assert (case.task, case.id) == (task, identity) and told in notes(found)
     assert check("real", tmp_path) == []
-    validate(case, ingest(case, File(REAL / (later or file), case), tmp_path / "ingest"), tmp_path / "validate")
+    validate(case, ingest(case, File(SHARED_DATA / (later or file), case), tmp_path / "ingest"), tmp_path / "validate")
 
 
 def test_dates_with_an_offset_are_utc_wherever_the_machine_stands(

@@ -17,7 +17,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.conftest import write_key_pair
-from updraft.registry import NoSuchVersion, PointerMoved, Registry, Untrusted, open_registry, split_uri
+from updraft.bucket import split_uri
+from updraft.registry import NoSuchVersion, PointerMoved, Registry, Untrusted, open_registry
 
 NAME = "vehicle_insurance"
 

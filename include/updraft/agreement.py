@@ -10,7 +10,7 @@ from updraft import demo_block
 from updraft.blocks import NO_TEXT, GroupSplit, Regressor, TimeSplit
 from updraft.faults import listed, nearest
 from updraft.places import Place
-from updraft.suite import Column
+from updraft.suite import DATE, Column
 
 if TYPE_CHECKING:
     from updraft.usecase import UseCase
@@ -96,7 +96,7 @@ def _types(case: UseCase) -> Faults:
                 told = f"{cast} gives {' or '.join(gives)}, and column {name!r} is {columns[name].type} in the suite"
                 yield ("read", "casts", name), f"read.casts.{name}: {told}"
     for name in case.read.dates:
-        if name in columns and not columns[name].type.startswith("datetime64"):
+        if name in columns and columns[name].type != DATE:
             told = f"column {name!r} is {columns[name].type} in the suite, expected datetime64[us]"
             yield ("read", "dates", name), f"read.dates.{name}: {told}"
     twice = [name for name in case.read.rename.values() if list(case.read.rename.values()).count(name) > 1]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from updraft.signature import Task
+
 app = typer.Typer(help="Use cases: check them, make one of a file.", no_args_is_help=True)
 
-Task = Literal["binary", "multiclass", "regression"]
 Names = Annotated[list[str] | None, typer.Argument(help="Use cases; all of them without it.", metavar="[NAME]...")]
 
 

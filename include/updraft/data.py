@@ -147,6 +147,14 @@ def read_frame(case: UseCase, path: Path) -> pd.DataFrame:
     return frame.copy() if frame.shape[1] >= WIDE else frame
 
 
+def first_row(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the first row as a request to the service has it: dates as ISO 8601, nothing as null."""
+    rows: list[dict[str, Any]] = json.loads(
+        frame.head(1).to_json(orient="records", date_format="iso", double_precision=15)
+    )
+    return rows[0]
+
+
 def fresh(out: Path) -> Path:
     """Empty a stage's folder, which a try that was cut off may have left half full."""
     shutil.rmtree(out, ignore_errors=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from updraft.blocks import Scalar
 from updraft.demo_block import Triangle
 from updraft.demo_patterns import matching
-from updraft.suite import Column
+from updraft.suite import DATE, Column
 from updraft.usecase import UseCase
 
 Values = NDArray[Any]
@@ -93,13 +93,8 @@ def draw_simple(
     return _as_column(column, drawn, low, high)
 
 
-def is_dated(column: Column) -> bool:
-    """Tell whether a column holds dates."""
-    return column.type.startswith("datetime64")
-
-
 def _number(column: Column, value: Any) -> float:
-    return pd.Timestamp(value).timestamp() if is_dated(column) else float(value)
+    return pd.Timestamp(value).timestamp() if column.type == DATE else float(value)
 
 
 def _narrowest(
@@ -117,7 +112,7 @@ def _narrowest(
 
 def _in_range(column: Column, bound: Bounds, shares: Values, whole: bool) -> Values:
     """Spread shares of 1 evenly over the range."""
-    start, span = (SINCE, SPAN_OF_DATES) if is_dated(column) else (0.0, SPAN)
+    start, span = (SINCE, SPAN_OF_DATES) if column.type == DATE else (0.0, SPAN)
     if bound.low is not None:
         start = bound.low
     elif bound.high is not None:
@@ -132,7 +127,7 @@ def _in_range(column: Column, bound: Bounds, shares: Values, whole: bool) -> Val
 
 def _as_column(column: Column, drawn: Values, low: float, high: float) -> Values:
     """Round to what a person would write, within the range; seconds become dates."""
-    if is_dated(column):
+    if column.type == DATE:
         return np.clip(drawn.round(), low, high).astype("datetime64[s]")
     places = 0 if column.type == "int64" or low == high else max(0, 3 - math.floor(math.log10(high - low)))
     return np.clip(drawn.round(places), low, high)

@@ -29,6 +29,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from updraft.blocks import EstimatorName
 from updraft.errors import UserError
 from updraft.features import FillEmpty, date_parts, filled, floats
+from updraft.suite import DATE
 from updraft.usecase import UseCase
 
 # codes: a category is a number, a missing number stays missing.  native: the same, and the estimator is told which are
@@ -105,7 +106,7 @@ def _kinds(case: UseCase) -> dict[str, list[str]]:
         elif column.name in case.categorical or column.type == "str":
             kinds["categories"].append(column.name)
         else:
-            kinds["dates" if column.type.startswith("datetime64") else "numbers"].append(column.name)
+            kinds["dates" if column.type == DATE else "numbers"].append(column.name)
     return kinds
 
 

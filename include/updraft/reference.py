@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from updraft.suite import Column
+from updraft.suite import DATE, Column
 
 REFERENCE = "reference.json"
 MOST_VALUES, SAMPLE = 100, 2000
@@ -26,7 +26,7 @@ def _column(values: pd.Series[Any], column: Column, is_text: bool, seed: int) ->
     facts: dict[str, Any] = {"type": column.type, "rows": len(values), "nulls": int(values.isna().sum())}
     if is_text:
         return facts | {"lengths": _sample(present.str.len(), seed)}
-    if column.type.startswith("datetime64"):
+    if column.type == DATE:
         present = present.dt.strftime("%Y-%m-%dT%H:%M:%S")
     if column.type in ("str", "bool") or present.nunique() <= MOST_VALUES:
         counts = present.value_counts().head(MOST_VALUES)

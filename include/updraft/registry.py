@@ -29,9 +29,8 @@ from urllib.parse import quote
 from cryptography.exceptions import InvalidSignature
 
 from updraft import pointer
-from updraft.bucket import NAME, BadRegistry, Bucket, at, json_bytes, json_object, s3_client
+from updraft.bucket import NAME, BadRegistry, Bucket, at, json_bytes, json_object, s3_client, split_uri
 from updraft.bucket import client_config as client_config
-from updraft.bucket import split_uri as split_uri
 from updraft.contents import contents, described, holds, is_plain, put_in_place
 from updraft.errors import UserError
 from updraft.keys import load_keys

@@ -55,7 +55,7 @@ def row_hash(frame: pd.DataFrame, seed: int) -> pd.Series[Any]:
 
 def feature_hash(case: UseCase, frame: pd.DataFrame) -> pd.Series[Any]:
     """Hash each row by its features alone: what is equal to a model has one hash."""
-    return row_hash(frame[[column.name for column in case.features]], case.split_seed)
+    return row_hash(frame[case.feature_names], case.split_seed)
 
 
 def _by_hash(case: UseCase, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import time
@@ -19,7 +18,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from updraft.data import TRAIN, fresh, read_frame, read_json, write_json
+from updraft.data import TRAIN, first_row, fresh, read_frame, read_json, write_json
 from updraft.estimators import BadParameter, build
 from updraft.metrics import Floats, Truth, find_threshold, gain, measure_all
 from updraft.model import Model, decide, ordered
@@ -47,7 +46,7 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
     with threadpool_limits(limits=1):
         params, validation, threshold = _cross_validate(case, candidate, frame)
         pipeline = build(case, case.candidates[candidate].estimator, params)
-        pipeline.fit(frame[[column.name for column in case.features]], frame[case.target])
+        pipeline.fit(frame[case.feature_names], frame[case.target])
     log.info("%s: fitted on %s rows, %.1f s in all", candidate, f"{len(frame):,}", time.monotonic() - started)
     Model(_signature(case, candidate, frame, threshold, split), pipeline).save(out)
     facts = {"candidate": candidate, "params": params, "validation": validation, "threshold": threshold}
@@ -123,7 +122,7 @@ def _combinations(case: UseCase, candidate: str) -> list[dict[str, Any]]:
 
 def _out_of_fold(case: UseCase, pipeline: Pipeline, frame: pd.DataFrame) -> Floats:
     """Score every training row by a model that has not seen it; by the split's rule, nor a row that goes with it."""
-    features, target, folds = frame[[column.name for column in case.features]], frame[case.target], frame[FOLD]
+    features, target, folds = frame[case.feature_names], frame[case.target], frame[FOLD]
     scores: Floats | None = None
     for fold in range(case.folds):
         held = (folds == fold).to_numpy()
@@ -158,7 +157,6 @@ def _wrong_values(case: UseCase) -> Iterator[None]:
 
 def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: float | None, split: Path) -> Signature:
     facts = read_json(split / "split.json")
-    example = frame[[column.name for column in case.features]].head(1)
     return Signature(
         use_case=case.name,
         title=case.title,
@@ -173,7 +171,7 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         threshold=threshold,
         split={"seed": facts["seed"], **facts["split"]},
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-        example=json.loads(example.to_json(orient="records", date_format="iso", double_precision=15))[0],
+        example=first_row(frame[case.feature_names]),
     )
 
 

@@ -102,6 +102,11 @@ class UseCase(Part):
         left_out = {self.target, self.id, *self.ignored}
         return [column for column in self.columns if column.name not in left_out]
 
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the features."""
+        return [column.name for column in self.features]
+
     def column(self, name: str) -> Column:
         """Return a column by its name."""
         return next(column for column in self.columns if column.name == name)

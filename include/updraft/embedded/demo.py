@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -215,13 +214,10 @@ def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:
 
 def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> dict[str, Any]:
     """Read a row that the model was not trained on, features and target, as JSON has them."""
-    from updraft.data import TEST, read_frame
+    from updraft.data import TEST, first_row, read_frame
 
     split = local(str(airflow.result(dag_id, run_id, "transform")))
-    names = [*(column.name for column in case.features), case.target]
-    first = read_frame(case, split / TEST).head(1)[names]
-    row: dict[str, Any] = json.loads(first.to_json(orient="records", date_format="iso", double_precision=15))[0]
-    return row
+    return first_row(read_frame(case, split / TEST)[[*case.feature_names, case.target]])
 
 
 def _predict(settings: Mapping[str, str], case: UseCase, held_out: Mapping[str, Any], console: Console) -> None:

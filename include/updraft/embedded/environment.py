@@ -7,10 +7,10 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from updraft.embedded.credentials import ADMIN, credentials, write_private
+from updraft.embedded.servers import HOST
 from updraft.errors import UserError
 from updraft.usecase import DATABASE, ROOT
 
-HOST = "127.0.0.1"
 PORTS = {"AIRFLOW_PORT": 8080, "SERVING_PORT": 5000, "MONGODB_PORT": 27017, "S3_PORT": 8333}
 BUCKET = "updraft-models"
 # What `.updraft/env` must be read by (python-dotenv, a shell, supervisord's ini) has no common way to quote these.

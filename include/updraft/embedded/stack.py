@@ -18,7 +18,6 @@ from typing import Any
 from updraft.embedded import readiness, supervision
 from updraft.embedded.credentials import credentials, mask
 from updraft.embedded.environment import (
-    HOST,
     OTHER_LOGINS,
     StackError,
     embedded,
@@ -27,7 +26,7 @@ from updraft.embedded.environment import (
     recorded,
     settle,
 )
-from updraft.embedded.servers import mongod_command, weed_command, weed_ports
+from updraft.embedded.servers import HOST, mongod_command, weed_command, weed_ports
 from updraft.embedded.supervision import Program
 from updraft.usecase import ROOT
 

@@ -16,6 +16,7 @@ from updraft.new.roles import Goal, duplicates
 from updraft.new.sketch import demo, expectations, name_of
 from updraft.new.snapshot import Snapshot
 from updraft.signature import Task
+from updraft.suite import DATE
 
 TEMPLATE = Path(__file__).with_name("usecase.yaml.j2")
 DEFAULTS: dict[Task, dict[str, str]] = {
@@ -63,7 +64,7 @@ def yaml_text(draft: Draft) -> str:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.globals |= {"y": _scalar, "comment": _comment}
-    dates = [column.name for column in draft.columns if column.type.startswith("datetime")]
+    dates = [column.name for column in draft.columns if column.type == DATE]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         **DEFAULTS[draft.goal.task],
         name=draft.name,

@@ -18,6 +18,7 @@ from updraft.new.roles import duplicates, give_roles, goal
 from updraft.new.sketch import strays
 from updraft.new.snapshot import snapshot
 from updraft.signature import Task
+from updraft.suite import DATE
 from updraft.usecase import NAME, NAME_RULE, ROOT, UseCase, load
 
 SMALL, LEAST = 200, 30
@@ -123,7 +124,7 @@ def _look(draft: Draft) -> None:
         worst = sorted(far, key=lambda name: -_distance(*far[name]))[:5]
         some = (f"{name} {far[name][0]:g} (98 % lie from {far[name][1]:g} to {far[name][2]:g})" for name in worst)
         draft.notes.append(f"values far from the rest: {listed(some)}. The suite only warns of such values.")
-    if dates := [column.name for column in draft.of("feature") if column.type.startswith("datetime")]:
+    if dates := [column.name for column in draft.of("feature") if column.type == DATE]:
         told = f"Should the newest rows be the test? Then set `split: {{by: time, column: {dates[0]}}}`"
         draft.notes.append(f"{listed(dates)}: dates. {told}.")
     if (repeated := duplicates(draft.columns)) > 0.005:
