@@ -82,6 +82,19 @@ def test_what_is_written_passes_check_trains_and_takes_next_months_rows(tmp_path
     validate(case, ingest(case, File(tmp_path / "next.csv", case), tmp_path / "next"), tmp_path / "validated")
 
 
+def test_the_block_that_is_commented_out_loads_when_it_is_told_a_column(tmp_path: Path) -> None:
+    made(tmp_path, base())
+    yaml = tmp_path / "include/usecases/churn.yaml"
+    head, mark, tail = yaml.read_text().partition("# serving:")
+    block, gap, rest = (mark + tail).partition("\n\n")
+    lines = [line.removeprefix("# ") for line in block.splitlines()]
+    told = [line.replace("a_column", "age" if "range" in line else "plan") for line in lines]
+    yaml.write_text(head + "\n".join(told).replace("#   ", "  ") + gap + rest)
+    assert check("churn", tmp_path) == []
+    serving = load("churn", tmp_path).serving
+    assert (serving.unseen, serving.out_of_range, serving.private) == ({"plan": "warn"}, {"age": "warn"}, ("plan",))
+
+
 def test_the_demo_block_makes_rows_that_train(tmp_path: Path) -> None:
     _, case = made(tmp_path, base())
     write(case, generate(case, seed=1), tmp_path / "made_up.csv")

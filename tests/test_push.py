@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Trained
 from updraft.data import read_json, write_json
+from updraft.golden import replay
 from updraft.model import Model
 from updraft.push import champion, push
 from updraft.registry import Registry
@@ -49,7 +50,9 @@ def test_the_first_model_is_pushed_promoted_and_pulled_back_whole(
         "training.json",
         "evaluation.json",
         "card.html",
+        "golden.json",
     }
+    replay(Model.load(pulled.folder), pulled.folder)
 
 
 def test_the_manifest_says_where_the_version_comes_from(case: UseCase, run: Run, registry: Registry) -> None:

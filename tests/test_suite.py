@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from updraft.suite import Column, read
+from updraft.suite import LARGEST, Breach, Column, read
 from updraft.usecase import ROOT
 
 INTEGER = Column(name="n", type="int64", nullable=False, minimum=0, maximum=10)
@@ -209,3 +211,183 @@ def test_of_several_bounds_all_hold(tmp_path: Path) -> None:
     assert read(write_suite(tmp_path, of_type("a", "float64"), *more)) == [
         Column(name="a", type="float64", minimum=2, maximum=9, allowed=(2, 3))
     ]
+
+
+PROPERTY = settings(deadline=None, derandomize=True)  # the same examples each time, however busy the machine
+
+
+def of(type_: str, **bounds: Any) -> Column:
+    return Column(name="a", type=type_, **bounds)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "expected"),
+    [
+        ("int64", "44", 44),
+        ("int64", " 44 ", 44),
+        ("int64", "+44", 44),
+        ("int64", "44.0", 44),
+        ("int64", "1e3", 1000),
+        ("int64", "", None),
+        ("int64", str(2**63 - 1), 2**63 - 1),
+        ("float64", "-.5", -0.5),
+        ("float64", "1.5E3", 1500.0),
+        ("float64", "", None),
+        ("bool", "true", True),
+        ("bool", "FALSE", False),
+        ("bool", "1", True),
+        ("bool", " 0 ", False),
+        ("str", " as it is ", " as it is "),
+        ("str", "", None),
+        ("str", " ", " "),
+        ("int64", " ", None),
+        ("float64", "\t", None),
+        ("bool", "  ", None),
+        (DATE.type, " ", None),
+        ("str", "1", "1"),
+        (DATE.type, "2026-01-31", datetime(2026, 1, 31)),
+        (DATE.type, "2026-01-31T08:00:00Z", datetime(2026, 1, 31, 8)),
+        (DATE.type, "", None),
+    ],
+)
+def test_a_text_is_read_as_the_column_has_it(type_: str, text: str, expected: object) -> None:
+    found = of(type_).from_text(text)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("type_", "texts"),
+    [
+        ("int64", ["44.5", "4 4", "1_000", "0x10", "x", "nan", "inf", "1e400", "٤", "true", "--1", "9" * 5000]),
+        ("float64", ["1,5", "1_0.0", "0x1p3", "nan", "Infinity", "1e400", "٤", "1.2.3", "e5", "9" * 24]),
+        ("bool", ["yes", "2", "tru", "1.0", "t"]),
+        (DATE.type, ["31.01.2026", "44", "now"]),
+    ],
+)
+def test_a_text_that_is_none_of_the_column_is_refused_with_the_text(type_: str, texts: list[str]) -> None:
+    for text in texts:
+        with pytest.raises(ValueError, match=r"\w") as refusal:
+            of(type_).from_text(text)
+        assert len(str(refusal.value)) < 150, text
+
+
+@PROPERTY
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_every_integer_is_read_back_from_its_text(number: int) -> None:
+    assert of("int64").from_text(str(number)) == number == of("int64").convert(number)
+
+
+@PROPERTY
+@given(st.floats(-LARGEST, LARGEST))
+def test_every_number_is_read_back_from_its_text_to_the_last_bit(number: float) -> None:
+    found = of("float64").from_text(repr(number))
+    assert isinstance(found, float) and found.hex() == number.hex()
+    assert of("float64").convert(json.loads(json.dumps(number))) == number
+
+
+@pytest.mark.parametrize("number", [1.1e38, -3.5e38, 1.79e308])
+def test_a_number_that_no_float32_holds_is_refused(number: float) -> None:
+    """Trees compute in float32, and raise."""
+    with pytest.raises(ValueError, match="beyond 1e"):
+        of("float64").convert(number)
+
+
+@PROPERTY
+@given(st.booleans())
+def test_every_truth_value_is_read_back_from_its_text(truth: bool) -> None:
+    assert of("bool").from_text(str(truth)) is truth
+    assert of("bool").from_text(json.dumps(truth)) is truth
+
+
+@PROPERTY
+@given(st.datetimes())
+def test_every_moment_is_read_back_from_its_text(moment: datetime) -> None:
+    assert of(DATE.type).from_text(moment.isoformat()) == moment
+
+
+@PROPERTY
+@given(st.text() | st.from_regex(r"[-+0-9.eE ]{1,30}|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.+Z-]{0,20}"))
+def test_any_text_is_read_or_refused_and_never_anything_else(text: str) -> None:
+    for type_ in ("int64", "float64", "bool", "str", DATE.type):
+        try:
+            found = of(type_).from_text(text)
+        except ValueError:
+            continue
+        assert of(type_).convert(found) == found
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@PROPERTY
+@given(JSON)
+def test_any_value_of_json_is_converted_or_refused(value: Any) -> None:
+    kinds = {"int64": int, "float64": float, "bool": bool, "str": str, DATE.type: datetime}
+    for type_, kind in kinds.items():
+        try:
+            found = of(type_).convert(value)
+        except ValueError:
+            continue
+        assert found is None or type(found) is kind
+        assert of(type_).convert(found) == found
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        (INTEGER, None, [("null", "null where int64 is required")]),
+        (INTEGER, 10, []),
+        (INTEGER, 11, [("out_of_range", "11 is not between 0 and 10")]),
+        (of("int64", minimum=0), -1, [("out_of_range", "-1 is not between 0 and any")]),
+        (REAL, None, []),
+        (TEXT, "c", [("unseen", "'c' is not one of 'a', 'b'")]),
+        (of("int64", allowed=(1, 2), maximum=5), 9,
+         [("unseen", "9 is not one of 1, 2"), ("out_of_range", "9 is not between any and 5")]),
+        (CODE, "a",
+         [("text", "'a' has 1 characters, expected 2 to 3"), ("text", "'a' does not match ^[A-Z]+$")]),
+        (CODE, "abcd", [("text", "'abcd' has 4 characters, expected 2 to 3")]),  # too long for a pattern
+        (DATE, datetime(2027, 1, 1),
+         [("out_of_range", "2027-01-01T00:00:00 is not between 2026-01-01T00:00:00 and 2026-12-31T00:00:00")]),
+        (DATE, datetime(2026, 12, 31), []),
+    ],
+)  # fmt: skip
+def test_every_bound_that_is_not_kept_to_is_named(column: Column, value: Any, expected: list[tuple[str, str]]) -> None:
+    assert [(breach.bound, str(breach)) for breach in column.breaches(value)] == expected
+    if expected:
+        with pytest.raises(Breach, match=re.escape(expected[0][1])):
+            column.check(value)
+
+
+def test_a_long_list_of_allowed_values_is_cut() -> None:
+    (breach,) = of("int64", allowed=tuple(range(5000))).breaches(-1)
+    assert str(breach).endswith("98, 99 and 4900 more") and len(str(breach)) < 500
+
+
+def test_of_several_patterns_and_lengths_all_hold(tmp_path: Path) -> None:
+    more = [{"type": REGEX, "kwargs": {"column": "a", "regex": each}} for each in ("a", "b")]
+    more += [{"type": LENGTHS, "kwargs": {"column": "a", **each}} for each in ({"min_value": 2}, {"max_value": 3})]
+    (column,) = read(write_suite(tmp_path, of_type("a", "str"), *more))
+    assert [text for text in ("a", "ab", "cab", "cabb", "ccc") if not list(column.breaches(text))] == ["ab", "cab"]
+
+
+def test_lengths_that_leave_their_ends_out_are_refused(tmp_path: Path) -> None:
+    more = {"type": LENGTHS, "kwargs": {"column": "a", "min_value": 2, "strict_min": True}}
+    with pytest.raises(ValueError, match="strict_min"):
+        read(write_suite(tmp_path, of_type("a", "str"), more))
+
+
+def test_a_fraction_of_a_large_integer_is_not_lost(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="exact"):
+        of("int64").from_text("9007199254740993.0")
+
+
+def test_a_deep_value_is_refused_in_a_short_line() -> None:
+    value: Any = "x" * 100
+    for _ in range(6):
+        value = [value] * 6
+    with pytest.raises(ValueError, match="whole number") as refusal:
+        INTEGER.convert(value)
+    assert len(str(refusal.value)) < 500

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,14 @@ import pytest
 from sklearn.metrics import f1_score
 
 from tests.conftest import Trained
-from updraft.blocks import Slice
+from tests.small_cases import date, integer, real, small_case, text
+from updraft.blocks import NO_TEXT, EstimatorName, Regressor, Slice
 from updraft.data import TEST, BadData, read_json, transform
+from updraft.estimators import ESTIMATORS
 from updraft.evaluation import Champion, decide, evaluate
+from updraft.example import example
 from updraft.model import Model
+from updraft.suite import Column
 from updraft.training import choose, train
 from updraft.usecase import UseCase
 
@@ -54,6 +59,66 @@ def test_a_model_takes_raw_rows_as_json_gives_them_and_answers_as_in_evaluation(
         assert answered.probabilities == model.scores(test).tolist()
         assert answered.predictions == [int(p >= model.signature.threshold) for p in answered.probabilities]
         assert set(answered.names) == {"interested", "not interested"}
+
+
+BOUNDED = [
+    real("amount", minimum=0, maximum=100),
+    integer("count", minimum=0, maximum=9),
+    text("colour", nullable=False, allowed=("red", "blue")),
+    integer("code", allowed=(1, 2, 3)),
+    date("day", earliest=datetime(2026, 1, 1), latest=datetime(2026, 12, 31)),
+]
+STRANGE = [
+    {"amount": 101.0, "count": 10, "colour": "green", "code": 4, "day": "2027-01-01"},
+    {"amount": 1e15, "count": 10**15, "colour": "", "code": -(10**15), "day": "9999-12-31T23:59:59.999999"},
+    {"amount": -1e15, "count": -(2**63), "colour": "\U0001f534" * 999, "code": 2**63 - 1, "day": "0001-01-01"},
+    {"amount": 1e38, "count": 2**63 - 1, "colour": "red ", "code": 0, "day": "1677-09-21"},
+]
+POLICIES = {
+    "unseen": {"colour": "warn", "code": "warn"},
+    "out_of_range": {"amount": "warn", "count": "warn", "day": "warn"},
+}
+
+
+@pytest.mark.parametrize("words", [False, True], ids=["", "text"])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_answers_what_the_service_lets_pass_with_a_warning(
+    name: EstimatorName, words: bool, tmp_path: Path
+) -> None:
+    """Categories that nobody has seen, numbers far beyond the range, and texts of which no word is known."""
+    if words and name in NO_TEXT:
+        pytest.skip("takes no text")
+    random = np.random.default_rng(5)
+    rows = 120
+    frame = pd.DataFrame({
+        "amount": random.random(rows) * 100,
+        "count": random.integers(0, 10, rows),
+        "colour": random.choice(["red", "blue"], rows),
+        "code": random.integers(1, 4, rows),
+        "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(random.integers(0, 360, rows), unit="D"),
+    })
+    regression = name in get_args(Regressor)
+    frame["y"] = frame["amount"] * 2 if regression else (frame["amount"] + 9 * random.random(rows) > 50).astype(int)
+    columns = [*BOUNDED, real("y", nullable=False) if regression else integer("y", allowed=(0, 1))]
+    if words:
+        columns, frame["words"] = [*columns, text("words")], np.where(frame["amount"] > 50, "good fine", "bad poor")
+    case = small_case(
+        columns,
+        task="regression" if regression else "binary",
+        candidates={"one": {"estimator": name}},
+        text=["words"] if words else [],
+        categorical=["code"],
+        folds=2,
+        serving=POLICIES,
+    )
+    frame.astype({column.name: column.type for column in columns}).to_parquet(tmp_path / "dataset.parquet")
+    split = transform(case, tmp_path / "dataset.parquet", tmp_path / "split")
+    model = Model.load(train(case, "one", split, tmp_path / "one"))
+    told = [{"words": word} if words else {} for word in ("unknown \u00e9\U0001f600", "", None, "x" * 5000)]
+    checked = model.signature.check([row | more for row, more in zip(STRANGE, told, strict=True)])
+    assert len(checked.warnings) == 20
+    answered = model.predict(checked.frame())
+    assert np.isfinite(answered.predictions).all() and np.isfinite(answered.probabilities or 0).all()
 
 
 def test_categories_never_seen_in_training_are_scored(trained: Trained) -> None:
@@ -205,3 +270,77 @@ def test_floors_of_a_slice_that_cannot_be_judged_reject(case: UseCase) -> None:
     strict = case.model_copy(update={"slices": {"Gender": Slice(floors={"f1": 0.4})}})
     decision, reason = decide(strict, facts({}, None, slices={"Gender": {}}))
     assert decision == "reject" and "no value of Gender has 30 held-out rows" in reason
+
+
+PEOPLE = pd.DataFrame({
+    "age": [61, 20, 44, 45, 46],
+    "height": [np.nan, 1.5, 1.83, 1.7, 2.0],
+    "town": ["Ulm", "Bonn", "Bonn", "Kiel", "Bonn"],
+    "grade": [3, 1, 2, 2, 1],
+    "zip": [5, 5, 5, 7, 7],
+    "born": pd.to_datetime(["1999-12-31", "1970-01-01", "1980-02-02", "1975-05-05", "2001-01-01"]),
+    "letter": ["my name is Ann", "I am Bob", "I am Bob", "I am Bob", "Cem"],
+    "name": ["Ann", "Bob", "Cem", "Dan", "Eva"],
+    "car": ["UL-A 1", "BN-B 22", "BN-C 3", "KI-D 44", "BN-E 5"],
+    "flag": [False, True, True, False, True],
+    "y": [0, 1, 0, 1, 0],
+})
+PERSONAL = [
+    integer("age", minimum=0, maximum=120),
+    real("height"),
+    text("town", nullable=False),
+    integer("grade", allowed=(1, 2, 3)),
+    integer("zip"),
+    date("born"),
+    text("letter", nullable=False, shortest=40, longest=50),
+    text("name", nullable=False, longest=6),
+    text("car", nullable=False, pattern=r"^[A-Z]{2}-[A-Z] \d+$"),
+    Column(name="flag", type="bool", nullable=False),
+    integer("y", allowed=(0, 1)),
+]
+
+
+def shown(columns: list[Column], private: list[str]) -> dict[str, Any]:
+    frame = PEOPLE.astype({column.name: column.type for column in columns})
+    made = small_case(columns, text=["letter"], categorical=["zip"], serving={"private": private})
+    return example(made, frame)
+
+
+def test_the_example_is_the_first_training_row_as_json_has_it() -> None:
+    assert shown(PERSONAL, []) == {
+        "age": 61, "height": None, "town": "Ulm", "grade": 3, "zip": 5, "born": "1999-12-31T00:00:00",
+        "letter": "my name is Ann", "name": "Ann", "car": "UL-A 1", "flag": False,
+    }  # fmt: skip
+
+
+def test_what_is_private_in_the_example_is_nobodys() -> None:
+    names = [column.name for column in PERSONAL[:-1]]
+    row = shown(PERSONAL, names)
+    assert list(row) == names
+    assert {name: row[name] for name in names if name != "car"} == {
+        "age": 45, "height": 1.7, "town": "Bonn", "grade": 1, "zip": 5, "born": "1980-02-02T00:00:00",
+        "letter": "This is an example. This is an example..", "name": "This i", "flag": True,
+    }  # fmt: skip
+    assert row["car"] not in set(PEOPLE["car"])
+    for column in PERSONAL[:-1]:
+        column.check(row[column.name])
+    assert row == shown(PERSONAL, names)
+    json.dumps(row, allow_nan=False)
+
+
+def test_a_private_text_that_nothing_can_be_made_for_is_null_or_stops_the_run() -> None:
+    impossible = {"pattern": "a(?<!a)|Bob|Ann|Cem|Dan|Eva", "longest": 2}
+    columns = [column for column in PERSONAL if column.name != "name"]
+    assert shown([*columns, text("name", **impossible)], ["name"])["name"] is None
+    with pytest.raises(BadData, match=r"serving\.private: no text could be made up that 'name' takes"):
+        shown([*columns, text("name", nullable=False, **impossible)], ["name"])
+
+
+def test_a_signature_says_what_the_service_is_to_do(case: UseCase, trained: Trained) -> None:
+    test = pd.read_parquet(trained.split / "train.parquet")
+    for folder in trained.models:
+        told = Model.load(folder).signature
+        assert (told.warn_unseen, told.private) == ((), case.serving.private)
+        assert told.warn_out_of_range == tuple(case.serving.out_of_range)
+        assert told.example["Age"] == test["Age"].quantile(0.5, interpolation="lower")
+        assert told.example["Vintage"] == test["Vintage"].iloc[0]

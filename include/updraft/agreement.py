@@ -50,6 +50,7 @@ def _named(case: UseCase) -> Iterator[tuple[Place, str]]:
     yield from ((("read", "rename", theirs), ours) for theirs, ours in case.read.rename.items())
     yield from ((("read", "casts", name), name) for name in case.read.casts)
     yield from ((("read", "dates", name), name) for name in case.read.dates)
+    yield from _in_serving(case)
     yield from ((("demo", "columns", name), name) for name in case.demo.columns)
     yield from ((("demo", "nulls", name), name) for name in case.demo.nulls)
     yield from ((("demo", "signal", name), name) for name in case.demo.signal)
@@ -66,6 +67,12 @@ def _in_role(case: UseCase, role: str) -> Iterator[tuple[Place, str]]:
         yield from (((role, name), name) for name in names)
     else:
         yield from (((role, str(index)), name) for index, name in enumerate(names))
+
+
+def _in_serving(case: UseCase) -> Iterator[tuple[Place, str]]:
+    yield from ((("serving", "unseen", name), name) for name in case.serving.unseen)
+    yield from ((("serving", "out_of_range", name), name) for name in case.serving.out_of_range)
+    yield from ((("serving", "private", str(index)), name) for index, name in enumerate(case.serving.private))
 
 
 def _roles(case: UseCase) -> Faults:
@@ -155,6 +162,24 @@ def _target(case: UseCase) -> Faults:
             yield ("labels",), f"labels: the suite allows {value!r} in {column.name!r}, which no label names"
 
 
+def _serving(case: UseCase) -> Faults:
+    """The service takes features alone, and only what is beyond a bound can be let pass."""
+    columns = {column.name: column for column in case.columns}
+    left_out = {case.target: "is the target: no request has it", case.id: "is the id: it is passed over"}
+    left_out |= dict.fromkeys(case.ignored, "stands in ignored: no request has it")
+    for place, name in _in_serving(case):
+        if name in columns and (told := left_out.get(name) or _unbound(columns[name], place[1])):
+            yield place, f"{_dotted(place)}: column {name!r} {told}"
+
+
+def _unbound(column: Column, part: str) -> str:
+    if part == "unseen" and column.allowed is None:
+        return "has no critical value set in the suite"
+    if part == "out_of_range" and {column.minimum, column.maximum, column.earliest, column.latest} == {None}:
+        return "has no critical range in the suite"
+    return ""
+
+
 def _kind(value: object) -> str:
     return "text" if isinstance(value, str) else "a whole number"
 
@@ -198,6 +223,7 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _types: {"text", "categorical", "read", "target", "ignored"},
     _labels: {"task", "labels", "positive"},
     _target: {"task", "labels", "target"},
+    _serving: {"target", "id", "ignored"},
     _candidates: {"task", "text"},
     _metrics: {"task", "choose_by", "gate"},
     demo_block.disagreements: {"labels"},

@@ -39,7 +39,7 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
     "regression": get_args(RegressionMetric),
 }
 Cast = Literal["strip", "lower", "number_from_text", "decimal_comma", "boolean_from_text"]  # told in casts.CASTS
-Promote = Literal["auto", "never"]
+Policy = Literal["reject", "warn"]
 Scalar = int | float | str | bool
 Share = Annotated[float, Field(gt=0, lt=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
@@ -171,6 +171,18 @@ class Gate(Part):
 
     metric: MetricName
     margin: Annotated[float, Field(ge=0)] = 0.02
+
+
+class Serving(Part):
+    """What the service does with values beyond the suite's critical bounds, and which columns it does not store.
+
+    `unseen` is of columns with a value set, `out_of_range` of columns with a range, of numbers or dates: `reject`, as
+    without the column's name, or answer and `warn`. Values of `private` columns are not stored with predictions.
+    """
+
+    unseen: dict[str, Policy] = Field(default_factory=dict)
+    out_of_range: dict[str, Policy] = Field(default_factory=dict)
+    private: Names = ()
 
 
 class Retry(Part):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from updraft import card
+from updraft import card, golden
 from updraft.blocks import MetricName
 from updraft.data import TEST, TRAIN, fresh, read_frame, read_json, write_json
 from updraft.metrics import Floats, Truth, bootstrap_gain, gain, measure, measure_all
@@ -54,8 +54,8 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
     """Choose a candidate by its score from training, hold it against floors and champion on the test rows, and decide.
 
     Test rows are raw: never resampled, cast or filled. Every candidate's figures are reported; only the chosen one's
-    count. Writes `out/evaluation.json`, the model card `out/card.html`, and `out/reference.json`, which says what the
-    training data looked like; returns `out`.
+    count. Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json`, which says what the
+    training data looked like, and `out/golden.json`, what the chosen model answers to made-up rows; returns `out`.
     """
     fresh(out)
     frame, seen = read_frame(case, split / TEST), read_frame(case, split / TRAIN)
@@ -88,9 +88,11 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
     decision, reason = decide(case, facts)
     log.info("decision: %s, because %s", decision, reason)
     write_json(out / EVALUATION, facts | {"decision": decision, "reason": reason})
-    write_json(out / REFERENCE, describe(seen, [*case.features, case.column(case.target)], case.text, case.seed))
+    write_json(out / REFERENCE, describe(seen, case))
     with threadpool_limits(limits=1):
         card.write(case, read_json(out / EVALUATION), frame, scored[chosen], rival, out / card.CARD)
+        model = scored[chosen].model
+        golden.write(model, golden.drawn(model.signature, frame, [frame, seen], case.seed), out)
     log.info("model card: %s", out / card.CARD)
     return out
 

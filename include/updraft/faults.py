@@ -8,18 +8,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from updraft.blocks import METRICS_OF, Classifier, Part, Regressor
 from updraft.places import Place
 from updraft.suite import shown
 
 P = TypeVar("P", bound=Part)
-APART = {"candidates", "slices", "floors", "max_gap", "read", "demo"}  # one bad entry says nothing of the others
+APART = {"candidates", "slices", "floors", "max_gap", "read", "demo", "serving"}  # one bad entry spoils no other
 SHORT = 8  # keys of a block that are told when none is near
 
 
-def told(model: type[Part], raw: Mapping[str, Any], error: ValidationError) -> Iterator[tuple[Place, str]]:
+def told(model: type[BaseModel], raw: Mapping[str, Any], error: ValidationError) -> Iterator[tuple[Place, str]]:
     """Yield the place and the message of each fault, one for each place; a key that was meant is not missed as well."""
     meant: set[Place] = set()
     found: dict[Place, list[Any]] = {}
@@ -79,7 +79,7 @@ def _near(word: str, known: Iterable[str]) -> list[str]:
     return [lower[each] for each in difflib.get_close_matches(word.lower(), list(lower), n=1)]
 
 
-def _sentence(model: type[Part], raw: Mapping[str, Any], place: Place, faults: list[Any]) -> str:
+def _sentence(model: type[BaseModel], raw: Mapping[str, Any], place: Place, faults: list[Any]) -> str:
     """Say the faults of one place in one line: the key, what was expected, what was found."""
     fault = faults[0]
     where, kind = ".".join(place), fault["type"]
@@ -119,7 +119,7 @@ def _known(raw: Mapping[str, Any], faults: list[Any]) -> list[str]:
     return [word for word in known if word in fitting]
 
 
-def _words(model: type[Part], faults: list[Any]) -> list[str]:
+def _words(model: type[BaseModel], faults: list[Any]) -> list[str]:
     options = _options(model, faults[0]["loc"])
     return [word for option in options for word in get_args(option.model_fields["by"].annotation)]
 
@@ -131,7 +131,7 @@ def _plain(fault: Any) -> str:
     return re.sub("^Input should be ", "expected ", message)
 
 
-def _doubted(model: type[Part], place: Place, fault: Any) -> set[str]:
+def _doubted(model: type[BaseModel], place: Place, fault: Any) -> set[str]:
     if fault["type"] == "extra_forbidden":
         return set(_near(place[0], model.model_fields)) if len(place) == 1 else set()
     return set() if len(place) > 1 and place[0] in APART else {place[0]}
@@ -148,13 +148,13 @@ def _remove(raw: Any, place: Place) -> None:
     raw.pop(next((key for key in raw if str(key) == last), None), None)
 
 
-def _keys(model: type[Part], loc: tuple[int | str, ...]) -> list[str]:
+def _keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Return the keys known at a place."""
     keys = dict.fromkeys(key for option in _options(model, loc) for key in option.model_fields)
     return [key for key in keys if loc or key not in ("name", "suite", "columns")]
 
 
-def _options(model: type[Part], loc: Iterable[int | str]) -> list[type[Part]]:
+def _options(model: type[BaseModel], loc: Iterable[int | str]) -> list[type[BaseModel]]:
     """Return the blocks that may stand at a place: one, or the members of a union."""
     options = [model]
     for step in loc:
@@ -170,6 +170,6 @@ def _parts(annotation: Any) -> list[type[Part]]:
     return [part for each in get_args(annotation) for part in _parts(each)]
 
 
-def _tags(option: type[Part]) -> tuple[Any, ...]:
+def _tags(option: type[BaseModel]) -> tuple[Any, ...]:
     by = option.model_fields.get("by")
     return get_args(by.annotation) if by else ()

@@ -14,6 +14,7 @@ from updraft.card import CARD
 from updraft.contents import sha256
 from updraft.data import DATASET, fresh, read_json
 from updraft.evaluation import EVALUATION, Champion, evaluate
+from updraft.golden import GOLDEN
 from updraft.model import MODEL, SIGNATURE
 from updraft.reference import REFERENCE
 from updraft.registry import PointerMoved, Registry, Version
@@ -86,7 +87,7 @@ def _collect(evaluation: Path, facts: dict[str, Any], out: Path) -> Path:
     model = local(facts["model"])
     for name in (MODEL, SIGNATURE, TRAINING):
         shutil.copy2(model / name, out)
-    for name in (EVALUATION, CARD, REFERENCE):
+    for name in (EVALUATION, CARD, REFERENCE, GOLDEN):
         shutil.copy2(evaluation / name, out)
     return out
 

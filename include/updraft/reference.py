@@ -7,25 +7,29 @@ from typing import Any
 import pandas as pd
 
 from updraft.suite import DATE, Column
+from updraft.usecase import UseCase
 
 REFERENCE = "reference.json"
 MOST_VALUES, SAMPLE = 100, 2000
 
 
-def describe(frame: pd.DataFrame, columns: list[Column], text: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """Count each column's values, or sample it where it has more than 100.
+def describe(frame: pd.DataFrame, case: UseCase) -> dict[str, Any]:
+    """Count the values of each feature and of the target, or sample them where they are more than 100.
 
     Returns {name: {type, rows, nulls, counts and others | sample | lengths}}. A sample holds at most 2,000 values,
-    sorted; of a text column it holds the lengths, not the texts. Dates are ISO 8601.
+    sorted; of a text column it holds the lengths, not the texts; of a private one there is neither. Dates are ISO 8601.
     """
-    return {column.name: _column(frame[column.name], column, column.name in text, seed) for column in columns}
+    columns = [*case.features, case.column(case.target)]
+    return {column.name: _column(frame[column.name], column, case) for column in columns}
 
 
-def _column(values: pd.Series[Any], column: Column, is_text: bool, seed: int) -> dict[str, Any]:
+def _column(values: pd.Series[Any], column: Column, case: UseCase) -> dict[str, Any]:
     present = values.dropna()
     facts: dict[str, Any] = {"type": column.type, "rows": len(values), "nulls": int(values.isna().sum())}
-    if is_text:
-        return facts | {"lengths": _sample(present.str.len(), seed)}
+    if column.name in case.text:
+        return facts | {"lengths": _sample(present.str.len(), case.seed)}
+    if column.name in case.serving.private:
+        return facts
     if column.type == DATE:
         present = present.dt.strftime("%Y-%m-%dT%H:%M:%S")
     if column.type in ("str", "bool") or present.nunique() <= MOST_VALUES:
@@ -34,7 +38,7 @@ def _column(values: pd.Series[Any], column: Column, is_text: bool, seed: int) ->
             "counts": {str(value): int(n) for value, n in counts.items()},
             "others": len(present) - int(counts.sum()),
         }
-    return facts | {"sample": _sample(present, seed)}
+    return facts | {"sample": _sample(present, case.seed)}
 
 
 def _sample(values: pd.Series[Any], seed: int) -> list[Any]:

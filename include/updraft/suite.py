@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal, NotRequired
@@ -21,8 +21,24 @@ Value = int | float | str | bool
 TYPES: tuple[Type, ...] = ("int64", "float64", "str", "bool", "datetime64[us]")
 DATE: Type = "datetime64[us]"
 
+Bound = Literal["null", "unseen", "out_of_range", "text"]  # of a column, that a value does not keep to
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+LONGEST_NUMBER = 4000  # characters; Python converts integers of 4,300 digits at most
+MOST_TOLD, LONGEST_TOLD = 100, 300
+EXACT = 2**53  # beyond this a float64 may stand for several integers
+LARGEST = 1e38  # what estimators that compute in float32 take
+
+
+class Breach(ValueError):
+    """A value of the right type that does not keep to a bound of its column."""
+
+    def __init__(self, bound: Bound, message: str) -> None:
+        super().__init__(message)
+        self.bound = bound
 
 
 class Column(BaseModel):
@@ -55,29 +71,46 @@ class Column(BaseModel):
             return None
         return _CONVERT[self.type](value)
 
+    def from_text(self, text: str) -> Value | datetime | None:
+        """Read a CSV's cell or a form's field as this column's type; nothing at all is null. Raises ValueError."""
+        if self.type == "str":
+            return self.convert(text or None)
+        if self.type == DATE or not text.strip():
+            return self.convert(text.strip() or None)
+        if self.type == "bool":
+            return self.convert(_BOOLEANS.get(text.strip().lower(), text))
+        return self.convert(_number(text))
+
     def check(self, value: object) -> Value | datetime | None:
         """Convert `value` and hold it against the bounds; raise ValueError with what was expected."""
         converted = self.convert(value)
-        if converted is None:
-            if not self.nullable:
-                raise ValueError(f"null where {self.type} is required")
-            return None
-        if self.allowed is not None and converted not in self.allowed:
-            raise ValueError(f"{shown(value)} is not one of {', '.join(map(repr, self.allowed))}")
-        if isinstance(converted, datetime):
-            _within(value, converted, self.earliest, self.latest)
-        elif isinstance(converted, (int, float)):
-            _within(value, converted, self.minimum, self.maximum)
-        else:
-            self._check_text(converted)
+        for breach in self.breaches(converted):
+            raise breach
         return converted
 
-    def _check_text(self, text: str) -> None:
-        if self.pattern is not None and not re.search(self.pattern, text):
-            raise ValueError(f"{shown(text)} does not match {self.pattern}")
+    def breaches(self, converted: Value | datetime | None) -> Iterator[Breach]:
+        """Yield every bound that a converted value does not keep to."""
+        if converted is None:
+            if not self.nullable:
+                yield Breach("null", f"null where {self.type} is required")
+            return
+        if self.allowed is not None and converted not in self.allowed:
+            yield Breach("unseen", f"{shown(converted)} is not one of {_listed(self.allowed)}")
+        if isinstance(converted, datetime):
+            yield from _outside(converted, self.earliest, self.latest)
+        elif isinstance(converted, (int, float)):
+            yield from _outside(converted, self.minimum, self.maximum)
+        else:
+            yield from self._text_breaches(converted)
+
+    def _text_breaches(self, text: str) -> Iterator[Breach]:
         if not (self.shortest or 0) <= len(text) <= (math.inf if self.longest is None else self.longest):
             ends = f"{_end(self.shortest)} to {_end(self.longest)}"
-            raise ValueError(f"{shown(text)} has {len(text)} characters, expected {ends}")
+            yield Breach("text", f"{shown(text)} has {len(text)} characters, expected {ends}")
+        if self.longest is not None and len(text) > self.longest:
+            return  # a pattern may take long over it
+        if self.pattern is not None and not re.search(self.pattern, text):
+            yield Breach("text", f"{shown(text)} does not match {self.pattern}")
 
 
 class Expectation(TypedDict):
@@ -137,7 +170,8 @@ def read(path: Path) -> list[Column]:
 
 def shown(value: object) -> str:
     """Quote a value for a message, cut where it is long or deep."""
-    return _SHORT.repr(value)
+    told = _SHORT.repr(value)
+    return told if len(told) <= LONGEST_TOLD else f"{told[:LONGEST_TOLD]}..."
 
 
 def _expectations(path: Path) -> list[Expectation]:
@@ -243,17 +277,29 @@ def _range(name: str, type_: Type, ranges: list[dict[str, Any]]) -> dict[str, An
 
 
 def _text_bounds(name: str, expectations: list[Expectation]) -> dict[str, Any]:
-    pattern = _first(expectations, "expect_column_values_to_match_regex").get("regex")
-    lengths = _first(expectations, "expect_column_value_lengths_to_be_between")
-    try:
-        re.compile(pattern or "")
-    except (re.error, TypeError) as error:
-        raise ValueError(f"column {name!r}: {shown(pattern)} is no regular expression: {error}") from None
-    return {"pattern": pattern, "shortest": lengths.get("min_value"), "longest": lengths.get("max_value")}
+    """Return the pattern that holds where all patterns do, and the lengths that lie in all ranges."""
+    patterns = [told.get("regex") for told in _binding(expectations, "expect_column_values_to_match_regex")]
+    lengths = _binding(expectations, "expect_column_value_lengths_to_be_between")
+    if any(told.get(strict) for told in lengths for strict in ("strict_min", "strict_max")):
+        raise ValueError(
+            f"column {name!r}: lengths that leave their ends out (strict_min, strict_max) are not known here"
+        )
+    whole = patterns[0] if len(patterns) == 1 else "".join(rf"(?=[\s\S]*?(?:{pattern}))" for pattern in patterns)
+    for pattern in (*patterns, whole):
+        try:
+            re.compile(pattern or "")
+        except (re.error, TypeError) as error:
+            raise ValueError(f"column {name!r}: {shown(pattern)} is no regular expression: {error}") from None
+    least = [told["min_value"] for told in lengths if told.get("min_value") is not None]
+    most = [told["max_value"] for told in lengths if told.get("max_value") is not None]
+    ends = {"shortest": max(least, default=None), "longest": min(most, default=None)}
+    return {"pattern": rf"\A{whole}" if len(patterns) > 1 else whole or None} | ends
 
 
 def _integer(value: object) -> int:
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
+        if abs(value) >= EXACT:
+            raise ValueError(f"{shown(value)} is too large for a 64-bit float to be exact: write it as an integer")
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{shown(value)} ({type(value).__name__}) is not a whole number")
@@ -265,10 +311,12 @@ def _integer(value: object) -> int:
 def _real(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{shown(value)} ({type(value).__name__}) is not a number")
-    if isinstance(value, int) and abs(value) > 2**53:
+    if isinstance(value, int) and (abs(value) > LARGEST or int(float(value)) != value):
         raise ValueError(f"{shown(value)} is too large for a 64-bit float to hold exactly")
     if not math.isfinite(value):
         raise ValueError(f"{value} is not a finite number")
+    if abs(value) > LARGEST:
+        raise ValueError(f"{value} is beyond {LARGEST:g}, the largest number that every model takes")
     return float(value)
 
 
@@ -303,9 +351,24 @@ def _date(value: object) -> datetime:
         raise ValueError(f"{shown(value)} is out of the calendar's range in UTC") from None
 
 
-def _within(value: object, converted: Any, low: Any, high: Any) -> None:
+def _outside(converted: Any, low: Any, high: Any) -> Iterator[Breach]:
     if (low is not None and converted < low) or (high is not None and converted > high):
-        raise ValueError(f"{shown(value)} is not between {_end(low)} and {_end(high)}")
+        told = converted.isoformat() if isinstance(converted, datetime) else shown(converted)
+        yield Breach("out_of_range", f"{told} is not between {_end(low)} and {_end(high)}")
+
+
+def _number(text: str) -> object:
+    """Read a number as JSON writes it, a plus sign let pass; anything else stays text, for `convert` to refuse."""
+    bare = text.strip()
+    if len(bare) > LONGEST_NUMBER or not _NUMBER.fullmatch(bare):
+        return text
+    return int(bare) if bare.lstrip("+-").isdigit() else float(bare)
+
+
+def _listed(values: Sequence[object]) -> str:
+    """List values, cut after the first hundred."""
+    told = ", ".join(map(repr, values[:MOST_TOLD]))
+    return told if len(values) <= MOST_TOLD else f"{told} and {len(values) - MOST_TOLD} more"
 
 
 def _end(bound: float | datetime | None) -> str:

@@ -18,8 +18,10 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from updraft.data import TRAIN, first_row, fresh, read_frame, read_json, write_json
+from updraft.blocks import Policy
+from updraft.data import TRAIN, fresh, read_frame, read_json, write_json
 from updraft.estimators import BadParameter, build
+from updraft.example import example
 from updraft.metrics import Floats, Truth, find_threshold, gain, measure_all
 from updraft.model import Model, decide, ordered
 from updraft.signature import Signature
@@ -171,8 +173,15 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         threshold=threshold,
         split={"seed": facts["seed"], **facts["split"]},
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-        example=first_row(frame[case.feature_names]),
+        example=example(case, frame),
+        warn_unseen=_warned(case.serving.unseen),
+        warn_out_of_range=_warned(case.serving.out_of_range),
+        private=case.serving.private,
     )
+
+
+def _warned(policies: dict[str, Policy]) -> tuple[str, ...]:
+    return tuple(name for name, policy in policies.items() if policy == "warn")
 
 
 def choose(case: UseCase, validation: dict[str, dict[Any, float]]) -> str:
