@@ -26,8 +26,9 @@ from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, get_current_con
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from updraft.errors import UserError
+from updraft.run_params import RunParams
 from updraft.runs import artifacts, folder_of
-from updraft.usecase import BadUseCase, RunParams, UseCase, load, paths
+from updraft.usecase import BadUseCase, UseCase, applied, check_params, load, paths
 
 log = logging.getLogger("airflow.task")
 
@@ -51,9 +52,9 @@ def stage(name: str, verb: str) -> Iterator[Stage]:
     started = time.monotonic()
     try:
         with folded(f"{verb} {name}"):
-            params = RunParams.check(dict(context["params"]) | (context["dag_run"].conf or {}))
+            params = check_params(dict(context["params"]) | (context["dag_run"].conf or {}))
             run_folder = folder_of(artifacts(os.environ), name, run_id)
-            yield Stage(params.applied(load(name)), params, run_id, run_folder, run_folder / verb)
+            yield Stage(applied(params, load(name)), params, run_id, run_folder, run_folder / verb)
     except UserError as error:
         log.error("%s", error)
         raise AirflowFailException(str(error)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,8 +15,8 @@ from tests.test_stack import free, free_environment, marked, updraft
 from updraft.data import load as fill
 from updraft.demo_data import generate, write
 from updraft.embedded import supervision
-from updraft.embedded.airflow_api import Airflow
-from updraft.embedded.credentials import ADMIN
+from updraft.embedded.airflow_api import Airflow, AirflowError
+from updraft.embedded.credentials import ADMIN, SERVICE
 from updraft.embedded.stack import Stack
 from updraft.files import File
 from updraft.model import Model
@@ -95,9 +96,54 @@ def test_nothing_listens_to_other_machines(stack: Stack) -> None:
 def test_no_program_is_given_secrets_that_it_does_not_need(stack: Stack) -> None:
     secret = {path.name: path.read_text() for path in (stack.home / "secrets").iterdir() if path.is_file()}
     programs = stack.processes()
-    for name, needed in {"mongod": set(), "serving": {"s3_access_key", "s3_secret_key"}}.items():
+    s3, training = {"s3_access_key", "s3_secret_key"}, {"airflow_service_password", "train_token"}
+    for name, needed in {"mongod": set(), "serving": s3 | training}.items():
         values = "\0".join(psutil.Process(programs[name]["pid"]).environ().values())
         assert {each for each, value in secret.items() if value in values} == needed, name
+    values = "\0".join(psutil.Process(programs["scheduler"]["pid"]).environ().values())
+    assert not {each for each in training if secret[each] in values}
+
+
+def test_the_service_trains_with_a_user_that_can_do_no_more(stack: Stack, tmp_path: Path) -> None:
+    """A POST leads to a version that serves; its user sees no connection of Airflow's."""
+    settings, store = stack.environment(), registry(stack)
+    for key in list(store.bucket.keys("")):  # no champion: whatever this run makes wins
+        store.bucket.client.delete_object(Bucket=store.bucket.name, Key=store.bucket.base + key)
+    headers = {"Authorization": f"Bearer {settings['SERVING_TRAIN_TOKEN']}", "Idempotency-Key": "end-to-end"}
+    started = [
+        requests.post(f"{settings['SERVING_URL']}/train/{CASE}", json={"seed": 7}, headers=headers, timeout=60)
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in started] == [202, 202], started[0].text
+    assert started[0].json()["run_id"] == started[1].json()["run_id"] == "service__end-to-end"
+    url = settings["SERVING_URL"] + started[0].headers["Location"]
+    until = time.monotonic() + 240
+    while (run := requests.get(url, headers=headers, timeout=30).json())["state"] not in ("success", "failed"):
+        assert time.monotonic() < until, run
+        time.sleep(0.5)
+    assert (run["outcome"], run["version"]) == ("promoted", store.production(CASE)), run
+    assert run["reason"] == "there is no champion yet"
+    assert {task["candidate"] for task in run["tasks"] if task["name"] == "train"} == {*load(CASE).candidates}
+    assert {task["state"] for task in run["tasks"]} == {"success"}
+    row = Model.load(store.pull(CASE, run["version"], tmp_path / "version")).signature.example
+    until = time.monotonic() + 30
+    while served(settings, row) != (run["version"], run["run_id"]):
+        assert time.monotonic() < until
+        time.sleep(0.5)
+
+    service = Airflow(settings["AIRFLOW_URL"], SERVICE, settings["AIRFLOW_PASSWORD"])
+    with pytest.raises(AirflowError, match="403"):
+        service._ask("GET", "connections")
+    with pytest.raises(AirflowError, match="403"):
+        service._ask("GET", "variables")
+
+
+def served(settings: dict[str, str], row: dict[str, Any]) -> tuple[int | None, str]:
+    """Ask the service for a prediction; give the version that made it and the run that made the version."""
+    answer = requests.post(f"{settings['SERVING_URL']}/predict/{CASE}", json=row, timeout=10).json()
+    models = requests.get(f"{settings['SERVING_URL']}/models", timeout=10).json()["models"]
+    (model,) = [model for model in models if model["use_case"] == CASE]
+    return answer.get("version"), model["run_id"].partition("~")[0]
 
 
 def test_a_wrong_parameter_fails_in_the_first_task_and_names_it(stack: Stack) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -19,6 +20,8 @@ import pytest
 from pymongo import MongoClient
 
 from updraft.embedded import supervision
+from updraft.embedded.credentials import credentials
+from updraft.embedded.demo import api_key
 from updraft.embedded.environment import PORTS, StackError, load, recorded, settle
 from updraft.embedded.servers import free_ports
 from updraft.embedded.stack import Stack
@@ -129,13 +132,87 @@ def test_secrets_are_in_private_files_and_nowhere_else(shared: Stack) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in [*files, shared.home / "env"]} == {0o600}
     assert stat.S_IMODE(shared.home.stat().st_mode) == 0o700
     values = [path.read_text().strip() for path in files if path.suffix == ""]
-    assert len(values) == 7 and all(len(value) >= 16 for value in values)
+    assert len(values) == 9 and all(len(value) >= 16 for value in values)
     told = "\n".join(" ".join(process.cmdline()) for process in marked(shared.home))
     told += "\n".join(
         path.read_text(errors="replace")
         for path in [*(shared.home / "logs").glob("*.log"), *(shared.home / "run").glob("*.conf")]
     )
     assert [value for value in values if value in told] == []
+
+
+def test_a_home_of_an_earlier_version_gets_the_users_that_it_lacks(tmp_path: Path) -> None:
+    """Its file of Airflow's passwords knows the admin alone, under a password that somebody may have changed."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "airflow_admin_password").write_text("the first one")
+    logins = folder / "airflow_passwords.json"
+    logins.write_text('{"admin": "a changed one", "carol": "another"}')
+    made = credentials(folder)
+    assert made["airflow_admin_password"] == "the first one"
+    known = {"admin": "a changed one", "carol": "another", "service": made["airflow_service_password"]}
+    assert json.loads(logins.read_text()) == known
+    assert stat.S_IMODE(logins.stat().st_mode) == 0o600
+
+    before = logins.stat()
+    assert credentials(folder) == made
+    assert (logins.stat().st_ino, logins.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+    logins.write_text("")  # as a full disk leaves it
+    credentials(folder)
+    assert json.loads(logins.read_text()).keys() == {"admin", "service"}
+
+
+def test_each_program_is_given_the_secrets_that_it_needs(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, free_environment())
+    programs = {program.name: program.environment for program in stack._programs(settle(stack.home, stack.given))}
+    training = {"AIRFLOW_PASSWORD", "SERVING_TRAIN_TOKEN"}
+    assert {name for name, blanked in programs.items() if not training & blanked.keys()} == {"serving"}
+    assert programs["scheduler"] == dict.fromkeys(training | {"SERVING_API_KEYS"}, "")
+
+
+def test_login_tells_how_to_train_without_the_token(shared: Stack) -> None:
+    output, error = updraft(shared.home, shared.given, "login").communicate(timeout=60)
+    token = (shared.home / "secrets" / "train_token").read_text()
+    assert error == "" and token not in output
+    (line,) = [line for line in output.splitlines() if line.startswith("Train ")]
+    command = line.removeprefix("Train ").strip().replace("curl ", "echo ", 1)
+    told = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    url = shared.environment()["SERVING_URL"]
+    assert told == f"-X POST --oauth2-bearer {token} {url}/train/vehicle_insurance\n"
+
+
+def test_a_users_own_token_reaches_the_service_and_ours_does_not(tmp_path: Path) -> None:
+    ours = settle(tmp_path, free_environment())["SERVING_TRAIN_TOKEN"]
+    for given in ({"SERVING_TRAIN_TOKEN": "a-token-of-theirs"}, {"SERVING_TRAIN_TOKEN_FILE": "/their/file"}):
+        stack = Stack(tmp_path, free_environment(**given))
+        settings = settle(stack.home, stack.given)
+        child = stack._child_environment(settings)
+        assert "SERVING_TRAIN_TOKEN" not in settings  # and so in no file of ours
+        assert {name: child[name] for name in child if name.startswith("SERVING_TRAIN")} == given
+    for given in ({}, {"SERVING_TRAIN_TOKEN": "", "SERVING_TRAIN_TOKEN_FILE": ""}, {"SERVING_TRAIN_TOKEN": ours}):
+        stack = Stack(tmp_path, free_environment(**given))
+        assert stack._child_environment(settle(stack.home, stack.given))["SERVING_TRAIN_TOKEN"] == ours
+
+
+def test_another_airflows_password_is_left_out(tmp_path: Path) -> None:
+    """The service asks the stack's own Airflow, and must find one password for it."""
+    stack = Stack(tmp_path, free_environment(AIRFLOW_PASSWORD="theirs", AIRFLOW_PASSWORD_FILE="/their/file"))
+    settings = settle(stack.home, stack.given)
+    child = stack._child_environment(settings)
+    assert "AIRFLOW_PASSWORD_FILE" not in child
+    assert child["AIRFLOW_PASSWORD"] == (tmp_path / "secrets" / "airflow_service_password").read_text()
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_demo_sends_the_first_api_key(in_file: bool, tmp_path: Path) -> None:
+    text = "# who may ask\n\n ann : anns-key:with=more \nbob:bobs-key"
+    (tmp_path / "keys").write_text(text)
+    name = {"SERVING_API_KEYS_FILE": str(tmp_path / "keys")} if in_file else {"SERVING_API_KEYS": text}
+    assert api_key(name) == "anns-key:with=more"
+    assert (
+        api_key({}) == api_key({"SERVING_API_KEYS": "# none"}) == api_key({"SERVING_API_KEYS_FILE": "/nowhere"}) == ""
+    )
 
 
 def test_a_second_up_changes_nothing_and_one_that_died_comes_back(shared: Stack) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.shop import Write, expectation, shop_suite, write_shop
-from updraft.usecase import BadUseCase, RunParams, load, paths
+from updraft.blocks import Serving
+from updraft.usecase import BadUseCase, applied, check_params, load, paths
 
 METRICS = "roc_auc, pr_auc, f1, precision, recall, brier, accuracy"
 CLASSIFIERS = (
@@ -101,6 +102,29 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
         ([("[colour]", "[]\ntext: [size]")], 6, "text: column 'size' is float64 in the suite, expected str"),
         ([("[colour]", "[day]")], 5, "categorical: column 'day' is datetime64[us] in the suite, expected no date"),
         ([("[colour]", "[]\nignored: [colour, size, day]")], 6, "ignored: no column is left to learn from"),
+        # what the service does
+        ([("{by: hash}", "{by: hash}\nserving: {unsen: {}}")], 11,
+         "unknown key 'serving.unsen' (did you mean 'unseen'?)"),
+        ([("{by: hash}", "{by: hash}\nserving: {unseen: {colour: warm}}")], 11,
+         "serving.unseen.colour: 'warm' is unknown (did you mean 'warn'?); there are: reject, warn"),
+        ([("{by: hash}", "{by: hash}\nserving: {unseen: colour}")], 11,
+         "serving.unseen: expected keys and values, found 'colour'"),
+        ([("{by: hash}", "{by: hash}\nserving:\n  unseen: {colur: warn}")], 12,
+         "serving.unseen.colur: no column 'colur' in the suite (did you mean 'colour'?)"),
+        ([("{by: hash}", "{by: hash}\nserving:\n  unseen: {}\n  private: [colour, sise]")], 13,
+         "serving.private: no column 'sise' in the suite (did you mean 'size'?)"),
+        ([("{by: hash}", "{by: hash}\nserving: {private: colur}")], 11,
+         "serving.private: no column 'colur' in the suite (did you mean 'colour'?)"),
+        ([("{by: hash}", "{by: hash}\nserving: {private: sold}")], 11,
+         "serving.private: column 'sold' is the target: no request has it"),
+        ([("{by: hash}", "{by: hash}\nserving: {out_of_range: {key: warn}}")], 11,
+         "serving.out_of_range.key: column 'key' is the id: it is passed over"),
+        ([("{by: hash}", "{by: hash}\nignored: size\nserving: {out_of_range: {size: warn}}")], 12,
+         "serving.out_of_range.size: column 'size' stands in ignored: no request has it"),
+        ([("{by: hash}", "{by: hash}\nserving: {unseen: {colour: warn}}")], 11,
+         "serving.unseen.colour: column 'colour' has no critical value set in the suite"),
+        ([("{by: hash}", "{by: hash}\nserving: {out_of_range: {size: reject}}")], 11,
+         "serving.out_of_range.size: column 'size' has no critical range in the suite"),
         # labels
         ([("value: 0", 'value: "0"')], 7,
          "labels.0.value: '0' is text, and column 'sold' is int64 in the suite; without quotes it is a number"),
@@ -204,6 +228,31 @@ def test_a_name_that_is_not_allowed_is_refused(shop: Write, name: str) -> None:
     assert refusal(shop(name=name), name) == [f"include/usecases/{name}.yaml: {told}"]
 
 
+def test_what_the_service_does_is_refuse_unless_the_yaml_says_otherwise(shop: Write) -> None:
+    assert load("shop", shop()).serving == Serving()
+    bounds = [
+        expectation("column_values_to_be_in_set", column="colour", value_set=["red", "blue"]),
+        expectation("column_values_to_be_between", column="size", max_value=9),
+        expectation("column_values_to_be_between", column="day", min_value="2026-01-01"),
+        expectation("column_values_to_be_between", column="key", min_value=0) | {"severity": "warning"},
+    ]
+    told = "serving: {unseen: {colour: warn}, out_of_range: {size: reject, day: warn}, private: size}"
+    case = load("shop", shop(("{by: hash}", "{by: hash}\n" + told), suite=[*shop_suite(), *bounds]))
+    assert case.serving.unseen == {"colour": "warn"}
+    assert case.serving.out_of_range == {"size": "reject", "day": "warn"}
+    assert case.serving.private == ("size",)
+
+
+def test_all_faults_of_what_the_service_does_are_told_at_once(shop: Write) -> None:
+    told = "serving:\n  unseen: {colour: warn, sold: warn}\n  out_of_range: {sise: warn}\n  private: [key, day]"
+    assert [line.split(" ")[:2] for line in refusal(shop(("{by: hash}", "{by: hash}\n" + told)))] == [
+        ["include/usecases/shop.yaml:12:", "serving.unseen.colour:"],
+        ["include/usecases/shop.yaml:12:", "serving.unseen.sold:"],
+        ["include/usecases/shop.yaml:13:", "serving.out_of_range.sise:"],
+        ["include/usecases/shop.yaml:14:", "serving.private:"],
+    ]
+
+
 def test_an_unknown_use_case_is_answered_with_the_known_ones() -> None:
     with pytest.raises(BadUseCase, match=r"no use case 'vehicle_insurence' \(did you mean 'vehicle_insurance'\?\)"):
         load("vehicle_insurence")
@@ -222,11 +271,11 @@ def test_an_unknown_use_case_is_answered_with_the_known_ones() -> None:
 )
 def test_wrong_run_parameters_are_refused(values: dict[str, object], complaint: str) -> None:
     with pytest.raises(BadUseCase) as refused:
-        RunParams.check(values)
+        check_params(values)
     assert complaint in str(refused.value)
 
 
 def test_run_parameters_override_the_yaml_and_none_does_not() -> None:
-    case = RunParams.check({"seed": 7, "limit": None, "promote": "never"}).applied(load("vehicle_insurance"))
+    case = applied(check_params({"seed": 7, "limit": None, "promote": "never"}), load("vehicle_insurance"))
     assert (case.seed, case.promote) == (7, "never")
-    assert RunParams.check({"seed": None}).applied(case).seed == 7
+    assert applied(check_params({"seed": None}), case).seed == 7

@@ -55,11 +55,11 @@ def run(
     from updraft.evaluation import EVALUATION, evaluate
     from updraft.push import Outcome, champion, push
     from updraft.registry import open_registry
-    from updraft.usecase import RunParams
+    from updraft.usecase import applied, check_params
     from updraft.usecase import load as load_case
 
-    params = RunParams.check({"limit": limit, "seed": seed, "promote": promote})
-    case = params.applied(load_case(name))
+    params = check_params({"limit": limit, "seed": seed, "promote": promote})
+    case = applied(params, load_case(name))
     checked(name)
     registry = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
     me = _new_run(case.name)

@@ -66,7 +66,7 @@ def status() -> None:
 
 @app.command()
 def login() -> None:
-    """Print the URLs and Airflow's login."""
+    """Print the URLs, Airflow's login, and how to train through the service."""
     from updraft.embedded.demo import show_urls
 
     with opened() as stack:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from updraft.agreement import disagreements
 from updraft.blocks import (
@@ -21,10 +21,10 @@ from updraft.blocks import (
     MetricName,
     Names,
     Part,
-    Promote,
     RandomSplit,
     Reading,
     Retry,
+    Serving,
     Slice,
     Tfidf,
     Threshold,
@@ -34,6 +34,7 @@ from updraft.demo_block import Demo
 from updraft.errors import UserError
 from updraft.faults import listed, nearest, remains, told
 from updraft.places import Document, Fault, Place, document, line_in_suite
+from updraft.run_params import Promote, RunParams
 from updraft.signature import Label, Task
 from updraft.suite import BadColumns, Column, read
 
@@ -93,6 +94,7 @@ class UseCase(Part):
     slices: dict[str, Slice] = Field(default_factory=dict)
     gate: Gate
     promote: Promote = "auto"
+    serving: Serving = Serving()
     retry: Retry = Retry()
     demo: Demo = Demo()
 
@@ -135,30 +137,6 @@ class _Draft(UseCase):
     candidates: dict[str, Candidate] = Field(default_factory=dict)
 
 
-class RunParams(Part):
-    """What one run may set otherwise than the YAML; None leaves the YAML's word."""
-
-    model_config = ConfigDict(strict=True)
-
-    limit: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    promote: Promote | None = None
-
-    @classmethod
-    def check(cls, values: dict[str, Any]) -> RunParams:
-        """Check the values that a run was started with; raise BadUseCase that lists what is wrong with them."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            faults = (message for _, message in told(cls, values, error))
-            raise BadUseCase("; ".join(f"run parameter {fault}" for fault in faults)) from None
-
-    def applied(self, case: UseCase) -> UseCase:
-        """Return the use case as this run has it."""
-        given = {name: value for name, value in (("seed", self.seed), ("promote", self.promote)) if value is not None}
-        return case.model_copy(update=given)
-
-
 @dataclass(frozen=True)
 class Examined:
     """A use case's YAML, all that is wrong with it and its suite, and the use case, as far as it could be read."""
@@ -174,6 +152,21 @@ def load(name: str, root: Path = ROOT) -> UseCase:
     if found.faults or found.case is None:
         raise BadUseCase("\n".join(fault.told(root) for fault in found.faults))
     return found.case
+
+
+def check_params(values: dict[str, Any]) -> RunParams:
+    """Check the values that a run was started with; raise BadUseCase that lists what is wrong with them."""
+    try:
+        return RunParams.model_validate(values)
+    except ValidationError as error:
+        faults = (message for _, message in told(RunParams, values, error))
+        raise BadUseCase("; ".join(f"run parameter {fault}" for fault in faults)) from None
+
+
+def applied(params: RunParams, case: UseCase) -> UseCase:
+    """Return the use case as a run with these parameters has it."""
+    given = {name: value for name, value in (("seed", params.seed), ("promote", params.promote)) if value is not None}
+    return case.model_copy(update=given)
 
 
 def examine(name: str, root: Path = ROOT) -> Examined:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-ADMIN = "admin"
+ADMIN, SERVICE = "admin", "service"  # Airflow's users: a person, and the service, which may start runs
 
 
 def _fernet_key() -> str:
@@ -22,6 +22,8 @@ MAKE: dict[str, Callable[[], str]] = {
     "s3_access_key": lambda: secrets.token_hex(10).upper(),
     "s3_secret_key": lambda: secrets.token_hex(20),
     "airflow_admin_password": lambda: secrets.token_hex(8),
+    "airflow_service_password": lambda: secrets.token_hex(24),
+    "train_token": lambda: secrets.token_hex(24),
     "airflow_jwt_secret": lambda: secrets.token_hex(64),
     "airflow_secret_key": lambda: secrets.token_hex(32),
     "airflow_fernet_key": _fernet_key,
@@ -32,7 +34,8 @@ def credentials(folder: Path) -> dict[str, str]:
     """Return the secrets in `folder` by file name; make those that are not there, and the signing key pair."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     values = {name: _once(folder / name, make) for name, make in MAKE.items()}
-    _once(folder / "airflow_passwords.json", lambda: json.dumps({ADMIN: values["airflow_admin_password"]}))
+    logins = {user: values[f"airflow_{user}_password"] for user in (ADMIN, SERVICE)}
+    _add_logins(folder / "airflow_passwords.json", logins)
     private = _once(folder / "signing.pem", _private_key)
     _once(folder / "verify.pem", lambda: _public_key(private))
     return values
@@ -57,6 +60,16 @@ def _once(path: Path, make: Callable[[], str]) -> str:
     if not path.exists():
         write_private(path, make())
     return path.read_text(encoding="utf-8")
+
+
+def _add_logins(path: Path, logins: dict[str, str]) -> None:
+    """Write Airflow's file of passwords; an earlier version's knows fewer users, and what it says of them stays."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        before = {}
+    if not before.keys() >= logins.keys():
+        write_private(path, json.dumps(logins | before))
 
 
 def _private_key() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
 
 
 def show_urls(stack: Stack, console: Console) -> None:
-    """Print where the stack answers and the login; the one place that prints a password."""
+    """Print where the stack answers, the login, and how to train; the one place that prints a password."""
     settings = stack.environment()
     if not settings:
         raise StackError(f"no stack was started in {str(stack.home)!r} yet; `make up` first")
@@ -81,6 +82,10 @@ def show_urls(stack: Stack, console: Console) -> None:
     table.add_row("Service", f"{settings['SERVING_URL']}/models")
     table.add_row("Settings", f"{stack.home / 'env'}   (MongoDB, S3 and their logins)")
     console.print(table, highlight=False, soft_wrap=True)
+    file = shlex.quote(str(stack.home / "secrets" / "train_token"))
+    token = f"$(cat {file})" if "SERVING_TRAIN_TOKEN" in settings else "$SERVING_TRAIN_TOKEN"
+    command = f'curl -X POST --oauth2-bearer "{token}" {settings["SERVING_URL"]}/train/vehicle_insurance'
+    console.print(f"Train     {command}", highlight=False, markup=False, soft_wrap=True)  # a table would break it
 
 
 def _password(stack: Stack) -> str:
@@ -230,12 +235,13 @@ def _predict(settings: Mapping[str, str], case: UseCase, held_out: Mapping[str, 
         return
     row = {name: value for name, value in held_out.items() if name != case.target}
     until = time.monotonic() + SERVED_SECONDS
-    answer, said = _ask(f"{settings['SERVING_URL']}/predict/{case.name}", row)
+    url, key = f"{settings['SERVING_URL']}/predict/{case.name}", api_key(os.environ)
+    answer, said = ask(url, row, key)
     while answer.get("version") != number:
         if time.monotonic() > until:
             raise StackError(f"the service does not answer with version {number}: {said}")
         time.sleep(0.2)
-        answer, said = _ask(f"{settings['SERVING_URL']}/predict/{case.name}", row)
+        answer, said = ask(url, row, key)
     raw = ", ".join(f"{name} {_short(value)}" for name, value in row.items())
     console.print(f"     {raw}", highlight=False, markup=False, soft_wrap=True)
     told = f"{_probability(case, answer)}version {number}; in truth {_answer(case, held_out[case.target])}"
@@ -265,12 +271,29 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _ask(url: str, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Post one row; return the answer, empty when it is an error, and what the service said."""
+def api_key(environ: Mapping[str, str]) -> str:
+    """Return the first key of the service's API keys, lines `name:key`; an empty one where they are off."""
+    file = environ.get("SERVING_API_KEYS_FILE")
+    try:
+        text = Path(file).read_text(encoding="utf-8") if file else environ.get("SERVING_API_KEYS", "")
+    except (OSError, ValueError):
+        return ""
+    lines = [line.strip() for line in text.splitlines()]
+    return next((line.partition(":")[2].strip() for line in lines if line and not line.startswith("#")), "")
+
+
+def ask(url: str, row: Mapping[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """Post one row; return the answer, empty when it is an error, and what the service said.
+
+    Raises StackError when it asks for another key: it has those of the shell that started it.
+    """
+    headers = {"X-API-Key": key} if key else {}
     with requests.Session() as session:
         session.trust_env = False
         try:
-            response = session.post(url, json=dict(row), timeout=30)
+            response = session.post(url, json=dict(row), headers=headers, timeout=30)
+            if response.status_code == 401:
+                raise StackError("the service asks for an API key: set SERVING_API_KEYS as where it was started")
             return (dict(response.json()) if response.ok else {}), response.text[:300]
         except requests.RequestException as error:
             return {}, type(error).__name__

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from updraft.embedded.credentials import ADMIN, credentials, write_private
+from updraft.embedded.credentials import ADMIN, SERVICE, credentials, write_private
 from updraft.embedded.servers import HOST
 from updraft.errors import UserError
 from updraft.usecase import DATABASE, ROOT
@@ -24,6 +24,7 @@ S3_NAMES = (
 )
 # boto3 would mix these into the embedded server's key pair.
 OTHER_LOGINS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+OTHER_PASSWORD = "AIRFLOW_PASSWORD_FILE"  # noqa: S105  # of another Airflow: the service asks the embedded one
 
 
 class StackError(UserError):
@@ -91,11 +92,15 @@ def settle(home: Path, given: Mapping[str, str]) -> dict[str, str]:
         "UPDRAFT_SIGNING_KEY": given.get("UPDRAFT_SIGNING_KEY") or str(home / "secrets" / "signing.pem"),
         "UPDRAFT_VERIFY_KEY": given.get("UPDRAFT_VERIFY_KEY") or str(home / "secrets" / "verify.pem"),
         "AIRFLOW_URL": f"http://{HOST}:{ports['AIRFLOW_PORT']}",
+        "AIRFLOW_USER": SERVICE,
+        "AIRFLOW_PASSWORD": secret["airflow_service_password"],
         "SERVING_URL": f"http://{HOST}:{ports['SERVING_PORT']}",
+        "SERVING_DATA": str(home / "serving-data"),
     }
     numbers = {name: str(port) for name, port in ports.items()}
     return (
         own
+        | train_token(given, secret)
         | numbers
         | mongodb
         | s3
@@ -103,6 +108,12 @@ def settle(home: Path, given: Mapping[str, str]) -> dict[str, str]:
         | _airflow(home, ports["AIRFLOW_PORT"], secret)
         | _libraries()
     )
+
+
+def train_token(given: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
+    """Return the token for training; nothing where the user gives one, which reaches the service as it is."""
+    theirs = given.get("SERVING_TRAIN_TOKEN") or given.get("SERVING_TRAIN_TOKEN_FILE")
+    return {"SERVING_TRAIN_TOKEN": secret["train_token"]} if theirs in {None, "", secret["train_token"]} else {}
 
 
 def embedded(settings: Mapping[str, str]) -> set[str]:
@@ -171,7 +182,7 @@ def _airflow(home: Path, port: int, secret: dict[str, str]) -> dict[str, str]:
         # The default asks DNS for the machine's full name, seconds where DNS does not answer.
         "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
         "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin,{SERVICE}:user",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "secrets" / "airflow_passwords.json"),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
         "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",

@@ -19,6 +19,7 @@ from updraft.embedded import readiness, supervision
 from updraft.embedded.credentials import credentials, mask
 from updraft.embedded.environment import (
     OTHER_LOGINS,
+    OTHER_PASSWORD,
     StackError,
     embedded,
     home_folder,
@@ -44,7 +45,7 @@ AFTER = {
 SECONDS = {"mongod": 60, "s3": 60, "migrate": 180}
 OTHERS_SECONDS = 240
 PUBLIC_PORTS = {"api-server": "AIRFLOW_PORT", "serving": "SERVING_PORT", "mongod": "MONGODB_PORT", "s3": "S3_PORT"}
-FOLDERS = ("airflow/config", "artifacts", "logs", "mongodb", "run", "s3")
+FOLDERS = ("airflow/config", "artifacts", "logs", "mongodb", "run", "s3", "serving-data")
 MARKER = "stack.txt"
 SECRET_NAMES = (
     "MONGODB_URL",
@@ -54,7 +55,11 @@ SECRET_NAMES = (
     "AIRFLOW__CORE__FERNET_KEY",
     "AIRFLOW__API__SECRET_KEY",
     "AIRFLOW__API_AUTH__JWT_SECRET",
+    "AIRFLOW_PASSWORD",
+    "SERVING_API_KEYS",
+    "SERVING_TRAIN_TOKEN",
 )
+AIRFLOW_NEEDS = ("MONGODB_", "UPDRAFT_", "AWS_", "AIRFLOW__")
 Tell = Callable[[str], None]
 
 
@@ -201,19 +206,20 @@ class Stack:
 
     def _child_environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         environment = self.given | dict(settings)
-        own = "s3" in embedded(settings)
+        left_out = {OTHER_PASSWORD, *(OTHER_LOGINS if "s3" in embedded(settings) else ())}
         environment["NO_PROXY"] = environment["no_proxy"] = ",".join(
             filter(None, [self.given.get("NO_PROXY"), settings["NO_PROXY"]])
         )
-        return {name: value for name, value in environment.items() if not (own and name in OTHER_LOGINS)}
+        return {name: value for name, value in environment.items() if name not in left_out}
 
     def _programs(self, settings: Mapping[str, str]) -> list[Program]:
         def airflow(name: str, *words: str, once: bool = False) -> Program:
-            return Program(name, [sys.executable, "-m", "airflow", *words], self.home / "airflow", once=once)
+            command = [sys.executable, "-m", "airflow", *words]
+            return Program(name, command, self.home / "airflow", once=once, environment=_all_but(*AIRFLOW_NEEDS))
 
         web = ["--host", HOST, "--port", settings["SERVING_PORT"], "--workers", "1", "--workers-kill-timeout", "5"]
-        web += ["--blocking-threads", "4", "--no-ws"]
-        granian = [sys.executable, "-m", "granian", "--interface", "wsgi", *web, "serving.wsgi:app"]
+        web += ["--http", "1", "--http1-header-read-timeout", "5000", "--backlog", "4096", "--backpressure", "4096"]
+        granian = [sys.executable, "-m", "granian", "--interface", "rsgi", "--no-ws", *web, "serving.wsgi:front"]
         return [
             *self._stores(settings),
             airflow("migrate", "db", "migrate", once=True),
@@ -222,7 +228,8 @@ class Stack:
             airflow("scheduler", "scheduler", "--skip-serve-logs"),
             airflow("dag-processor", "dag-processor"),
             airflow("triggerer", "triggerer", "--skip-serve-logs"),
-            Program("serving", granian, ROOT, environment=_all_but("AWS_")),  # it verifies, it never signs
+            # It verifies and never signs, and trains with a user of its own.
+            Program("serving", granian, ROOT, environment=_all_but("AWS_", "AIRFLOW_PASSWORD", "SERVING_")),
         ]
 
     def _stores(self, settings: Mapping[str, str]) -> list[Program]:

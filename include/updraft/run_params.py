@@ -1,0 +1,48 @@
+"""What one run may set otherwise than the use case's YAML; the service checks by the same class as the first task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from updraft.signature import LONGEST_KEY, MAX_ERRORS, BadRow, escaped
+from updraft.suite import shown
+
+Promote = Literal["auto", "never"]
+# A whole number is one, however JSON writes it.
+Whole = Annotated[int, BeforeValidator(lambda v: int(v) if isinstance(v, float) and v.is_integer() else v)]
+
+
+class RunParams(BaseModel):
+    """The parameters of a run; None leaves the YAML's word. A limit is at most what MongoDB's own can be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    limit: Annotated[Whole, Field(ge=1, lt=2**31)] | None = None
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] | None = None
+    promote: Promote | None = None
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """Read them from a request's body; BadRow tells every fault with its JSON Pointer."""
+        if not isinstance(value, dict):
+            raise BadRow([{"pointer": "", "detail": f"expected an object, found {shown(value)}"}])
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            faults = [_fault(cls, fault) for fault in error.errors(include_url=False)[:MAX_ERRORS]]
+        raise BadRow(faults)
+
+
+def _fault(model: type[BaseModel], fault: Mapping[str, Any]) -> dict[str, str]:
+    name = str(fault["loc"][0])
+    pointer = f"/{escaped(name)}"
+    if fault["type"] == "extra_forbidden":
+        known = f"known: {', '.join(model.model_fields)}"
+        if len(name) > LONGEST_KEY:  # is not sent back
+            return {"pointer": "", "detail": f"unknown key {shown(name)}; {known}"}
+        return {"pointer": pointer, "detail": f"unknown key; {known}"}
+    said = fault["msg"].replace("Input should be ", "expected ", 1)
+    return {"pointer": pointer, "detail": f"{said}, found {shown(fault['input'])}"}

@@ -1,0 +1,1 @@
+"""Training from the service, by way of Airflow's REST API."""

@@ -1,0 +1,54 @@
+"""Training over HTTP: a POST starts a use case's DAG, a GET follows the run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from flask import Blueprint, Response, request, url_for
+from werkzeug.exceptions import NotFound
+
+from serving import body
+from serving.access import bearer
+from serving.answers import json_response
+from serving.training.trainer import Trainer
+
+MOST_BYTES = 2**16  # of a body
+OFF = "Training from here is off: SERVING_TRAIN_TOKEN is not set."
+
+
+def blueprint(trainer: Trainer | None) -> Blueprint:
+    """Make the two views; without a trainer one that says that training is off."""
+    views = Blueprint("train", __name__, url_prefix="/train")
+    if trainer is None:
+        views.add_url_rule("/<path:anything>", "off", _off, methods=["GET", "POST"])
+        return views
+
+    @views.before_request
+    def admit() -> None:
+        trainer.admit(bearer(request), request.remote_addr or "")
+
+    @views.post("/<use_case>")
+    def start(use_case: str) -> Response:
+        run = trainer.start(use_case, _params(), request.headers.get("Idempotency-Key"))
+        url = url_for(".follow", use_case=use_case, run_id=run.id)
+        told = {"use_case": use_case, "run_id": run.id, "state": run.state, "url": url}
+        return json_response(told, status=202, headers={"Location": url})
+
+    @views.get("/<use_case>/<run_id>")
+    def follow(use_case: str, run_id: str) -> Response:
+        run = asdict(trainer.follow(use_case, run_id))
+        return json_response({"use_case": use_case, "run_id": run.pop("id")} | run)
+
+    return views
+
+
+def _off(anything: str) -> NoReturn:
+    raise NotFound(OFF)
+
+
+def _params() -> Any:
+    """Read the parameters out of the request; no body and no type of one mean none."""
+    if not request.mimetype and not request.content_length and "Transfer-Encoding" not in request.headers:
+        return {}
+    return body.read(request, MOST_BYTES)
