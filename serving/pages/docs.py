@@ -1,0 +1,65 @@
+"""What the documentation page tells, out of the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from serving.pages import samples
+
+
+def told(document: Mapping[str, Any], base: str, *, keys: bool) -> dict[str, Any]:
+    """Give the page its parts; `base` is the service's URL, for the examples."""
+    url = base.rstrip("/")
+    predict = {path: item["post"] for path, item in document["paths"].items() if path.startswith("/predict/")}
+    cases = [_case(document, path, operation, url, keys=keys) for path, operation in predict.items()]
+    return {"base": url, "cases": cases, "errors": _errors(document), "others": _others(document)}
+
+
+def _case(
+    document: Mapping[str, Any], path: str, operation: Mapping[str, Any], url: str, *, keys: bool
+) -> dict[str, Any]:
+    name = path.rpartition("/")[2]
+    schema = document["components"]["schemas"][f"{name}.row"]
+    row = operation["requestBody"]["content"]["application/json"]["examples"]["row"]["value"]
+    answer = operation["responses"]["200"]["content"]["application/json"]["example"]
+    label = (answer.get("labels") or answer["predictions"])[0]
+    return {
+        "name": name,
+        "title": operation["summary"],
+        "about": operation["description"],
+        "columns": [_column(column, each, schema["required"]) for column, each in schema["properties"].items()],
+        "curl": samples.curl(url + path, row, keys=keys),
+        "csv": samples.curl_csv(url + path, [row], keys=keys),
+        "python": samples.python(url + path, row, keys=keys),
+        "answer": answer,
+        "feedback": samples.feedback(f"{url}/feedback", answer["prediction_ids"][0], label, keys=keys),
+    }
+
+
+def _column(name: str, schema: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
+    kinds = schema.get("type", "any")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    return {
+        "name": name,
+        "type": next(kind for kind in kinds if kind != "null"),
+        "null": "null" in kinds or name not in required,
+        "allowed": [value for value in schema.get("enum", []) if value is not None],
+        "about": schema["description"],
+    }
+
+
+def _errors(document: Mapping[str, Any]) -> dict[str, str]:
+    responses = document["components"]["responses"]
+    return {status: each["description"] for status, each in responses.items() if status.isdigit()}
+
+
+def _others(document: Mapping[str, Any]) -> list[dict[str, str]]:
+    """List what is asked beside predictions: method, path, summary."""
+    return [
+        {"method": method.upper(), "path": path, "summary": operation["summary"]}
+        for path, item in document["paths"].items()
+        if not path.startswith("/predict/")
+        for method, operation in item.items()
+        if method in {"get", "post"}
+    ]
