@@ -2,124 +2,152 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, g, request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from werkzeug.exceptions import NotFound, ServiceUnavailable
+from prometheus_client import CONTENT_TYPE_LATEST
+from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from serving import body
+from serving import batch, event_log, security
+from serving.access import Keys, require
+from serving.answers import as_csv, as_json, json_response
 from serving.metrics import Metrics
-from serving.problems import ModelFailed, answer_errors
-from serving.shelf import Live, Shelf
-from updraft.model import Prediction
-from updraft.signature import BadRow
+from serving.pages import models as pages
+from serving.prediction_log import views as log_views
+from serving.prediction_log.log import PredictionLog
+from serving.predictor import RETRY_AFTER, Predictor
+from serving.problems import answer_errors, kind
+from serving.shelf import Shelf
+from serving.training import views as train
+from serving.training.trainer import Trainer
 
-RETRY_AFTER = 5
-ENDPOINTS = ["POST /predict/<use case>", "GET /models", "GET /healthz", "GET /readyz", "GET /metrics"]
+PROBES = {"/healthz", "/readyz", "/metrics"}
+PREDICTS = {"predict", "pages.answer"}
+STRANGERS = {401, 403}  # have no place in the prediction log, which they could fill
+Note = Callable[[str, str, int, float], None]  # method, path, status, seconds
+ARRIVED = "updraft.arrived"  # in the WSGI environment: time.perf_counter() when the request was there, if known
+STATIC = timedelta(days=365)  # that browsers keep a style sheet, whose address changes with it
 
 
-def create_app(shelf: Shelf, *, max_body: int = 16 * 2**20, max_rows: int = 10_000) -> Flask:
+@dataclass(frozen=True)
+class Parts:
+    """What the service may have beside its models. `metrics` is a folder that all workers count in.
+
+    So many `proxies` in front are believed who asks, by which scheme and host.
+    """
+
+    log: PredictionLog | None = None
+    trainer: Trainer | None = None
+    keys: Keys | None = None
+    metrics: Path | None = None
+    proxies: int = 0
+
+
+NOTHING = Parts()
+
+
+def create_app(shelf: Shelf, parts: Parts = NOTHING, *, max_body: int = 16 * 2**20, max_rows: int = 10_000) -> Flask:
     """Make the service over `shelf`: bodies of at most `max_body` bytes, at most `max_rows` rows in one."""
-    app = Flask(__name__, static_folder=None)
-    metrics = Metrics(shelf)
-    answer_errors(app, metrics.failed)
-    _measure(app, metrics)
+    app = Flask(__name__)
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC
+    if parts.proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=parts.proxies, x_proto=parts.proxies, x_host=parts.proxies
+        )
+    metrics = Metrics(shelf, parts.log, parts.metrics)
+    predictor = Predictor(shelf, metrics, parts.log)
+    app.extensions["note"] = _noting(metrics, predictor)
+    answer_errors(app, _counting(metrics))
+    _watch(app, metrics, predictor)
+    if parts.keys:
+        require(app, parts.keys)
 
     @app.post("/predict/<use_case>")
     def predict(use_case: str) -> Response:
-        live = _take(shelf, use_case)
-        rows, batch = body.rows(body.read(request, max_body), max_rows)
-        prediction = _predict(live, rows, batch)
-        metrics.predicted(live.use_case, prediction)
-        return _json(_answer(live, prediction), headers={"X-Model-Version": str(live.version)})
+        live = predictor.live(use_case)
+        g.version = live.version
+        rows = batch.read(request, live.model.signature, live.decoder, max_body, max_rows)
+        answered = predictor.predict(live, rows, g.start)
+        wanted = request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json")
+        return as_csv(answered) if wanted == "text/csv" else as_json(answered)
 
     @app.get("/models")
     def models() -> Response:
-        return _json({"models": [_model(shelf, name) for name in shelf.names]})
+        return json_response({"models": [_model(shelf, name) for name in shelf.names]})
 
     @app.get("/healthz")
     def healthz() -> Response:
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     @app.get("/readyz")
     def readyz() -> Response:
         versions = {name: live.version for name, live in sorted(shelf.live.items())}
         if not versions:
             raise ServiceUnavailable("No verified model is loaded yet.", retry_after=RETRY_AFTER)
-        return _json({"status": "ready", "versions": versions})
+        return json_response({"status": "ready", "versions": versions})
 
     @app.get("/metrics")
     def measured() -> Response:
-        return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/")
-    def index() -> Response:
-        return _json({"service": "updraft", "use_cases": shelf.names, "endpoints": ENDPOINTS})
-
+    app.register_blueprint(train.blueprint(parts.trainer))
+    if parts.log:
+        app.register_blueprint(log_views.blueprint(parts.log, shelf, max_body=max_body, max_rows=max_rows))
+    asked, logged = parts.keys is not None, parts.log is not None
+    app.register_blueprint(pages.blueprint(shelf, predictor, parts.trainer, keys=asked, logs=logged, max_rows=max_rows))
     return app
 
 
-def _measure(app: Flask, metrics: Metrics) -> None:
+def _counting(metrics: Metrics) -> Callable[[str], None]:
+    def count(kind: str) -> None:
+        g.kind = kind
+        metrics.failed(kind)
+
+    return count
+
+
+def _watch(app: Flask, metrics: Metrics, predictor: Predictor) -> None:
+    """Count, time and log every request, and give every answer its headers."""
+
     @app.before_request
     def start() -> None:
-        g.start = time.perf_counter()
+        g.start = request.environ.get(ARRIVED) or time.perf_counter()
 
     @app.after_request
     def end(response: Response) -> Response:
-        metrics.answered(request.endpoint, response.status_code, time.perf_counter() - g.start)
+        seconds, status = time.perf_counter() - g.start, response.status_code
+        metrics.answered(request.endpoint, status, seconds)
+        if status >= 400:
+            if "kind" not in g:  # a view that answers an error by itself
+                metrics.failed(kind(status))
+            if request.endpoint in PREDICTS and status not in STRANGERS:
+                told = (request.view_args or {})["use_case"], g.get("version"), status, seconds
+                predictor.note_refused(*told, g.get("kind", kind(status)))
+        if request.path not in PROBES or status >= 400:  # who looks in every second is not worth a line
+            fields = {"key": g.get("key_name"), "version": g.get("version")}
+            event_log.answered(request.method, request.path, status, seconds, **fields)
+        for name, value in security.HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
 
-def _take(shelf: Shelf, use_case: str) -> Live:
-    """Return the live model of a use case; NotFound when there is no such, ServiceUnavailable when it is not loaded."""
-    live = shelf.live.get(use_case)
-    if live is not None:
-        return live
-    if use_case in shelf.names:
-        raise ServiceUnavailable(f"No verified model of {use_case} is loaded.", retry_after=RETRY_AFTER)
-    if not shelf.reached:
-        raise ServiceUnavailable("No model is loaded and the registry cannot be reached.", retry_after=RETRY_AFTER)
-    raise NotFound(f"Unknown use case; known: {', '.join(shelf.names) or 'none yet'}.")
+def _noting(metrics: Metrics, predictor: Predictor) -> Note:
+    """Make what counts and logs a request that was refused before it met a route."""
 
+    def note(method: str, path: str, status: int, seconds: float) -> None:
+        metrics.shed(kind(status), status)
+        event_log.answered(method, path, status, seconds)
+        parts = path.split("/")
+        if parts[1:2] == ["predict"] and len(parts) == 3:
+            predictor.note_refused(parts[2], None, status, seconds, kind(status))
 
-def _predict(live: Live, rows: list[Any], batch: bool) -> Prediction:
-    try:
-        frame = live.model.signature.frame(rows)
-    except BadRow as error:
-        if batch:
-            raise
-        faults = [fault | {"pointer": fault["pointer"].removeprefix("/rows/0")} for fault in error.errors]
-        raise BadRow(faults) from None
-    try:
-        prediction = live.model.predict(frame)
-    except Exception as error:
-        raise ModelFailed(f"{live.use_case} version {live.version}") from error
-    if not all(map(math.isfinite, _numbers(prediction))):
-        raise ModelFailed(f"{live.use_case} version {live.version}: an answer is not finite")
-    return prediction
-
-
-def _numbers(prediction: Prediction) -> Iterator[float]:
-    for answer in prediction.predictions if prediction.probabilities is None else prediction.probabilities:
-        yield from answer.values() if isinstance(answer, dict) else (answer,)
-
-
-def _answer(live: Live, prediction: Prediction) -> dict[str, Any]:
-    """Make the answer; labels, probabilities and threshold only where the model has them."""
-    told = {
-        "use_case": live.use_case,
-        "version": live.version,
-        "threshold": live.model.signature.threshold,
-        "predictions": prediction.predictions,
-        "labels": prediction.names,
-        "probabilities": prediction.probabilities,
-    }
-    return {name: value for name, value in told.items() if value is not None}
+    return note
 
 
 def _model(shelf: Shelf, name: str) -> dict[str, Any]:
@@ -139,8 +167,3 @@ def _model(shelf: Shelf, name: str) -> dict[str, Any]:
         at = refusal.at.isoformat(timespec="seconds")
         facts["refused"] = {"version": refusal.version, "reason": refusal.reason, "at": at}
     return facts
-
-
-def _json(value: Any, **kwargs: Any) -> Response:
-    """Answer strict JSON: NaN is none."""
-    return Response(json.dumps(value, allow_nan=False), content_type="application/json", **kwargs)

@@ -1,71 +1,49 @@
-"""Rows out of a request's body, read strictly: what two JSON parsers could read differently is refused."""
+"""A request's body, read strictly: what two JSON parsers could read differently is refused."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
-from updraft.signature import BadRow
 from updraft.suite import shown
 
+CHARSETS = {"utf-8", "utf8", "us-ascii"}
+TEXTS = re.compile(rb'"(?:[^"\\\\]|\\\\.)*"', re.DOTALL)  # in quotes, where a comma parts nothing
 DRAIN = 8  # times the limit that is read on of a body too large
 
 
-def read(request: Request, limit: int) -> Any:
-    """Read the JSON body of at most `limit` bytes.
+def read(request: Request, limit: int, values: int = 100_000) -> Any:
+    """Read the JSON body of at most `limit` bytes and about so many values.
 
     Raises BadRequest for what is not JSON (NaN, Infinity, a key given twice and half a surrogate pair are not),
-    UnsupportedMediaType for another type or an encoded body, RequestEntityTooLarge above the limit.
+    UnsupportedMediaType for another type or an encoded body, RequestEntityTooLarge above a limit.
     """
-    if request.mimetype != "application/json":
-        raise UnsupportedMediaType(f"Content-Type is {shown(request.mimetype)}, expected 'application/json'.")
+    media_type(request, ["application/json"])
+    raw = content(request, limit)
+    uncrowded(raw, values)
+    return parse(raw)
+
+
+def media_type(request: Request, known: Collection[str]) -> str:
+    """Return the body's media type; UnsupportedMediaType when it is not a known one, packed or not UTF-8."""
+    if request.mimetype not in known:
+        raise UnsupportedMediaType(f"Content-Type is {shown(request.mimetype)}, expected {' or '.join(sorted(known))}.")
     if request.content_encoding not in {None, "identity"}:
         raise UnsupportedMediaType(f"Content-Encoding {shown(request.content_encoding)} is not taken: send it plain.")
-    return parse(_bytes(request, limit))
+    charset = request.mimetype_params.get("charset", "utf-8")
+    if charset.lower() not in CHARSETS:
+        raise UnsupportedMediaType(f"The charset is {shown(charset)}, expected utf-8.")
+    return request.mimetype
 
 
-def parse(raw: bytes) -> Any:
-    """Parse strict JSON in UTF-8; BadRequest says where it is not."""
-    try:
-        text = raw.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
-        if "\\ud" in text.lower():  # the one way to half a surrogate pair, which is no text
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError as error:
-        where = f"at byte {error.start}" if isinstance(error, UnicodeDecodeError) else "half a surrogate pair"
-        raise BadRequest(f"The body is not UTF-8 text: {where}.") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise BadRequest(f"The body is not JSON: {error.msg} at {where}.") from None
-    except RecursionError:
-        raise BadRequest("The body is nested too deep.") from None
-    except ValueError:  # what is left: an integer of more digits than Python converts
-        raise BadRequest("The body holds a number of too many digits.") from None
-    return value
-
-
-def rows(value: Any, limit: int) -> tuple[list[Any], bool]:
-    """Return the rows, and whether they came as a batch: an object whose `rows` is a list. Raises BadRow."""
-    if not isinstance(value, dict):
-        raise BadRow([{"pointer": "", "detail": f"expected an object, found {shown(value)}"}])
-    batch = value.get("rows")
-    if not isinstance(batch, list):
-        return [value], False
-    if len(value) > 1:
-        others = [name for name in value if name != "rows"]
-        raise BadRow([{"pointer": "/rows", "detail": f"expected alone in its object, found {shown(others)} beside it"}])
-    if not batch:
-        raise BadRow([{"pointer": "/rows", "detail": "expected at least one row, found none"}])
-    if len(batch) > limit:
-        raise RequestEntityTooLarge(f"{len(batch)} rows, at most {limit} are taken at once.")
-    return batch, True
-
-
-def _bytes(request: Request, limit: int) -> bytes:
+def content(request: Request, limit: int) -> bytes:
+    """Return the body; RequestEntityTooLarge when it has more than `limit` bytes."""
     request.max_content_length = limit + 1  # werkzeug cuts a body of unknown length there without a word
     try:
         raw = request.get_data(cache=False)
@@ -75,6 +53,41 @@ def _bytes(request: Request, limit: int) -> bytes:
         _drain(request, limit * DRAIN)
         raise RequestEntityTooLarge(f"The body is larger than {limit} bytes.")
     return raw
+
+
+def uncrowded(raw: bytes, values: int) -> None:
+    """Raise RequestEntityTooLarge when JSON or CSV holds more than so many values, before memory is spent on them."""
+    if raw.count(b",") > values and TEXTS.sub(b"", raw).count(b",") > values:
+        raise RequestEntityTooLarge(f"The body holds more than {values} values.")
+
+
+def text(raw: bytes) -> str:
+    """Decode UTF-8, a byte order mark let pass; BadRequest says where it is none."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The body is not UTF-8 text: at byte {error.start}.") from None
+
+
+def parse(raw: bytes, place: str = "") -> Any:
+    """Parse strict JSON in UTF-8; BadRequest says where it is not, after the words of `place`."""
+    told = text(raw)
+    try:
+        value = json.loads(told, parse_constant=_no_constant, object_pairs_hook=_object)
+        if "\\ud" in told.lower():  # the one way to half a surrogate pair, which is no text
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadRequest(f"{place}The body is not UTF-8 text: half a surrogate pair.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise BadRequest(f"{place}The body is not JSON: {error.msg} at {where}.") from None
+    except RecursionError:
+        raise BadRequest(f"{place}The body is nested too deep.") from None
+    except BadRequest as error:
+        raise BadRequest(f"{place}{error.description}") from None
+    except ValueError:  # what is left: an integer of more digits than Python converts
+        raise BadRequest(f"{place}The body holds a number of too many digits.") from None
+    return value
 
 
 def _drain(request: Request, limit: int) -> None:

@@ -6,11 +6,11 @@ import json
 import logging
 import uuid
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
 
 from updraft.signature import BadRow
 
@@ -30,13 +30,13 @@ def answer_errors(app: Flask, count: Callable[[str], None]) -> None:
     def bad_row(error: BadRow) -> Response:
         count("schema")
         many = "1 fault" if len(error.errors) == 1 else f"{len(error.errors)} faults"
-        return problem(422, f"{many}: the rows do not fit what the model takes", errors=error.errors)
+        return problem(422, f"{many}: the body does not fit what is taken", errors=error.errors)
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Any:
         if error.code is None or error.code < 400:
             return error
-        count(error.name.lower().replace(" ", "_"))
+        count(kind(error.code))
         response = error.get_response()  # keeps Allow and Retry-After
         response.data = _body(error.code, error.description or error.name)
         response.content_type = MEDIA_TYPE
@@ -55,6 +55,11 @@ def problem(status: int, detail: str, **members: Any) -> Response:
     return Response(_body(status, detail, **members), status, content_type=MEDIA_TYPE)
 
 
+def kind(status: int) -> str:
+    """Name the kind of an error by its status, one of a few fixed words."""
+    return "schema" if status == 422 else HTTP_STATUS_CODES[status].lower().replace(" ", "_")
+
+
 def _body(status: int, detail: str, **members: Any) -> bytes:
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    body = {"type": "about:blank", "title": HTTP_STATUS_CODES[status], "status": status, "detail": detail, **members}
     return json.dumps(body).encode()

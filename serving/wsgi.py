@@ -1,73 +1,87 @@
-"""The entry point of a WSGI server, and the only reader of the environment.
+"""The entry points of a server, and the only reader of the environment.
 
-Run as `granian --interface wsgi serving.wsgi:app`, or as `gunicorn serving.wsgi:app` without --preload, since the
-thread that watches the registry starts with the import and does not survive a fork.
+Run `front` as docs/serving.md says, under granian's RSGI: bodies are taken in without holding a thread. `app` is the
+same as plain WSGI, for gunicorn behind a proxy that buffers; without --preload, since the threads that watch the
+registry and keep the prediction log start with the import and do not survive a fork.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import MutableMapping
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError
 from flask import Flask
+from prometheus_client import values
 
-from serving.app import create_app
+from serving import event_log, metrics, slot
+from serving.app import Parts, create_app
 from serving.cache import Cache
+from serving.front import Front
+from serving.prediction_log.log import PredictionLog
+from serving.settings import read
 from serving.shelf import Shelf
-from updraft.registry import Registry, open_registry
+from serving.training.trainer import open_trainer
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 15.0  # seconds that a worker waits for its first models before it takes requests without
 
 
-def start(environment: Mapping[str, str]) -> Flask:
+def start(environment: MutableMapping[str, str]) -> tuple[Flask, Front]:
     """Make the app as the environment says and watch the registry; ValueError names a variable that is wrong."""
-    poll = _number(environment, "SERVING_POLL_SECONDS", 2.0, 0.1)
-    body = _number(environment, "SERVING_MAX_BODY_MB", 16.0, 0.001)
-    rows = _number(environment, "SERVING_MAX_ROWS", 10_000.0, 1.0)
-    shelf = Shelf(_registry(environment), Cache(_cache(environment)))
-    app = create_app(shelf, max_body=int(body * 2**20), max_rows=int(rows))
-    shelf.watch(poll)
-    return app
+    settings = read(environment)
+    mine = slot.claim(settings.data)
+    event_log.configure(settings.data / "logs", mine, settings.log_level, settings.log_json)
+    counts = _counters(settings.data / "metrics", str(mine), environment)
+    kept = PredictionLog(settings.data, mine, settings.log_days, settings.log_max_mb) if settings.log else None
+    shelf = Shelf(settings.registry, Cache(settings.cache), settings.only)
+    trainer = open_trainer(environment, settings.data, settings.starts)
+    parts = Parts(kept, trainer, settings.keys, counts, settings.proxies)
+    app = create_app(shelf, parts, max_body=settings.limits.body, max_rows=settings.max_rows)
+    shelf.watch(settings.poll_seconds, PATIENCE)
+    if kept:
+        kept.start()
+
+    def close() -> None:
+        shelf.close()
+        if kept:
+            kept.close()
+
+    return app, Front(app, settings.limits, app.extensions["note"], close)
 
 
-def _registry(environment: Mapping[str, str]) -> Registry:
-    if not environment.get("UPDRAFT_VERIFY_KEY"):
-        raise ValueError("UPDRAFT_VERIFY_KEY: not set, expected the path of an Ed25519 public key in PEM")
-    public = {name: value for name, value in environment.items() if name != "UPDRAFT_SIGNING_KEY"}
+def _counters(folder: Path, mine: str, environment: MutableMapping[str, str]) -> Path | None:
+    """Have this process count in `folder`, with all workers; in its own memory where the disk is full."""
     try:
-        return open_registry(public)
-    except BotoCoreError as error:
-        raise ValueError(f"AWS settings: {error}") from None
-
-
-def _cache(environment: Mapping[str, str]) -> Path:
-    home = environment.get("UPDRAFT_HOME")
-    default = Path(home) if home else Path(environment.get("XDG_CACHE_HOME") or "~/.cache", "updraft")
-    folder = Path(environment.get("SERVING_CACHE") or default / "serving")
-    try:
-        folder = folder.expanduser()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"SERVING_CACHE: {str(folder)!r} cannot be made: {error}") from None
+        metrics.prepare(folder, mine)
+    except OSError as error:
+        log.error("SERVING_DATA: no room to count in, so each worker counts for itself: %s", error)
+        return None
+    environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: mine)  # type: ignore[no-untyped-call]
     return folder
 
 
-def _number(environment: Mapping[str, str], name: str, default: float, least: float) -> float:
-    text = environment.get(name) or str(default)
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (least <= number < math.inf):
-        raise ValueError(f"{name}: {text!r}, expected a number of at least {least:g}")
-    return number
+def _heed_the_end() -> None:
+    """End at SIGTERM from now on: what granian's worker has from its parent only sets a flag, which nobody looks at.
+
+    granian puts its own handler here when the worker is ready.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    ours = threading.current_thread() is threading.main_thread()
+    if ours and getattr(handler, "__module__", "").startswith("granian"):
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
-logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+_heed_the_end()
 try:
-    app = start(os.environ)
+    app, front = start(os.environ)
 except ValueError as error:
     sys.exit(f"serving: {error}")
+except OSError as error:
+    sys.exit(f"serving: SERVING_DATA: {error}")

@@ -103,6 +103,10 @@ def promote(registry: Registry, version: Version) -> None:
     registry.promote(version.name, version.number, expect=now, who="tests", why="a test")
 
 
+def probabilities(it: Model, *rows: dict[str, Any]) -> Any:
+    return it.predict(it.signature.frame(list(rows))).probabilities
+
+
 def _values(column: Column, draw: np.random.Generator) -> Any:
     if column.allowed is not None:
         return draw.choice(list(column.allowed), 300)

@@ -13,7 +13,8 @@ import pytest
 from updraft.usecase import ROOT
 
 SHARED = {"updraft.errors", "updraft.suite", "updraft.model", "updraft.registry", "updraft.bucket", "updraft.contents"}
-SHARED |= {"updraft.keys", "updraft.pointer", "updraft.signature", "updraft.features"}
+SHARED |= {"updraft.keys", "updraft.pointer", "updraft.signature", "updraft.features", "updraft.run_params"}
+SHARED |= {"updraft.golden"}
 HEAVY = ("pandas", "sklearn", "great_expectations", "pyarrow", "matplotlib", "pymongoarrow", "joblib")
 
 
