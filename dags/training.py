@@ -157,6 +157,15 @@ def model_asset(name: str) -> Asset:
     return Asset(name=f"{name}_model", uri=f"x-updraft://registry/{name}")
 
 
+def access() -> dict[str, dict[str, set[str]]] | None:
+    """Let the role that UPDRAFT_TRAINER_ROLE names start and follow runs, also of a use case that comes later.
+
+    Only Airflow's FAB auth manager has roles; it asks for `can_edit` of who starts a run, and the role must exist.
+    """
+    role = os.environ.get("UPDRAFT_TRAINER_ROLE")
+    return {role: {"DAGs": {"can_read", "can_edit"}, "DAG Runs": {"can_create", "can_read"}}} if role else None
+
+
 def build(case: UseCase) -> DAG:
     """Build the DAG of one use case."""
     with DAG(
@@ -169,6 +178,7 @@ def build(case: UseCase) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["training", case.name],
+        access_control=access(),
         default_args={
             "owner": case.owner,
             "retries": case.retry.tries,
@@ -213,6 +223,7 @@ def broken(name: str, fault: str) -> DAG:
         description="cannot be loaded",
         doc_md=told,
         tags=["training"],
+        access_control=access(),
     ) as dag:
 
         @task(retries=0)

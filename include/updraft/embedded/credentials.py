@@ -33,11 +33,11 @@ MAKE: dict[str, Callable[[], str]] = {
 def credentials(folder: Path) -> dict[str, str]:
     """Return the secrets in `folder` by file name; make those that are not there, and the signing key pair."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    values = {name: _once(folder / name, make) for name, make in MAKE.items()}
+    values = {name: once(folder / name, make) for name, make in MAKE.items()}
     logins = {user: values[f"airflow_{user}_password"] for user in (ADMIN, SERVICE)}
     _add_logins(folder / "airflow_passwords.json", logins)
-    private = _once(folder / "signing.pem", _private_key)
-    _once(folder / "verify.pem", lambda: _public_key(private))
+    private = once(folder / "signing.pem", private_key)
+    once(folder / "verify.pem", lambda: public_key(private))
     return values
 
 
@@ -56,7 +56,8 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _once(path: Path, make: Callable[[], str]) -> str:
+def once(path: Path, make: Callable[[], str]) -> str:
+    """Return what the file holds; make it, for its owner alone, when it is not there."""
     if not path.exists():
         write_private(path, make())
     return path.read_text(encoding="utf-8")
@@ -72,7 +73,8 @@ def _add_logins(path: Path, logins: dict[str, str]) -> None:
         write_private(path, json.dumps(logins | before))
 
 
-def _private_key() -> str:
+def private_key() -> str:
+    """Make an Ed25519 key, as PEM."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -80,7 +82,8 @@ def _private_key() -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-def _public_key(private: str) -> str:
+def public_key(private: str) -> str:
+    """Return the public half of a PEM key, as PEM."""
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
         PublicFormat,

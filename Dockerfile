@@ -1,0 +1,39 @@
+# Airflow, and all that its tasks need. Built by `docker compose build`; the service has an image of its own.
+FROM python:3.11-slim-bookworm AS built
+
+RUN pip install --no-cache-dir --root-user-action=ignore uv==0.13.8
+ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/app/.venv
+WORKDIR /app
+COPY requirements.txt .
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv venv --quiet .venv && uv pip install --quiet --compile-bytecode -r requirements.txt
+COPY pyproject.toml README.md ./
+COPY include include
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv pip install --quiet --no-deps --no-build-isolation -e . && rm -rf build
+
+FROM python:3.11-slim-bookworm
+
+# Airflow writes to these; a new volume takes its owner from here.
+RUN useradd --uid 50000 --gid 0 --home-dir /home/airflow --create-home airflow \
+    && install -d -o airflow -g 0 -m 0750 /var/lib/updraft /var/lib/updraft/artifacts /var/lib/airflow /var/lib/airflow/logs
+WORKDIR /app
+COPY --from=built /app/.venv .venv
+COPY --from=built /app/include include
+COPY expectations expectations
+COPY plugins plugins
+COPY dags dags
+COPY deploy/airflow deploy/airflow
+COPY deploy/airflow/airflow_local_settings.py /var/lib/airflow/config/
+COPY --chmod=0755 deploy/entrypoint.sh /usr/local/bin/updraft-entrypoint
+
+# One thread for each task: they run side by side, and a model's bytes depend on the count.
+ENV PATH=/app/.venv/bin:$PATH PYTHONPATH=/app/include PYTHONUNBUFFERED=1 \
+    AIRFLOW_HOME=/var/lib/airflow \
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LOKY_MAX_CPU_COUNT=1 \
+    GX_ANALYTICS_ENABLED=false SCARF_ANALYTICS=false DO_NOT_TRACK=1
+ARG UPDRAFT_COMMIT=
+ENV UPDRAFT_COMMIT=$UPDRAFT_COMMIT
+USER airflow
+ENTRYPOINT ["updraft-entrypoint"]
+CMD ["airflow", "version"]
