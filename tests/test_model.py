@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from tests.test_estimators import FRAME, TYPES, case, target
 from updraft.estimators import build
 from updraft.model import Model
 from updraft.signature import BadRow, Signature
+from updraft.usecase import ROOT
 
 ESTIMATOR = {
     "binary": "RandomForestClassifier",
@@ -95,3 +99,15 @@ def test_every_fault_of_a_row_is_told_and_the_answer_stays_small(tmp_path: Path)
     assert told["/rows/0/flag"] == "required and missing"
     assert told["/rows/0/y"] == "unknown field; y is what is predicted"
     assert len(refusal.value.errors) == 100 and len(json.dumps(refusal.value.errors)) < 40_000
+
+
+def test_a_model_saved_beside_dill_is_the_same_bytes_and_needs_no_dill(tmp_path: Path) -> None:
+    """Airflow imports dill in each task; that changes what every pickler of the process writes."""
+    save = "import sys, pathlib; from tests.small_models import model; model().save(pathlib.Path(sys.argv[1]))"
+    for name, before in {"plain": "", "beside": "import dill; "}.items():
+        (tmp_path / name).mkdir()
+        environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'include'}{os.pathsep}{ROOT}"}
+        subprocess.run([sys.executable, "-c", before + save, tmp_path / name], env=environ, check=True)
+    plain, beside = ((tmp_path / name / "model.joblib").read_bytes() for name in ("plain", "beside"))
+    assert b"dill" not in beside
+    assert beside == plain

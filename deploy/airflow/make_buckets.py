@@ -1,4 +1,4 @@
-"""Make the buckets of models and of task logs on the stack's own S3 server; with another server they are yours to make."""
+"""Make the buckets of models and of task logs on our own S3 server; on another one they are yours."""
 
 import os
 

@@ -64,7 +64,7 @@ def login(values: Mapping[str, str], given: Mapping[str, str]) -> str:
         f"Airflow   {given.get('AIRFLOW_URL', '')}   user {ADMIN}, password {values['airflow_admin_password']}",
         f"Service   {service}/models",
         f"Train     curl -X POST --oauth2-bearer {values['train_token']} {service}/train/vehicle_insurance",
-        f"Grafana   user {ADMIN}, password {values['grafana_admin_password']} (deploy/grafana/publish.yaml opens its port)",
+        f"Grafana   user {ADMIN}, password {values['grafana_admin_password']} (deploy/grafana/publish.yaml)",
     ])
 
 
@@ -108,7 +108,9 @@ def _folders(values: dict[str, str], given: Mapping[str, str], keys: Mapping[str
 
 def _airflow(values: dict[str, str], given: Mapping[str, str]) -> dict[str, str]:
     database = f"postgresql+psycopg://airflow:{quote(values['postgres_password'], safe='')}@postgres:5432/airflow"
-    mongodb = f"mongodb://updraft:{quote(values['mongodb_password'], safe='')}@mongodb:27017/{DATABASE}?authSource=admin"
+    mongodb = (
+        f"mongodb://updraft:{quote(values['mongodb_password'], safe='')}@mongodb:27017/{DATABASE}?authSource=admin"
+    )
     return {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,

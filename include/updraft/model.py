@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import joblib
 import numpy as np
 import pandas as pd
+from joblib.numpy_pickle import NumpyPickler
 
 from updraft.signature import Signature, Task
 
@@ -48,7 +51,7 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write `model.joblib` and `signature.json`."""
-        joblib.dump(self.pipeline, folder / MODEL)
+        _dump(self.pipeline, folder / MODEL)
         (folder / SIGNATURE).write_text(self.signature.model_dump_json(indent=2), encoding="utf-8")
 
     def scores(self, frame: pd.DataFrame) -> Floats:
@@ -74,6 +77,20 @@ class Model:
         names = [label.name for label in self.signature.labels]
         shares = [dict(zip(names, row, strict=True)) for row in scores.tolist()]
         return Prediction([each.value for each in answers], [each.name for each in answers], shares)
+
+
+def _dump(value: Any, path: Path) -> None:
+    """Write as `joblib.dump` does, without dill: Airflow imports that, it changes every pickler, the service has none."""
+    dill = sys.modules.get("dill")
+    if dill:
+        dill.extend(use_dill=False)
+    try:
+        plain = type("Plain", (NumpyPickler,), {"dispatch": pickle._Pickler.dispatch.copy()})
+    finally:
+        if dill:
+            dill.extend(use_dill=True)
+    with path.open("wb") as file:
+        plain(file).dump(value)
 
 
 def ordered(task: Task, pipeline: Any, frame: pd.DataFrame, labels: list[Any], positive: Any) -> Floats:
