@@ -108,9 +108,8 @@ def _folders(values: dict[str, str], given: Mapping[str, str], keys: Mapping[str
 
 def _airflow(values: dict[str, str], given: Mapping[str, str]) -> dict[str, str]:
     database = f"postgresql+psycopg://airflow:{quote(values['postgres_password'], safe='')}@postgres:5432/airflow"
-    mongodb = (
-        f"mongodb://updraft:{quote(values['mongodb_password'], safe='')}@mongodb:27017/{DATABASE}?authSource=admin"
-    )
+    login = f"updraft:{quote(values['mongodb_password'], safe='')}"
+    mongodb = f"mongodb://{login}@mongodb:27017/{DATABASE}?authSource=admin"
     return {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
