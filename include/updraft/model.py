@@ -80,7 +80,7 @@ class Model:
 
 
 def _dump(value: Any, path: Path) -> None:
-    """Write as `joblib.dump` does, without dill: Airflow imports that, it changes all picklers, the service has none."""
+    """Write as `joblib.dump` does, without dill: Airflow lets it change every pickler, and the service has none."""
     dill = sys.modules.get("dill")
     if dill:
         dill.extend(use_dill=False)
