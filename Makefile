@@ -16,10 +16,25 @@ up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; ports: AIRFLOW_PORT,
 
 down: ## End every process; data stays
 status: ## Show each process
-login: ## Print the URLs and Airflow's login
 clean: ## End every process and remove the stack's data (.updraft)
-down status login clean:
+down status clean:
 	@if [ -x $(BIN)/updraft ]; then $(BIN)/updraft $@; else echo 'There is no .venv, so no stack was started here.'; fi
+
+login: ## Print the URLs and Airflow's login, of `make up` or of Docker
+	@if docker compose ps --quiet apiserver 2>/dev/null | grep -q .; then $(COMPOSE_LOGIN); \
+	elif [ -x $(BIN)/updraft ]; then $(BIN)/updraft login; else echo 'There is no .venv, so no stack was started here.'; fi
+
+##@ Docker
+compose-up: ## Build the images and start everything: docker compose up --build --wait
+	@UPDRAFT_COMMIT=$$(git rev-parse HEAD 2>/dev/null) docker compose up --detach --build --wait
+
+compose-down: ## End it; data stays in its volumes. `docker compose down --volumes` removes them
+	@docker compose --profile '*' down
+
+compose-test: $(STAMP) ## Run docker-compose.yaml under a name of its own: train, kill, start again; skipped without Docker
+	@UPDRAFT_COMPOSE_TEST=1 $(BIN)/pytest -o log_cli=true -o log_cli_level=WARNING tests/test_compose.py $(ARGS)
+
+COMPOSE_LOGIN = docker compose --progress quiet run --rm --no-deps -T secrets python -m updraft.composed /secrets login
 
 ##@ Work on it
 test: $(STAMP) ## Run all tests, also the one that starts the whole stack; ARGS='-k registry' picks some
@@ -46,7 +61,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-e
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The second call finds the stamp and does nothing.
 $(STAMP): requirements-dev.txt pyproject.toml
@@ -74,4 +89,4 @@ check:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed; make PYTHON=python3.12 names another" >&2; exit 1; }
 
-.PHONY: demo up down status login clean test lint format venv lock help missing check
+.PHONY: demo up down status login clean compose-up compose-down compose-test test lint format venv lock help missing check

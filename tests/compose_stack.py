@@ -1,0 +1,120 @@
+"""A stack of docker-compose.yaml under a project name of its own, on free ports, and what kills a part of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from updraft.embedded.airflow_api import Airflow
+from updraft.embedded.servers import free_ports
+from updraft.errors import UserError
+from updraft.usecase import ROOT
+
+LONG_RUNNING = {"postgres", "mongodb", "s3", "apiserver", "scheduler", "dag-processor", "triggerer", "serving"}
+LONG_RUNNING |= {"prometheus", "grafana"}
+ONCE = {"secrets", "airflow-init"}
+
+
+def docker_answers() -> bool:
+    """Tell whether there is Docker with Compose, and its engine answers."""
+    try:
+        asked = [
+            subprocess.run(["docker", *words], capture_output=True, check=False)
+            for words in (["info"], ["compose", "version"])
+        ]
+    except FileNotFoundError:
+        return False
+    return all(each.returncode == 0 for each in asked)
+
+
+class ComposeStack:
+    """The stack. It sees nothing of the user's `.env` and shell but where Docker is."""
+
+    def __init__(self) -> None:
+        airflow, service = free_ports(2)
+        self.project = f"updraft-test-{secrets.token_hex(4)}"
+        kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "HOME", "DOCKER_"))}
+        self.environ = kept | {"AIRFLOW_PORT": str(airflow), "SERVING_PORT": str(service)}
+        self.airflow_url, self.url = f"http://127.0.0.1:{airflow}", f"http://127.0.0.1:{service}"
+
+    def compose(self, *words: str, check: bool = True, text: str | None = None) -> str:
+        """Run `docker compose` and give what it printed."""
+        command = ["docker", "compose", "--env-file", os.devnull, "--project-name", self.project, *words]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environ, input=text, capture_output=True, text=True, check=False, timeout=1200
+        )
+        assert done.returncode == 0 or not check, (
+            f"{words}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
+        return done.stdout
+
+    def up(self) -> float:
+        """Start all of it; give the seconds until it was healthy."""
+        began = time.monotonic()
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "600", "--quiet-pull")
+        return time.monotonic() - began
+
+    def remove(self) -> None:
+        """End it and remove its volumes and images."""
+        self.compose("--profile", "*", "down", "--volumes", "--timeout", "10", check=False)
+        docker("image", "rm", "--force", f"{self.project}-airflow", f"{self.project}-serving", check=False)
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Give what Docker knows of each service's container."""
+        names = self.compose("ps", "--all", "--quiet").split()
+        found = json.loads(docker("inspect", *names))
+        return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
+
+    def secret(self, name: str) -> str:
+        """Give a secret, by the name of its file."""
+        return self.compose("run", "--rm", "--no-deps", "-T", "secrets", "cat", f"/secrets/all/{name}").strip()
+
+    def airflow(self, user: str) -> Airflow:
+        """Log in as one of the two users."""
+        return Airflow(self.airflow_url, user, self.secret(f"airflow_{user}_password"))
+
+    def kill(self, service: str) -> None:
+        """End a container's processes as a crash does, by SIGKILL: after `docker kill` no restart policy applies."""
+        pid = self.containers()[service]["State"]["Pid"]
+        kill = ["--entrypoint", "sh", f"{self.project}-airflow", "-c", f"kill -9 {pid}"]
+        docker("run", "--rm", "--pid", "host", "--user", "0", "--network", "none", *kill)
+
+    def get(self, path: str) -> Any:
+        """Ask the service."""
+        return requests.get(self.url + path, timeout=10).json()
+
+    def measured(self, query: str) -> dict[str, float]:
+        """Ask Prometheus; give values by use case, or by job."""
+        url = f"http://127.0.0.1:9090/api/v1/query?query={requests.utils.quote(query)}"
+        found = json.loads(self.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", url))["data"]["result"]
+        return {
+            each["metric"].get("use_case") or each["metric"].get("job", ""): float(each["value"][1]) for each in found
+        }
+
+
+def docker(*words: str, check: bool = True) -> str:
+    """Run `docker` and give what it printed."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0 or not check, done.stderr
+    return done.stdout
+
+
+def until(ask: Callable[[], Any], seconds: float = 120) -> Any:
+    """Give the first answer that is one; what cannot be asked at this moment is asked again."""
+    end, last = time.monotonic() + seconds, None
+    while time.monotonic() < end:
+        try:
+            found = ask()
+            if found:
+                return found
+        except (requests.RequestException, UserError, LookupError, ValueError, AssertionError) as error:
+            last = error
+        time.sleep(0.5)
+    raise AssertionError(f"nothing within {seconds} s; the last error: {last!r}")

@@ -1,0 +1,254 @@
+"""docker-compose.yaml, run as users run it. `make compose-test` asks for it; without Docker it is skipped.
+
+The tests follow one another on one stack, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import requests
+
+from tests.compose_stack import LONG_RUNNING, ONCE, ComposeStack, docker, docker_answers, until
+from tests.small_models import NAME, ROW
+from updraft.demo_data import generate
+from updraft.embedded.airflow_api import Airflow, AirflowError
+from updraft.errors import UserError
+from updraft.usecase import ROOT, load
+
+pytestmark = [
+    pytest.mark.compose,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(not os.environ.get("UPDRAFT_COMPOSE_TEST"), reason="`make compose-test` runs it"),
+    pytest.mark.skipif(
+        not docker_answers(), reason="no Docker here: `docker info` or `docker compose` does not answer"
+    ),
+]
+log = logging.getLogger(__name__)
+DAG = f"train_{NAME}"
+ENDED = ("success", "failed")
+MIXED = ("Age", "Policy_Sales_Channel", "Vehicle_Age", "Region_Code")  # what the first model has to do without
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[ComposeStack]:
+    """Build and start the stack with new volumes."""
+    stack = ComposeStack()
+    try:
+        began = time.monotonic()
+        stack.compose("build", "--quiet")
+        log.warning("build: %.0f s", time.monotonic() - began)
+        log.warning("up --wait, cold: %.0f s", stack.up())
+        yield stack
+    except BaseException:
+        log.error("%s", stack.compose("logs", "--tail", "60", check=False))
+        raise
+    finally:
+        stack.remove()
+
+
+@pytest.fixture(scope="module")
+def admin(stack: ComposeStack) -> Airflow:
+    return stack.airflow("admin")
+
+
+@pytest.fixture(scope="module")
+def token(stack: ComposeStack) -> str:
+    return stack.secret("train_token")
+
+
+def rows(folder: Path, count: int, seed: int, mixed: tuple[str, ...] = ()) -> Path:
+    """Write made-up rows; the values of the `mixed` columns are dealt out anew, so that they tell nothing."""
+    frame = generate(load(NAME), count, seed=seed)
+    for column in mixed:
+        frame[column] = frame[column].sample(frac=1, random_state=seed).to_numpy()
+    path = folder / "rows.csv"
+    frame.to_csv(path, index=False)
+    path.chmod(0o644)
+    return path
+
+
+def fill(stack: ComposeStack, path: Path) -> None:
+    mount = f"{path}:/rows.csv:ro"
+    told = stack.compose("run", "--rm", "--no-deps", "-T", "-v", mount, "cli", "updraft", "load", NAME, "/rows.csv")
+    assert f"{len(pd.read_csv(path)):,} rows" in told
+
+
+def ended(airflow: Airflow, run_id: str, seconds: float = 240) -> str:
+    """Wait for a run's end and give its state; Airflow may be down for a while."""
+
+    def state() -> str | None:
+        try:
+            found = airflow.state(DAG, run_id)
+        except (UserError, requests.RequestException, TypeError):
+            return None
+        return found if found in ENDED else None
+
+    return str(until(state, seconds))
+
+
+def predict(stack: ComposeStack) -> dict[str, Any]:
+    answer = requests.post(f"{stack.url}/predict/{NAME}", json=ROW, timeout=10)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def version(stack: ComposeStack) -> int | None:
+    served = {each["use_case"]: each for each in stack.get("/models")["models"]}
+    return served.get(NAME, {}).get("version")
+
+
+def test_all_of_it_is_healthy_and_only_two_ports_are_open(stack: ComposeStack) -> None:
+    found = stack.containers()
+    assert found.keys() == LONG_RUNNING | ONCE
+    for name, each in found.items():
+        state, policy = each["State"], each["HostConfig"]["RestartPolicy"]["Name"]
+        assert (policy in ("no", "")) == (name in ONCE), name
+        assert state["Health"]["Status"] == "healthy" if name in LONG_RUNNING else state["ExitCode"] == 0, name
+        assert each["HostConfig"]["Memory"] or name == "secrets", name
+    ports = {
+        (name, port["HostIp"], port["HostPort"])
+        for name, each in found.items()
+        for bound in (each["NetworkSettings"]["Ports"] or {}).values()
+        for port in bound or []
+    }
+    assert ports == {
+        ("apiserver", "127.0.0.1", stack.environ["AIRFLOW_PORT"]),
+        ("serving", "127.0.0.1", stack.environ["SERVING_PORT"]),
+    }
+
+
+def test_a_service_sees_its_own_secrets_and_no_log_tells_one(stack: ComposeStack) -> None:
+    names = stack.compose("run", "--rm", "--no-deps", "-T", "secrets", "ls", "/secrets/all").split()
+    told = stack.compose("logs", "--no-color")
+    assert len(names) >= 14
+    for name in names:
+        value = stack.secret(name).removesuffix("-----END PRIVATE KEY-----").splitlines()[-1]
+        assert value not in told, name
+    see = {name: stack.compose("exec", "-T", name, "ls", "/run/updraft").split() for name in ("serving", "scheduler")}
+    assert sorted(see["serving"]) == ["env", "verify.pem"]
+    assert sorted(see["scheduler"]) == ["env", "signing.pem", "verify.pem"]
+    for name in ("serving", "scheduler", "apiserver"):
+        assert stack.compose("exec", "-T", name, "id", "-u").strip() != "0", name
+    heavy = "('airflow', 'great_expectations', 'pyarrow')"
+    lacks = f"import importlib.util as u; print(*[n for n in {heavy} if u.find_spec(n)])"
+    assert stack.compose("exec", "-T", "serving", "python", "-c", lacks).split() == []
+    assert stack.compose("exec", "-T", "serving", "sh", "-c", "command -v cc gcc uv || true").split() == []
+
+
+def test_a_run_triggered_by_the_service_user_is_served(stack: ComposeStack, admin: Airflow, tmp_path: Path) -> None:
+    fill(stack, rows(tmp_path, 4000, 1, mixed=MIXED))
+    until(lambda: admin.dag(DAG), 180)
+    admin.unpause(DAG)
+    service = stack.airflow("service")
+    service.trigger(DAG, "first")
+    assert ended(service, "first") == "success"
+    assert until(lambda: version(stack), 60) == 1
+    assert predict(stack)["version"] == 1
+
+
+def test_training_through_the_service_changes_what_it_answers(stack: ComposeStack, token: str, tmp_path: Path) -> None:
+    before = predict(stack)
+    fill(stack, rows(tmp_path, 20_000, 2))
+    headers = {"Authorization": f"Bearer {token}"}
+    started = requests.post(f"{stack.url}/train/{NAME}", headers=headers, timeout=30)
+    assert started.status_code == 202, started.text
+    url = stack.url + started.json()["url"]
+    run = until(lambda: (told := requests.get(url, headers=headers, timeout=30).json())["outcome"] and told, 240)
+    assert (run["state"], run["outcome"], run["version"]) == ("success", "promoted", 2), run
+    until(lambda: version(stack) == 2, 60)
+    after = predict(stack)
+    assert after["version"] == 2
+    assert after["probabilities"] != before["probabilities"]
+
+
+def test_task_logs_lie_in_s3_and_are_read_back(stack: ComposeStack, admin: Airflow) -> None:
+    path = f"dags/{DAG}/dagRuns/first/taskInstances/ingest/logs/1?full_content=true"
+    lines = [str(line["event"]) for line in (admin._ask("GET", path) or {})["content"]]
+    assert any(line.startswith("s3://updraft-logs/") for line in lines), lines[:5]
+    assert any("4,000" in line or "4000" in line for line in lines)
+    left = stack.compose("exec", "-T", "scheduler", "find", "/var/lib/airflow/logs", "-path", "*dag_id=*", "-type", "f")
+    assert left.split() == []
+
+
+def test_prometheus_has_the_services_figures(stack: ComposeStack) -> None:
+    assert until(lambda: stack.measured("up == 1").get("serving"), 60)
+    assert until(lambda: stack.measured("updraft_model_version").get(NAME) == 2, 60)
+    assert stack.measured("updraft_rows_total")[NAME] >= 2
+
+
+def test_the_service_user_may_train_and_nothing_else(stack: ComposeStack) -> None:
+    service = stack.airflow("service")
+    for path in ("connections", "variables", "pools", "config", "eventLogs", "importErrors", "jobs"):
+        with pytest.raises(AirflowError, match="403"):
+            service._ask("GET", path)
+    for method, path in (("DELETE", f"dags/{DAG}"), ("DELETE", f"dags/{DAG}/dagRuns/first")):
+        with pytest.raises(AirflowError, match="403"):
+            service._ask(method, path)
+    with pytest.raises(AirflowError, match="403"):
+        service._ask("GET", f"dags/{DAG}/dagRuns/first/taskInstances/ingest/logs/1")
+
+
+def test_a_use_case_that_is_added_later_can_be_trained_by_the_service_user(
+    stack: ComposeStack, admin: Airflow, tmp_path: Path
+) -> None:
+    for kind, folder in (("yaml", "include/usecases"), ("json", "expectations")):
+        source = tmp_path / f"later.{kind}"
+        shutil.copy(ROOT / folder / f"{NAME}.{kind}", source)
+        source.chmod(0o644)
+        for name in ("dag-processor", "scheduler"):
+            stack.compose("cp", str(source), f"{name}:/app/{folder}/later.{kind}")
+    until(lambda: admin.dag("train_later"), 180)
+    admin.unpause("train_later")
+    service = stack.airflow("service")
+    until(lambda: service.trigger("train_later", "later") or True, 30)  # Airflow keeps a user's rights for some seconds
+    assert until(lambda: (s := service.state("train_later", "later")) in ENDED and s, 240) == "success"
+
+
+@pytest.mark.parametrize("victim", ["postgres", "mongodb", "s3", "scheduler"])
+def test_a_run_ends_well_though_a_part_is_killed(stack: ComposeStack, admin: Airflow, victim: str) -> None:
+    task = "ingest" if victim == "mongodb" else "train"
+    restarts = stack.containers()[victim]["RestartCount"]
+    run_id = f"without_{victim}"
+    admin.trigger(DAG, run_id)
+    running = lambda: [t for t in admin.tasks(DAG, run_id) if t["task_id"] == task and t["state"] == "running"]  # noqa: E731
+    until(running, 120)
+    began = time.monotonic()
+    stack.kill(victim)
+    state = ended(admin, run_id, 420)
+    tries = {f"{t['task_id']}{t['map_index']}": t["try_number"] for t in admin.tasks(DAG, run_id)}
+    log.warning("kill -9 %s in %s: %s %.0f s later, tries %s", victim, task, state, time.monotonic() - began, tries)
+    assert state == "success"
+    assert stack.containers()[victim]["RestartCount"] == restarts + 1
+    until(lambda: all(stack.containers()[name]["State"]["Health"]["Status"] == "healthy" for name in LONG_RUNNING), 120)
+    assert predict(stack)["version"] == version(stack)
+
+
+def test_down_and_up_keep_all_data(stack: ComposeStack, admin: Airflow) -> None:
+    before, password = predict(stack), stack.secret("airflow_admin_password")
+    stack.compose("down")
+    assert stack.compose("ps", "--all", "--quiet").split() == []
+    seconds = stack.up()
+    log.warning("up --wait, warm: %.0f s", seconds)
+    assert stack.secret("airflow_admin_password") == password
+    assert admin.state(DAG, "first") == "success"
+    until(lambda: predict(stack) == before, 60)
+    assert stack.measured(f'max_over_time(updraft_model_version{{use_case="{NAME}"}}[1h])')[NAME] >= 2
+    fresh = f"count_over_time(updraft_model_version{{use_case='{NAME}'}}[1h] offset 1m)"
+    assert stack.measured(fresh)[NAME] > 0
+
+
+def test_down_v_removes_all_volumes(stack: ComposeStack) -> None:
+    mine = ["volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.project}"]
+    assert len(docker(*mine).split()) == 10
+    stack.compose("down", "--volumes")
+    assert docker(*mine).split() == []

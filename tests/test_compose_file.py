@@ -1,0 +1,65 @@
+"""What can be said of the images and the Compose file without Docker."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.test_boundaries import SHARED
+from updraft.usecase import ROOT
+
+COMPOSE = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+DOCKERFILES = [ROOT / "Dockerfile", ROOT / "serving" / "Dockerfile"]
+SERVICES = yaml.safe_load(COMPOSE)["services"]
+
+
+def test_env_example_names_each_variable_of_the_compose_file_and_no_other() -> None:
+    used = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE))
+    told = re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.M)
+    assert sorted(told) == sorted(used)
+
+
+def test_every_setting_of_the_service_can_be_given() -> None:
+    text = "".join((ROOT / "serving" / name).read_text(encoding="utf-8") for name in ("settings.py", "train.py"))
+    read = set(re.findall(r'"((?:SERVING|SERVE)_[A-Z_]+)"', text)) - {"SERVING_CACHE", "SERVING_DATA"}
+    secret = {"SERVING_API_KEYS", "SERVING_TRAIN_TOKEN"}
+    given = {name for name in SERVICES["serving"]["environment"] if name.startswith("SERV")}
+    assert given == read - secret
+    assert secret <= set(re.findall(r"\$\{(SERVING_[A-Z_]+)", COMPOSE))
+
+
+def test_the_services_image_holds_the_shared_modules_and_no_other_of_the_package() -> None:
+    text = DOCKERFILES[1].read_text(encoding="utf-8")
+    copied = {name.replace("/", ".") for name in re.findall(r"include/(updraft/\w+)\.py", text)}
+    assert copied - {"updraft.__init__"} == SHARED
+    assert "updraft.__init__" in copied
+    assert set(re.findall(r"^COPY (?:--\S+ )*(\S+)", text, re.M)) == {
+        "serving/requirements.txt",
+        "/app/.venv",
+        "deploy/entrypoint.sh",
+        "include/updraft/__init__.py",
+        "serving",
+    }
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_an_image_is_built_in_stages_from_locks_and_does_not_run_as_root(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    pinned = re.search(r"^UV := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert "syntax=" not in text
+    assert re.findall(r"^FROM (\S+)", text, re.M) == ["python:3.11-slim-bookworm"] * 2
+    assert pinned and f"uv=={pinned[1]}\n" in text
+    assert re.findall(r"^USER (\S+)", text, re.M) not in ([], ["root"])
+    assert not re.search(r"apt-get|https?://|--index", text)
+
+
+def test_long_running_services_restart_and_ask_whether_they_are_well() -> None:
+    for name, service in SERVICES.items():
+        if service["restart"] == "no":
+            continue
+        assert service["restart"] == "unless-stopped", name
+        assert service["healthcheck"]["test"][0] == "CMD", name
+        assert service["mem_limit"] and service["logging"]["options"]["max-size"], name
