@@ -7,7 +7,8 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -80,11 +81,27 @@ class ComposeStack:
         """Log in as one of the two users."""
         return Airflow(self.airflow_url, user, self.secret(f"airflow_{user}_password"))
 
-    def kill(self, service: str) -> None:
-        """End a container's processes as a crash does, by SIGKILL: after `docker kill` no restart policy applies."""
+    @contextmanager
+    def killer(self, service: str) -> Iterator[Callable[[], None]]:
+        """Give what ends a container's processes at once as a crash does, by SIGKILL from outside.
+
+        After `docker kill` no restart policy would apply. It stands ready before it is called: a task is soon over.
+        """
         pid = self.containers()[service]["State"]["Pid"]
-        kill = ["--entrypoint", "sh", f"{self.project}-airflow", "-c", f"kill -9 {pid}"]
-        docker("run", "--rm", "--pid", "host", "--user", "0", "--network", "none", *kill)
+        command = ["docker", "run", "--rm", "--interactive", "--pid", "host", "--user", "0", "--network", "none"]
+        command += ["--entrypoint", "sh", f"{self.project}-airflow", "-c", f"echo ready; read -r word && kill -9 {pid}"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin and process.stdout and process.stdout.readline() == "ready\n"
+
+            def kill() -> None:
+                process.stdin.write("now\n")
+                process.stdin.flush()
+                assert process.wait(30) == 0
+
+            try:
+                yield kill
+            finally:
+                process.stdin.close()
 
     def get(self, path: str) -> Any:
         """Ask the service."""
@@ -116,5 +133,5 @@ def until(ask: Callable[[], Any], seconds: float = 120) -> Any:
                 return found
         except (requests.RequestException, UserError, LookupError, ValueError, AssertionError) as error:
             last = error
-        time.sleep(0.5)
+        time.sleep(0.2)
     raise AssertionError(f"nothing within {seconds} s; the last error: {last!r}")
