@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -19,7 +20,7 @@ from updraft.errors import UserError
 from updraft.usecase import ROOT
 
 LONG_RUNNING = {"postgres", "mongodb", "s3", "apiserver", "scheduler", "dag-processor", "triggerer", "serving"}
-LONG_RUNNING |= {"prometheus", "grafana"}
+LONG_RUNNING |= {"exporter", "prometheus", "grafana"}
 ONCE = {"secrets", "airflow-init"}
 
 
@@ -109,11 +110,18 @@ class ComposeStack:
 
     def measured(self, query: str) -> dict[str, float]:
         """Ask Prometheus; give values by use case, or by job."""
-        url = f"http://127.0.0.1:9090/api/v1/query?query={requests.utils.quote(query)}"
-        found = json.loads(self.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", url))["data"]["result"]
+        found = self._prometheus(f"query?query={quote(query)}")["result"]
         return {
             each["metric"].get("use_case") or each["metric"].get("job", ""): float(each["value"][1]) for each in found
         }
+
+    def figures(self) -> set[str]:
+        """Name every figure that Prometheus has."""
+        return set(self._prometheus("label/__name__/values"))
+
+    def _prometheus(self, path: str) -> Any:
+        url = f"http://127.0.0.1:9090/api/v1/{path}"
+        return json.loads(self.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", url))["data"]
 
 
 def docker(*words: str, check: bool = True) -> str:

@@ -5,8 +5,10 @@ The tests follow one another on one stack, in the order of the file.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
+import yaml
 
 from tests.compose_stack import LONG_RUNNING, ONCE, ComposeStack, docker, docker_answers, until
 from tests.small_models import NAME, ROW
@@ -190,9 +193,34 @@ def test_task_logs_lie_in_s3_and_are_read_back(stack: ComposeStack, admin: Airfl
 
 
 def test_prometheus_has_the_services_figures(stack: ComposeStack) -> None:
-    assert until(lambda: stack.measured("up == 1").get("serving"), 60)
+    assert until(lambda: stack.measured("up == 1").keys() == {"serving", "airflow", "prometheus"}, 60)
     assert until(lambda: stack.measured("updraft_model_version").get(NAME) == 2, 60)
     assert stack.measured("updraft_rows_total")[NAME] >= 2
+
+
+def test_every_query_asks_for_a_figure_that_there_is(stack: ComposeStack) -> None:
+    for row, status in ((ROW | {"Annual_Premium": 2_000_000.0}, 200), (ROW | {"Age": "old"}, 422)):
+        answer = requests.post(f"{stack.url}/predict/{NAME}", json=row, timeout=10)
+        assert answer.status_code == status, answer.text
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())["groups"]
+    boards = [json.loads(path.read_text()) for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")]
+    queries = [rule["expr"] for group in rules for rule in group["rules"]]
+    queries += [target["expr"] for board in boards for panel in board["panels"] for target in panel["targets"]]
+    asked = {name for query in queries for name in re.findall(r"\b(?:updraft|airflow)_[a-z_]+|\bup\b", query)}
+    seldom = {"updraft_refused_versions_total", "updraft_unlogged_total"}  # come with the first mishap
+    assert len(asked) > 20
+    until(lambda: asked - seldom <= stack.figures(), 60)
+    for query in queries:
+        stack.measured(query)
+    assert {"updraft_refused_versions", "updraft_unlogged"} <= set(
+        re.findall(r'"(updraft_\w+)"', (ROOT / "serving/metrics.py").read_text())
+    )
+
+
+def test_no_rule_fires_on_a_stack_that_is_well_and_the_rules_own_tests_pass(stack: ComposeStack) -> None:
+    assert stack.measured('ALERTS{alertstate="firing"}') == {}
+    assert stack.measured("prometheus_rule_evaluation_failures_total > 0") == {}
+    stack.compose("exec", "-T", "prometheus", "promtool", "test", "rules", "/etc/prometheus/rules.test.yml")
 
 
 def test_the_service_user_may_train_and_nothing_else(stack: ComposeStack) -> None:
