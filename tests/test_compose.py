@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ pytestmark = [
 log = logging.getLogger(__name__)
 DAG = f"train_{NAME}"
 ENDED = ("success", "failed")
+RUN = ("run", "--rm", "--no-deps", "-T")
 SAME = ("version", "predictions", "probabilities", "threshold")
 MIXED = ("Age", "Policy_Sales_Channel", "Vehicle_Age", "Region_Code")  # what the first model has to do without
 
@@ -82,7 +84,7 @@ def rows(folder: Path, count: int, seed: int, mixed: tuple[str, ...] = ()) -> Pa
 
 def fill(stack: ComposeStack, path: Path) -> None:
     mount = f"{path}:/rows.csv:ro"
-    told = stack.compose("run", "--rm", "--no-deps", "-T", "-v", mount, "cli", "updraft", "load", NAME, "/rows.csv")
+    told = stack.compose(*RUN, "-v", mount, "cli", "updraft", "load", NAME, "/rows.csv")
     assert f"{len(pd.read_csv(path)):,} rows" in told
 
 
@@ -140,7 +142,7 @@ def test_all_of_it_is_healthy_and_only_two_ports_are_open(stack: ComposeStack) -
 
 
 def test_a_service_sees_its_own_secrets_and_no_log_tells_one(stack: ComposeStack) -> None:
-    names = stack.compose("run", "--rm", "--no-deps", "-T", "secrets", "ls", "/secrets/all").split()
+    names = stack.compose(*RUN, "secrets", "ls", "/secrets/all").split()
     told = stack.compose("logs", "--no-color")
     assert len(names) >= 14
     for name in names:
@@ -155,6 +157,17 @@ def test_a_service_sees_its_own_secrets_and_no_log_tells_one(stack: ComposeStack
     lacks = f"import importlib.util as u; print(*[n for n in {heavy} if u.find_spec(n)])"
     assert stack.compose("exec", "-T", "serving", "python", "-c", lacks).split() == []
     assert stack.compose("exec", "-T", "serving", "sh", "-c", "command -v cc gcc uv || true").split() == []
+
+
+def test_what_the_data_was_made_with_cannot_be_changed_by_a_setting_alone(stack: ComposeStack) -> None:
+    before = stack.secret("postgres_password")
+    again = [*RUN, "-e", "POSTGRES_PASSWORD=another-password", "secrets"]
+    command = ["docker", "compose", "--env-file", os.devnull, "--project-name", stack.project, *again]
+    done = subprocess.run(command, cwd=ROOT, env=stack.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "POSTGRES_PASSWORD: the data was made with another one" in done.stderr
+    assert "another-password" not in done.stdout + done.stderr
+    assert stack.secret("postgres_password") == before
 
 
 def test_a_run_triggered_by_the_service_user_is_served(stack: ComposeStack, admin: Airflow, tmp_path: Path) -> None:

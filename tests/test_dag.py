@@ -95,6 +95,19 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
     assert [asset.name for asset in dag.get_task("push").outlets] == [f"{case.name}_model"]
 
 
+def test_a_role_that_is_named_may_start_and_follow_every_use_case(
+    monkeypatch: pytest.MonkeyPatch, dags: dict[str, DAG], airflow_db: None
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    assert {dag.access_control is None for dag in dags.values()} == {True}  # other auth managers know no roles
+    monkeypatch.setenv("UPDRAFT_TRAINER_ROLE", "trainer")
+    for dag in DagBag(str(ROOT / "dags")).dags.values():
+        assert dag.access_control == {
+            "trainer": {"DAGs": {"can_read", "can_edit"}, "DAG Runs": {"can_create", "can_read"}}
+        }
+
+
 def test_a_broken_yaml_shows_as_a_dag_that_says_why_and_hides_no_other(tmp_path: Path, airflow_db: None) -> None:
     import shutil
     import subprocess
