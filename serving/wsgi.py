@@ -7,11 +7,12 @@ registry and keep the prediction log start with the import and do not survive a 
 
 from __future__ import annotations
 
+from serving import stopping  # noqa: F401
+
+# isort: split
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -67,18 +68,6 @@ def _counters(folder: Path, mine: str, environment: MutableMapping[str, str]) ->
     return folder
 
 
-def _heed_the_end() -> None:
-    """End at SIGTERM from now on: what granian's worker has from its parent only sets a flag, which nobody looks at.
-
-    granian puts its own handler here when the worker is ready.
-    """
-    handler = signal.getsignal(signal.SIGTERM)
-    ours = threading.current_thread() is threading.main_thread()
-    if ours and getattr(handler, "__module__", "").startswith("granian"):
-        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
-
-
-_heed_the_end()
 try:
     app, front = start(os.environ)
 except ValueError as error:

@@ -232,7 +232,7 @@ def test_rows_are_written_as_the_use_case_reads_them(everything: UseCase, tmp_pa
     ("block", "complaint"),
     [
         ({"columns": {"size": {"XL": 1}}}, "demo.columns.size: 'XL' is not one of 'S', 'M', 'L'"),
-        ({"columns": {"above": {"low": 1, "mode": 2000, "high": 3000}}}, "demo.columns.above: 1.0 is not between 1000"),
+        ({"columns": {"above": {"low": 1, "mode": 2000, "high": 3000}}}, "demo.columns.above: 1 is not between 1000"),
         ({"columns": {"day": {"low": "2024-01-01", "mode": "2025-04-01", "high": "2025-05-01"}}}, "demo.columns.day: "),
         ({"columns": {"size": {"given": "flag", "values": {"maybe": {"S": 1}}}}}, "demo.columns.size.values: 'maybe'"),
         ({"columns": {"size": {"given": "flag", "values": {True: {"XL": 1}}}}}, "demo.columns.size.values.True: 'XL'"),

@@ -21,7 +21,7 @@ Value = int | float | str | bool
 TYPES: tuple[Type, ...] = ("int64", "float64", "str", "bool", "datetime64[us]")
 DATE: Type = "datetime64[us]"
 
-Bound = Literal["null", "unseen", "out_of_range", "text"]  # of a column, that a value does not keep to
+Bound = Literal["null", "unseen", "out_of_range", "text", "too_large"]  # of a column, that a value does not keep to
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
@@ -100,6 +100,8 @@ class Column(BaseModel):
             yield from _outside(converted, self.earliest, self.latest)
         elif isinstance(converted, (int, float)):
             yield from _outside(converted, self.minimum, self.maximum)
+            if abs(converted) > LARGEST:
+                yield Breach("too_large", f"{converted} is beyond {LARGEST:g}, the largest that every model takes")
         else:
             yield from self._text_breaches(converted)
 
@@ -315,8 +317,6 @@ def _real(value: object) -> float:
         raise ValueError(f"{shown(value)} is too large for a 64-bit float to hold exactly")
     if not math.isfinite(value):
         raise ValueError(f"{value} is not a finite number")
-    if abs(value) > LARGEST:
-        raise ValueError(f"{value} is beyond {LARGEST:g}, the largest number that every model takes")
     return float(value)
 
 
