@@ -27,7 +27,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from updraft.errors import UserError
 from updraft.run_params import RunParams
-from updraft.runs import artifacts, folder_of
+from updraft.runs import Files, artifacts, folder_of
 from updraft.usecase import BadUseCase, UseCase, applied, check_params, load, paths
 
 log = logging.getLogger("airflow.task")
@@ -40,7 +40,7 @@ class Stage:
     case: UseCase
     params: RunParams
     run_id: str
-    run_folder: Path
+    files: Files
     out: Path
 
 
@@ -53,13 +53,28 @@ def stage(name: str, verb: str) -> Iterator[Stage]:
     try:
         with folded(f"{verb} {name}"):
             params = check_params(dict(context["params"]) | (context["dag_run"].conf or {}))
-            run_folder = folder_of(artifacts(os.environ), name, run_id)
-            yield Stage(applied(params, load(name)), params, run_id, run_folder, run_folder / verb)
+            with files_of(name, run_id, verb) as files:
+                yield Stage(applied(params, load(name)), params, run_id, files, files.folder / verb)
     except UserError as error:
         log.error("%s", error)
         raise AirflowFailException(str(error)) from None
     finally:
         log.info("%s: %.1f s", verb, time.monotonic() - started)
+
+
+@contextmanager
+def files_of(name: str, run_id: str, verb: str) -> Iterator[Files]:
+    """Give the run's files, in the artifacts folder; where that is an s3:// URI, in one that goes with the task."""
+    root = os.environ.get("UPDRAFT_ARTIFACTS", "")
+    if not root.startswith("s3://"):
+        yield Files(folder_of(artifacts(os.environ), name, run_id))
+        return
+    from connections import s3_client
+    from updraft.kept import kept
+
+    place = folder_of(Path(), name, run_id).as_posix()
+    with kept(f"{root.rstrip('/')}/{place}", s3_client(), verb) as files:
+        yield files
 
 
 @contextmanager
@@ -83,38 +98,37 @@ def ingest(name: str) -> str:
     with stage(name, "ingest") as run:
         checked(name)
         with collection(run.case.collection) as rows:
-            return data.ingest(run.case, Documents(rows, run.case, run.params.limit), run.out).as_uri()
+            made = data.ingest(run.case, Documents(rows, run.case, run.params.limit), run.out)
+        return run.files.send(made, run.out)
 
 
 @task
 def validate(name: str, dataset: str) -> str:
     """Hold the dataset against the use case's suite; a critical expectation that fails stops the run."""
     from updraft import validation
-    from updraft.runs import local
 
     with stage(name, "validate") as run:
-        return validation.validate(run.case, local(dataset), run.out).as_uri()
+        return run.files.send(validation.validate(run.case, run.files.bring(dataset), run.out), run.out)
 
 
 @task
 def transform(name: str, dataset: str) -> str:
     """Split the dataset by the use case's rule."""
     from updraft import data
-    from updraft.runs import local
 
     with stage(name, "transform") as run:
-        return data.transform(run.case, local(dataset), run.out).as_uri()
+        return run.files.send(data.transform(run.case, run.files.bring(dataset), run.out), run.out)
 
 
 @task(map_index_template="{{ candidate }}")
 def train(name: str, split: str, candidate: str) -> str:
     """Fit one candidate; its score and threshold come from cross-validation on the training rows."""
     from updraft import training
-    from updraft.runs import local
 
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
     with stage(name, "train") as run:
-        return training.train(run.case, candidate, local(split), run.out / candidate).as_uri()
+        model = training.train(run.case, candidate, run.files.bring(split), run.out / candidate)
+        return run.files.send(model, model)
 
 
 @task
@@ -123,12 +137,12 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
     from connections import registry
     from updraft import evaluation
     from updraft.push import champion
-    from updraft.runs import local
 
     with stage(name, "evaluate") as run:
-        rival = champion(run.case, registry(), run.run_folder / "champion")
-        chosen = evaluation.evaluate(run.case, [local(model) for model in models], local(split), rival, run.out)
-        return chosen.as_uri()
+        bring = run.files.bring
+        rival = champion(run.case, registry(), run.files.folder / "champion")
+        chosen = evaluation.evaluate(run.case, [bring(model) for model in models], bring(split), rival, run.out)
+        return run.files.send(chosen, run.out)
 
 
 @task
@@ -136,15 +150,13 @@ def push(name: str, evaluation: str) -> str:
     """Store the version and move production to it when the decision says so; skip when it does not."""
     from connections import registry
     from updraft.push import push as push_version
-    from updraft.runs import Run, local
+    from updraft.runs import Run
 
     with stage(name, "push") as run:
         context = get_current_context()
-        me = Run(
-            run.run_id, run.run_folder, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id)
-        )
+        me = Run(run.run_id, run.files, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id))
         store = registry()
-        outcome = push_version(run.case, local(evaluation), store, me)
+        outcome = push_version(run.case, run.files.bring(evaluation), store, me)
         if outcome.version is None:
             raise AirflowSkipException(outcome.reason)
         event = {"version": outcome.version.number, "decision": outcome.decision, "reason": outcome.reason}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -152,6 +153,47 @@ def test_a_run_from_mongodb_to_the_registry_and_a_second_one_that_does_not_win(
     assert registry.numbers(case.name) == [1]
     told = json.loads((tmp_path / "runs" / case.name / second.run_id / "evaluate" / "evaluation.json").read_text())
     assert told["decision"] == "reject" and told["champion"]["version"] == 1
+
+
+def test_with_artifacts_on_s3_nothing_stays_on_the_machine(
+    dags: dict[str, DAG],
+    environ: None,
+    registry: Registry,
+    case: UseCase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket = registry.bucket
+    root = f"{bucket}/artifacts"
+    monkeypatch.setenv("UPDRAFT_ARTIFACTS", root)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"promote": "auto"})
+    assert set(states(run).values()) == {"success"}
+    assert registry.production(case.name) == 1
+    place = f"{case.name}/{run.run_id}"
+    passed = {ti.task_id: ti.xcom_pull(task_ids=ti.task_id) for ti in run.get_task_instances() if ti.map_index < 0}
+    assert passed["ingest"] == passed["validate"] == f"{root}/{place}/ingest/dataset.parquet"
+    assert passed["transform"] == f"{root}/{place}/transform"
+    marks = {key.removesuffix("/complete.json") for key in bucket.keys(f"artifacts/{place}/") if "complete.json" in key}
+    assert marks == {*STAGES} - {"train", "push"} | {f"train/{name}" for name in case.candidates}
+    assert not list(tmp_path.rglob("updraft-run-*")) and not list(tmp_path.rglob("*.parquet"))
+
+
+def test_rows_that_were_set_aside_can_be_read_on_s3_after_the_run_has_failed(
+    dags: dict[str, DAG],
+    environ: None,
+    registry: Registry,
+    case: UseCase,
+    monkeypatch: pytest.MonkeyPatch,
+    mongodb_url: str,
+) -> None:
+    monkeypatch.setenv("UPDRAFT_ARTIFACTS", f"{registry.bucket}/artifacts/")
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        client.get_default_database()[case.collection].update_many({}, {"$set": {"Age": "old"}})
+    run = dags[f"train_{case.name}"].test(logical_date=None)
+    assert states(run)["ingest"] == "failed"
+    aside = registry.bucket.get(f"artifacts/{case.name}/{run.run_id}/ingest/quarantine.jsonl")
+    assert aside is not None and aside[0].count(b"\n") == 2000
 
 
 def test_an_unknown_run_parameter_is_refused_before_any_row_is_read(

@@ -12,7 +12,7 @@ from updraft.golden import replay
 from updraft.model import Model
 from updraft.push import champion, push
 from updraft.registry import Registry
-from updraft.runs import Run
+from updraft.runs import Files, Run
 from updraft.usecase import UseCase
 
 
@@ -21,10 +21,7 @@ def run(trained: Trained, tmp_path: Path) -> Run:
     """Give a run whose folder is a copy of the trained one."""
     folder = tmp_path / "run"
     shutil.copytree(trained.split.parent, folder)
-    for path in folder.rglob("evaluation.json"):
-        facts = read_json(path)
-        write_json(path, facts | {"model": (folder / "train" / facts["chosen"]).as_uri()})
-    return Run("manual__1", folder, "tests", "http://airflow/run")
+    return Run("manual__1", Files(folder), "tests", "http://airflow/run")
 
 
 def rewrite(run: Run, **facts: object) -> Path:
@@ -95,7 +92,7 @@ def test_a_run_that_was_cleared_and_made_another_model_gives_another_version(
     other = next(
         name for name in case.candidates if name != read_json(run.folder / "evaluate" / "evaluation.json")["chosen"]
     )
-    push(case, rewrite(run, chosen=other, model=(run.folder / "train" / other).as_uri()), registry, run)
+    push(case, rewrite(run, chosen=other), registry, run)
     assert registry.numbers(case.name) == [1, 2]
 
 
@@ -103,7 +100,7 @@ def test_when_another_champion_came_meanwhile_the_model_is_judged_again(
     case: UseCase, run: Run, registry: Registry
 ) -> None:
     """The evaluation knew of no champion; by now the same model is in production: it does not beat itself."""
-    other = Run("manual__0", run.folder, "somebody else")
+    other = Run("manual__0", run.files, "somebody else")
     assert push(case, run.folder / "evaluate", registry, other).decision == "promote"
     outcome = push(case, run.folder / "evaluate", registry, run)
     assert outcome.decision == "reject" and "version 1" in outcome.reason

@@ -117,10 +117,10 @@ def main() -> None:
 
 
 def _new_run(name: str) -> Run:
-    from updraft.runs import Run, artifacts
+    from updraft.runs import Files, Run, artifacts
 
     run_id = f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:6]}"
-    return Run(run_id, artifacts(os.environ) / name / run_id, who=cli_registry.who())
+    return Run(run_id, Files(artifacts(os.environ) / name / run_id), who=cli_registry.who())
 
 
 @contextmanager

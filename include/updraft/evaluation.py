@@ -71,7 +71,6 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
         "use_case": case.name,
         "task": case.task,
         "chosen": chosen,
-        "model": trained[chosen][1].as_uri(),
         "params": trained[chosen][0]["params"],
         "rows": len(frame),
         "positive": int(scored[chosen].truth.sum()) if case.task == "binary" else None,

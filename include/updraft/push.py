@@ -18,7 +18,7 @@ from updraft.golden import GOLDEN
 from updraft.model import MODEL, SIGNATURE
 from updraft.reference import REFERENCE
 from updraft.registry import PointerMoved, Registry, Version
-from updraft.runs import Run, local
+from updraft.runs import Run
 from updraft.signature import Signature
 from updraft.training import TRAINING
 from updraft.usecase import ROOT, UseCase
@@ -56,10 +56,10 @@ def push(case: UseCase, evaluation: Path, registry: Registry, run: Run) -> Outco
     if facts["decision"] == "reject":
         log.info("nothing is pushed: %s", facts["reason"])
         return Outcome(None, facts["decision"], facts["reason"])
-    files = _collect(evaluation, facts, run.folder / "push")
+    files = _collect(evaluation, run.files.at(f"train/{facts['chosen']}"), run.folder / "push")
     # A task that is tried again makes the same bytes; a run that is cleared after a change makes others: a new version.
     once = f"{run.id}~{sha256(files / MODEL)[:12]}"
-    version = registry.push(case.name, files, _facts(case, facts, run), once)
+    version = registry.push(case.name, files, _facts(case, facts, files, run), once)
     log.info("version %d is in the registry", version.number)
     for _ in range(JUDGEMENTS):
         if facts["decision"] != "promote":
@@ -81,10 +81,9 @@ def push(case: UseCase, evaluation: Path, registry: Registry, run: Run) -> Outco
     return Outcome(version, facts["decision"], facts["reason"])
 
 
-def _collect(evaluation: Path, facts: dict[str, Any], out: Path) -> Path:
+def _collect(evaluation: Path, model: Path, out: Path) -> Path:
     """Gather the files of a version in one folder."""
     fresh(out)
-    model = local(facts["model"])
     for name in (MODEL, SIGNATURE, TRAINING):
         shutil.copy2(model / name, out)
     for name in (EVALUATION, CARD, REFERENCE, GOLDEN):
@@ -92,16 +91,16 @@ def _collect(evaluation: Path, facts: dict[str, Any], out: Path) -> Path:
     return out
 
 
-def _facts(case: UseCase, facts: dict[str, Any], run: Run) -> dict[str, Any]:
+def _facts(case: UseCase, facts: dict[str, Any], files: Path, run: Run) -> dict[str, Any]:
     """Say in the manifest where the version comes from and how good it was found to be."""
-    signature = Signature.model_validate_json((local(facts["model"]) / SIGNATURE).read_bytes())
+    signature = Signature.model_validate_json((files / SIGNATURE).read_bytes())
     return {
         "candidate": facts["chosen"],
         "params": facts["params"],
         "seed": case.seed,
         "threshold": facts["threshold"],
         "metrics": facts["metrics"],
-        "data_sha256": sha256(run.folder / "ingest" / DATASET),
+        "data_sha256": sha256(run.files.at(f"ingest/{DATASET}")),
         "suite_sha256": sha256(case.suite),
         "libraries": signature.versions,
         "code_commit": _commit(),
@@ -110,9 +109,9 @@ def _facts(case: UseCase, facts: dict[str, Any], run: Run) -> dict[str, Any]:
 
 
 def _judge_again(case: UseCase, facts: dict[str, Any], registry: Registry, run: Run) -> dict[str, Any]:
-    models = [local(facts["model"]).parent / name for name in facts["candidates"]]
+    models = [run.files.at(f"train/{name}") for name in facts["candidates"]]
     now = champion(case, registry, run.folder / "champion")
-    judged = evaluate(case, models, run.folder / "transform", now, run.folder / "push_evaluation")
+    judged = evaluate(case, models, run.files.at("transform"), now, run.folder / "push_evaluation")
     again: dict[str, Any] = read_json(judged / EVALUATION)
     return again
 

@@ -16,14 +16,37 @@ class BadArtifacts(UserError):
     """UPDRAFT_ARTIFACTS, or a URI that a task passed on, names no folder that this machine has."""
 
 
+class Files:
+    """A run's files, in a folder of this machine; `kept.Kept` are those that S3 keeps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def at(self, place: str) -> Path:
+        """Return what an earlier stage has made, by its path in the run's folder."""
+        return self.folder / place
+
+    def bring(self, uri: str) -> Path:
+        """Return what a URI names, as an earlier task passed it on."""
+        return local(uri)
+
+    def send(self, path: Path, out: Path) -> str:
+        """Hand over what this task has written to the folder `out`; give the URI of `path`, to pass on."""
+        return path.as_uri()
+
+
 @dataclass(frozen=True)
 class Run:
-    """One run: its id, its folder, who started it and where people see it."""
+    """One run: its id, its files, who started it and where people see it."""
 
     id: str
-    folder: Path
+    files: Files
     who: str
     url: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.files.folder
 
 
 def artifacts(environ: Mapping[str, str]) -> Path:
