@@ -32,7 +32,7 @@ compose-down: ## End it; data stays in its volumes. `docker compose down --volum
 	@docker compose --profile '*' down
 
 compose-test: $(STAMP) ## Run docker-compose.yaml under a name of its own: train, kill, start again; skipped without Docker
-	@UPDRAFT_COMPOSE_TEST=1 $(BIN)/pytest -o log_cli=true -o log_cli_level=WARNING tests/test_compose.py $(ARGS)
+	@UPDRAFT_COMPOSE_TEST=1 $(BIN)/pytest -o log_cli=true -o log_cli_level=WARNING tests/test_compose.py tests/test_compose_celery.py $(ARGS)
 
 COMPOSE_LOGIN = docker compose --progress quiet run --rm --no-deps -T secrets python -m updraft.composed /secrets login
 

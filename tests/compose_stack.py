@@ -39,11 +39,12 @@ def docker_answers() -> bool:
 class ComposeStack:
     """The stack. It sees nothing of the user's `.env` and shell but where Docker is."""
 
-    def __init__(self) -> None:
+    def __init__(self, *files: str, **settings: str) -> None:
         airflow, service = free_ports(2)
         self.project = f"updraft-test-{secrets.token_hex(4)}"
         kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "HOME", "DOCKER_"))}
-        self.environ = kept | {"AIRFLOW_PORT": str(airflow), "SERVING_PORT": str(service)}
+        self.environ = kept | {"AIRFLOW_PORT": str(airflow), "SERVING_PORT": str(service), **settings}
+        self.environ["COMPOSE_FILE"] = ":".join(["docker-compose.yaml", *files])
         self.airflow_url, self.url = f"http://127.0.0.1:{airflow}", f"http://127.0.0.1:{service}"
 
     def compose(self, *words: str, check: bool = True, text: str | None = None) -> str:
@@ -68,11 +69,11 @@ class ComposeStack:
         self.compose("--profile", "*", "down", "--volumes", "--timeout", "10", check=False)
         docker("image", "rm", "--force", f"{self.project}-airflow", f"{self.project}-serving", check=False)
 
-    def containers(self) -> dict[str, dict[str, Any]]:
-        """Give what Docker knows of each service's container."""
-        names = self.compose("ps", "--all", "--quiet").split()
+    def containers(self, *services: str, by: str = "com.docker.compose.service") -> dict[str, dict[str, Any]]:
+        """Give what Docker knows of the containers, by a label: their service, or their number in it."""
+        names = self.compose("ps", "--all", "--quiet", *services).split()
         found = json.loads(docker("inspect", *names))
-        return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
+        return {each["Config"]["Labels"][by]: each for each in found}
 
     def secret(self, name: str) -> str:
         """Give a secret, by the name of its file."""
@@ -83,12 +84,11 @@ class ComposeStack:
         return Airflow(self.airflow_url, user, self.secret(f"airflow_{user}_password"))
 
     @contextmanager
-    def killer(self, service: str) -> Iterator[Callable[[], None]]:
-        """Give what ends a container's processes at once as a crash does, by SIGKILL from outside.
+    def killer(self, pid: int) -> Iterator[Callable[[], None]]:
+        """Give what ends a container's processes at once as a crash does, by SIGKILL of its first from outside.
 
         After `docker kill` no restart policy would apply. It stands ready before it is called: a task is soon over.
         """
-        pid = self.containers()[service]["State"]["Pid"]
         command = ["docker", "run", "--rm", "--interactive", "--pid", "host", "--user", "0", "--network", "none"]
         command += ["--entrypoint", "sh", f"{self.project}-airflow", "-c", f"echo ready; read -r word && kill -9 {pid}"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -11,13 +11,13 @@ import yaml
 from tests.test_boundaries import SHARED
 from updraft.usecase import ROOT
 
-COMPOSE = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+COMPOSE, CELERY = ((ROOT / f"docker-compose{kind}.yaml").read_text(encoding="utf-8") for kind in ("", ".celery"))
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "serving" / "Dockerfile"]
 SERVICES = yaml.safe_load(COMPOSE)["services"]
 
 
 def test_env_example_names_each_variable_of_the_compose_file_and_no_other() -> None:
-    used = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE))
+    used = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE + CELERY)) | {"COMPOSE_FILE"}
     told = re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.M)
     assert sorted(told) == sorted(used)
 
@@ -54,6 +54,11 @@ def test_an_image_is_built_in_stages_from_locks_and_does_not_run_as_root(path: P
     assert pinned and f"uv=={pinned[1]}\n" in text
     assert re.findall(r"^USER (\S+)", text, re.M) not in ([], ["root"])
     assert not re.search(r"apt-get|https?://|--index", text)
+
+
+def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> None:
+    known = set(re.findall(r"^  ([a-z-]+):(?: \{|\n(?:    .*\n)*?    )environment: \*celery", CELERY, re.M))
+    assert known == {"worker", "scheduler", "airflow-init", "apiserver", "dag-processor", "triggerer"}
 
 
 def test_long_running_services_restart_and_ask_whether_they_are_well() -> None:

@@ -1,4 +1,5 @@
-"""Load the tasks' heavy libraries into the scheduler, once: every task is a fork of it and then imports nothing.
+"""Load the tasks' heavy libraries into what runs tasks, once: every task is a fork of it and then imports nothing.
+It is the scheduler or, with Celery, each worker.
 
 Airflow imports this file in each of its processes from $AIRFLOW_HOME/config, hence the guard. Only libraries that start
 no thread at import may stand here: a fork of a process whose other thread holds a lock can hang.
@@ -6,8 +7,12 @@ no thread at import may stand here: a fork of a process whose other thread holds
 
 import importlib
 import logging
+import os
+import shutil
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 
 PRELOADED = (
     "airflow.dag_processing.bundles.manager",
@@ -34,6 +39,16 @@ for name in ("great_expectations._docs_decorators", "great_expectations.expectat
     logging.getLogger(name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", "pyarrow.lib.* size changed", RuntimeWarning)
 
-if "scheduler" in sys.argv[1:2]:
+if sys.argv[1:3] == ["celery", "worker"]:
+    from celery.signals import heartbeat_sent
+
+    # Its loop beats every two seconds while it has a connection to Redis; alive.py looks at the file's age.
+    heartbeat_sent.connect(lambda **_: Path("/tmp/worker.heartbeat").touch(), weak=False)  # noqa: S108
+    for left in Path(tempfile.gettempdir()).glob("updraft-run-*"):  # by tasks that were killed
+        shutil.rmtree(left, ignore_errors=True)
+    runs_tasks = True
+else:
+    runs_tasks = sys.argv[1:2] == ["scheduler"] and os.environ.get("AIRFLOW__CORE__EXECUTOR") == "LocalExecutor"
+if runs_tasks:
     for name in PRELOADED:
         importlib.import_module(name)

@@ -1,12 +1,15 @@
 """Say whether a part of Airflow is alive, for a health check: `alive.py SchedulerJob` asks the database for its
-heartbeat, `alive.py api` the API server for its database. Exit code 0 or 1; the reason is printed.
+heartbeat, `alive.py api` the API server for its database, `alive.py worker` looks when a Celery worker's loop last
+beat. Exit code 0 or 1; the reason is printed.
 """
 
 import json
 import os
 import socket
 import sys
+import time
 import urllib.request
+from pathlib import Path
 
 OLDEST = 30  # seconds; a heart beats every 5
 LAST = """
@@ -21,6 +24,11 @@ def api() -> str | None:
     return None if state == "healthy" else f"its database is {state}"
 
 
+def worker() -> str | None:
+    age = time.time() - Path("/tmp/worker.heartbeat").stat().st_mtime  # noqa: S108
+    return None if age < OLDEST else f"no heartbeat for {age:.0f} s"
+
+
 def job(kind: str) -> str | None:
     import psycopg
 
@@ -31,7 +39,8 @@ def job(kind: str) -> str | None:
 
 
 try:
-    fault = api() if sys.argv[1] == "api" else job(sys.argv[1])
+    own = {"api": api, "worker": worker}.get(sys.argv[1])
+    fault = own() if own else job(sys.argv[1])
 except Exception as error:
     fault = type(error).__name__
 sys.exit(fault)

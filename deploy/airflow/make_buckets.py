@@ -1,4 +1,4 @@
-"""Make the buckets of models and of task logs on our own S3 server; on another one they are yours."""
+"""Make the buckets of models, of task logs and of runs' files on our own S3 server; on another one they are yours."""
 
 import os
 
@@ -7,7 +7,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
-for uri in (os.environ["UPDRAFT_REGISTRY"], os.environ["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"]):
+wanted = [os.environ["UPDRAFT_REGISTRY"], os.environ["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"]]
+wanted += [uri for uri in [os.environ["UPDRAFT_ARTIFACTS"]] if uri.startswith("s3://")]
+for uri in wanted:
     bucket = uri.removeprefix("s3://").split("/")[0]
     try:
         client.head_bucket(Bucket=bucket)

@@ -22,6 +22,7 @@ from updraft.usecase import DATABASE
 
 OURS = MAKE | {
     "postgres_password": lambda: secrets.token_hex(24),
+    "redis_password": lambda: secrets.token_hex(24),
     "grafana_admin_password": lambda: secrets.token_hex(8),
     "s3_reader_access_key": lambda: secrets.token_hex(10).upper(),
     "s3_reader_secret_key": lambda: secrets.token_hex(20),
@@ -29,7 +30,7 @@ OURS = MAKE | {
 }
 FIXED = ("postgres_password", "mongodb_password", "airflow_fernet_key")  # the data was made with these
 SHORTEST = 8
-OWN_S3, BUCKETS = "http://s3:8333", ("updraft-models", "updraft-logs")
+OWN_S3, BUCKETS = "http://s3:8333", ("updraft-models", "updraft-logs", "updraft-artifacts")
 
 
 class BadSecret(UserError):
@@ -97,6 +98,7 @@ def _folders(values: dict[str, str], given: Mapping[str, str], keys: Mapping[str
     return {
         "postgres": Folder(999, {"password": values["postgres_password"]}),
         "mongodb": Folder(999, {"password": values["mongodb_password"]}),
+        "redis": Folder(999, _redis(values["redis_password"])),
         "s3": Folder(1000, {"s3.json": _s3(values)}),
         "grafana": Folder(472, {"password": values["grafana_admin_password"]}),
         "prometheus": Folder(65534, {"key": values["metrics_key"]}),
@@ -116,9 +118,15 @@ def _airflow(values: dict[str, str], given: Mapping[str, str]) -> dict[str, str]
         "AIRFLOW__CORE__FERNET_KEY": values["airflow_fernet_key"],
         "AIRFLOW__API__SECRET_KEY": values["airflow_secret_key"],
         "AIRFLOW__API_AUTH__JWT_SECRET": values["airflow_jwt_secret"],
+        "AIRFLOW__CELERY__BROKER_URL": f"redis://:{quote(values['redis_password'], safe='')}@redis:6379/0",
         "MONGODB_URL": given.get("MONGODB_URL") or mongodb,
         **_s3_login(values, given, "s3"),
     }
+
+
+def _redis(password: str) -> dict[str, str]:
+    quoted = password.replace("\\", r"\\").replace('"', r"\"")
+    return {"redis.conf": f'requirepass "{quoted}"\n', "password": password}
 
 
 def _serving(values: dict[str, str], given: Mapping[str, str], keys: Mapping[str, str]) -> Folder:
@@ -145,7 +153,7 @@ def _s3_login(values: dict[str, str], given: Mapping[str, str], whose: str) -> d
 
 
 def _s3(values: dict[str, str]) -> str:
-    """Write SeaweedFS's logins: Airflow's, for both buckets, and the service's, which reads the models."""
+    """Write SeaweedFS's logins: Airflow's, for all buckets, and the service's, which reads the models."""
     verbs = ("Admin", "Read", "Write", "List", "Tagging")
     actions = {
         "s3": [f"{verb}:{bucket}" for bucket in BUCKETS for verb in verbs],

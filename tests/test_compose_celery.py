@@ -1,0 +1,161 @@
+"""docker-compose.yaml with docker-compose.celery.yaml: tasks in two workers. `make compose-test` asks for it.
+
+The tests follow one another on one stack, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compose_stack import LONG_RUNNING, ComposeStack, docker, docker_answers, until
+from tests.test_compose import DAG, RUN, ended, fill, predict, rows, version
+from updraft.embedded.airflow_api import Airflow
+from updraft.usecase import load
+
+pytestmark = [
+    pytest.mark.compose,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(not os.environ.get("UPDRAFT_COMPOSE_TEST"), reason="`make compose-test` runs it"),
+    pytest.mark.skipif(
+        not docker_answers(), reason="no Docker here: `docker info` or `docker compose` does not answer"
+    ),
+]
+log = logging.getLogger(__name__)
+NAME = DAG.removeprefix("train_")
+NUMBER = "com.docker.compose.container-number"
+KEYS = """
+import boto3, os
+from botocore.config import Config
+client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+pages = client.get_paginator("list_objects_v2").paginate(Bucket="updraft-artifacts")
+print(*[each["Key"] for page in pages for each in page.get("Contents", [])])
+"""
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[ComposeStack]:
+    """Start the stack with new volumes and two workers; each runs one task at a time."""
+    stack = ComposeStack("docker-compose.celery.yaml", AIRFLOW_WORKERS="2", AIRFLOW_WORKER_TASKS="1")
+    try:
+        stack.compose("build", "--quiet")
+        log.warning("up --wait, with two workers: %.0f s", stack.up())
+        yield stack
+    except BaseException:
+        log.error("%s", stack.compose("logs", "--tail", "60", check=False))
+        raise
+    finally:
+        stack.remove()
+
+
+@pytest.fixture(scope="module")
+def admin(stack: ComposeStack) -> Airflow:
+    return stack.airflow("admin")
+
+
+def workers(stack: ComposeStack) -> dict[str, dict[str, Any]]:
+    """Give the workers' containers by the name that Airflow knows them by."""
+    return {each["Config"]["Hostname"]: each for each in stack.containers("worker", by=NUMBER).values()}
+
+
+def instances(admin: Airflow, run_id: str) -> dict[tuple[str, int], dict[str, Any]]:
+    return {(each["task_id"], each["map_index"]): each for each in admin.tasks(DAG, run_id)}
+
+
+def healthy(stack: ComposeStack) -> bool:
+    found = {**stack.containers(), **workers(stack)}
+    wanted = {*LONG_RUNNING, "redis", *workers(stack)}
+    return all(found[name]["State"]["Health"]["Status"] == "healthy" for name in wanted)
+
+
+def test_two_workers_and_redis_are_healthy_and_nothing_shares_a_folder(stack: ComposeStack) -> None:
+    assert len(workers(stack)) == 2 and healthy(stack)
+    for each in (stack.containers()["scheduler"], *workers(stack).values()):
+        assert "/var/lib/updraft/artifacts" not in {mount["Destination"] for mount in each["Mounts"]}
+    answer = stack.compose("exec", "-T", "redis", "redis-cli", "ping")
+    assert "NOAUTH" in answer
+
+
+def test_the_two_workers_share_a_run_and_the_scheduler_runs_no_task(
+    stack: ComposeStack, admin: Airflow, tmp_path: Path
+) -> None:
+    fill(stack, rows(tmp_path, 20_000, 1))
+    until(lambda: admin.dag(DAG), 180)
+    admin.unpause(DAG)
+    began = time.monotonic()
+    stack.airflow("service").trigger(DAG, "first")
+    assert ended(admin, "first") == "success"
+    log.warning("a run in two workers: %.0f s", time.monotonic() - began)
+    found = instances(admin, "first")
+    ran = {each["hostname"] for each in found.values()}
+    assert ran <= workers(stack).keys()
+    assert found["train", 0]["hostname"] != found["train", 1]["hostname"]
+    assert until(lambda: version(stack), 60) == 1
+    assert predict(stack)["version"] == 1
+
+
+def test_its_files_lie_on_s3_and_none_in_a_worker(stack: ComposeStack) -> None:
+    keys = set(
+        stack.compose("exec", "-T", "--index", "1", "worker", "updraft-entrypoint", "python", "-c", KEYS).split()
+    )
+    place = f"{NAME}/first"
+    made = {f"train/{name}" for name in load(NAME).candidates} | {"ingest", "validate", "transform", "evaluate"}
+    assert {f"{place}/{each}/complete.json" for each in made} <= keys
+    assert f"{place}/ingest/dataset.parquet" in keys
+    for number in ("1", "2"):
+        look = "ls /var/lib/updraft/artifacts; ls -d /tmp/updraft-run-* 2>/dev/null || true"
+        assert stack.compose("exec", "-T", "--index", number, "worker", "sh", "-c", look).split() == []
+
+
+def test_task_logs_of_a_worker_are_read_back(stack: ComposeStack, admin: Airflow) -> None:
+    path = f"dags/{DAG}/dagRuns/first/taskInstances/ingest/logs/1?full_content=true"
+    lines = [str(line["event"]) for line in (admin._ask("GET", path) or {})["content"]]
+    assert any(line.startswith("s3://updraft-logs/") for line in lines), lines[:5]
+    assert any(line.startswith("kept in s3://updraft-artifacts/") for line in lines)
+
+
+def test_a_run_ends_well_though_redis_is_killed(stack: ComposeStack, admin: Airflow) -> None:
+    before = stack.containers()["redis"]
+    with stack.killer(before["State"]["Pid"]) as kill:
+        admin.trigger(DAG, "without_redis")
+        until(lambda: instances(admin, "without_redis")["train", 0]["state"] == "running", 120)
+        began = time.monotonic()
+        kill()
+    assert ended(admin, "without_redis", 420) == "success"
+    log.warning("kill -9 redis in train: success %.0f s later", time.monotonic() - began)
+    assert stack.containers()["redis"]["RestartCount"] == before["RestartCount"] + 1
+    until(lambda: healthy(stack), 120)
+
+
+def test_what_a_killed_worker_was_doing_is_done_by_the_other(stack: ComposeStack, admin: Airflow) -> None:
+    admin.trigger(DAG, "without_worker")
+
+    def running() -> str | None:
+        task = instances(admin, "without_worker").get(("train", 0), {})
+        return str(task["hostname"]) if task.get("state") == "running" and task.get("hostname") else None
+
+    victim = until(running, 120)
+    began = time.monotonic()
+    docker("kill", "--signal", "KILL", workers(stack)[victim]["Id"])  # and it stays away: no restart after this
+    assert instances(admin, "without_worker")["train", 0]["state"] == "running"
+    assert ended(admin, "without_worker", 480) == "success"
+    found = instances(admin, "without_worker")
+    tries = {f"{name}{index}": each["try_number"] for (name, index), each in found.items()}
+    log.warning("kill -9 of a worker in train: success %.0f s later, tries %s", time.monotonic() - began, tries)
+    again = found["train", 0]
+    assert again["try_number"] == 2 and again["hostname"] != victim and again["hostname"] in workers(stack)
+    assert predict(stack)["version"] == version(stack)
+
+
+def test_no_log_tells_the_password_of_redis(stack: ComposeStack) -> None:
+    assert stack.secret("redis_password") not in stack.compose("logs", "--no-color")
+
+
+def test_commands_run_beside_the_workers(stack: ComposeStack) -> None:
+    assert NAME in stack.compose(*RUN, "cli", "updraft", "registry", "list")
