@@ -120,16 +120,17 @@ def test_task_logs_of_a_worker_are_read_back(stack: ComposeStack, admin: Airflow
     assert any(line.startswith("kept in s3://updraft-artifacts/") for line in lines)
 
 
-def test_a_run_ends_well_though_redis_is_killed(stack: ComposeStack, admin: Airflow) -> None:
-    before = stack.containers()["redis"]
+@pytest.mark.parametrize("victim", ["redis", "s3"])
+def test_a_run_ends_well_though_a_part_is_killed(stack: ComposeStack, admin: Airflow, victim: str) -> None:
+    before, run_id = stack.containers()[victim], f"without_{victim}"
     with stack.killer(before["State"]["Pid"]) as kill:
-        admin.trigger(DAG, "without_redis")
-        until(lambda: instances(admin, "without_redis")["train", 0]["state"] == "running", 120)
+        admin.trigger(DAG, run_id)
+        until(lambda: instances(admin, run_id)["train", 0]["state"] == "running", 120)
         began = time.monotonic()
         kill()
-    assert ended(admin, "without_redis", 420) == "success"
-    log.warning("kill -9 redis in train: success %.0f s later", time.monotonic() - began)
-    assert stack.containers()["redis"]["RestartCount"] == before["RestartCount"] + 1
+    assert ended(admin, run_id, 420) == "success"
+    log.warning("kill -9 %s in train: success %.0f s later", victim, time.monotonic() - began)
+    assert stack.containers()[victim]["RestartCount"] == before["RestartCount"] + 1
     until(lambda: healthy(stack), 120)
 
 

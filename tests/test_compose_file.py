@@ -57,8 +57,10 @@ def test_an_image_is_built_in_stages_from_locks_and_does_not_run_as_root(path: P
 
 
 def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> None:
-    known = set(re.findall(r"^  ([a-z-]+):(?: \{|\n(?:    .*\n)*?    )environment: \*celery", CELERY, re.M))
+    services = yaml.safe_load(re.sub(r"!(override|reset)", "", CELERY))["services"]
+    known = {name for name, service in services.items() if "AIRFLOW__CORE__EXECUTOR" in service.get("environment", {})}
     assert known == {"worker", "scheduler", "airflow-init", "apiserver", "dag-processor", "triggerer"}
+    assert all(services[name]["environment"]["UPDRAFT_ARTIFACTS"] for name in known)
 
 
 def test_long_running_services_restart_and_ask_whether_they_are_well() -> None:

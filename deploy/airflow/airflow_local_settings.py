@@ -42,7 +42,7 @@ warnings.filterwarnings("ignore", "pyarrow.lib.* size changed", RuntimeWarning)
 if sys.argv[1:3] == ["celery", "worker"]:
     from celery.signals import heartbeat_sent
 
-    # Its loop beats every two seconds while it has a connection to Redis; alive.py looks at the file's age.
+    # Its loop beats every two seconds; alive.py looks at the file's age.
     heartbeat_sent.connect(lambda **_: Path("/tmp/worker.heartbeat").touch(), weak=False)  # noqa: S108
     for left in Path(tempfile.gettempdir()).glob("updraft-run-*"):  # by tasks that were killed
         shutil.rmtree(left, ignore_errors=True)

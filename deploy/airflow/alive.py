@@ -1,6 +1,6 @@
 """Say whether a part of Airflow is alive, for a health check: `alive.py SchedulerJob` asks the database for its
 heartbeat, `alive.py api` the API server for its database, `alive.py worker` looks when a Celery worker's loop last
-beat. Exit code 0 or 1; the reason is printed.
+beat, which it seldom does without Redis, and whether Redis is there. Exit code 0 or 1; the reason is printed.
 """
 
 import json
@@ -25,6 +25,7 @@ def api() -> str | None:
 
 
 def worker() -> str | None:
+    socket.create_connection(("redis", 6379), timeout=5).close()
     age = time.time() - Path("/tmp/worker.heartbeat").stat().st_mtime  # noqa: S108
     return None if age < OLDEST else f"no heartbeat for {age:.0f} s"
 
