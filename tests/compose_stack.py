@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 import requests
 
 from updraft.embedded.airflow_api import Airflow
@@ -34,6 +35,16 @@ def docker_answers() -> bool:
     except FileNotFoundError:
         return False
     return all(each.returncode == 0 for each in asked)
+
+
+MARKS = [
+    pytest.mark.compose,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(not os.environ.get("UPDRAFT_COMPOSE_TEST"), reason="`make compose-test` runs it"),
+    pytest.mark.skipif(
+        not docker_answers(), reason="no Docker here: `docker info` or `docker compose` does not answer"
+    ),
+]
 
 
 class ComposeStack:

@@ -21,21 +21,14 @@ import pytest
 import requests
 import yaml
 
-from tests.compose_stack import LONG_RUNNING, ONCE, ComposeStack, docker, docker_answers, until
+from tests.compose_stack import LONG_RUNNING, MARKS, ONCE, ComposeStack, docker, until
 from tests.small_models import NAME, ROW
 from updraft.demo_data import generate
 from updraft.embedded.airflow_api import Airflow, AirflowError
 from updraft.errors import UserError
 from updraft.usecase import ROOT, load
 
-pytestmark = [
-    pytest.mark.compose,
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(not os.environ.get("UPDRAFT_COMPOSE_TEST"), reason="`make compose-test` runs it"),
-    pytest.mark.skipif(
-        not docker_answers(), reason="no Docker here: `docker info` or `docker compose` does not answer"
-    ),
-]
+pytestmark = MARKS
 log = logging.getLogger(__name__)
 DAG = f"train_{NAME}"
 ENDED = ("success", "failed")

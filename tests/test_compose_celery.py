@@ -6,7 +6,6 @@ The tests follow one another on one stack, in the order of the file.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.compose_stack import LONG_RUNNING, ComposeStack, docker, docker_answers, until
+from tests.compose_stack import LONG_RUNNING, MARKS, ComposeStack, docker, until
 from tests.test_compose import DAG, RUN, ended, fill, predict, rows, version
 from updraft.embedded.airflow_api import Airflow
 from updraft.usecase import load
 
-pytestmark = [
-    pytest.mark.compose,
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(not os.environ.get("UPDRAFT_COMPOSE_TEST"), reason="`make compose-test` runs it"),
-    pytest.mark.skipif(
-        not docker_answers(), reason="no Docker here: `docker info` or `docker compose` does not answer"
-    ),
-]
+pytestmark = MARKS
 log = logging.getLogger(__name__)
 NAME = DAG.removeprefix("train_")
 NUMBER = "com.docker.compose.container-number"

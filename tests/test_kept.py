@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,27 +84,24 @@ def test_a_second_try_replaces_its_own_folder_and_no_other(here: Kept, there: Ke
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["second try", "first try"])
-def test_a_folder_whose_sending_was_cut_short_is_not_used(
-    here: Kept, there: Kept, before: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_whose_sending_was_cut_short_is_not_used(here: Kept, there: Kept, before: bool) -> None:
     out = write(here, "train/a", first="1", second="2")
     if before:
         here.send(out, out)
-    real = Bucket.upload
 
-    def dies(self: Bucket, key: str, path: Path) -> None:
-        if path.name == "second":
+    def dies(params: dict[str, Any], **_: Any) -> None:
+        if params["Key"].endswith("/second"):
             raise ConnectionError("gone")
-        real(self, key, path)
 
-    monkeypatch.setattr(Bucket, "upload", dies)
+    events = here.bucket.client.meta.events  # botocore's own way to have a request fail
+    events.register("before-parameter-build.s3.PutObject", dies)
     with pytest.raises(ConnectionError):
         here.send(out, out)
     assert here.bucket.get("train/a/first")
     for place in ("train/a", "train/a/first"):
         with pytest.raises(HalfSent, match="not whole"):
             there.at(place)
-    monkeypatch.setattr(Bucket, "upload", real)
+    events.unregister("before-parameter-build.s3.PutObject", dies)
     here.send(out, out)
     assert there.at("train/a/second").read_text() == "2"
 
