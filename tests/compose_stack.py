@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import pytest
@@ -58,12 +58,20 @@ class ComposeStack:
         self.environ["COMPOSE_FILE"] = ":".join(["docker-compose.yaml", *files])
         self.airflow_url, self.url = f"http://127.0.0.1:{airflow}", f"http://127.0.0.1:{service}"
 
-    def compose(self, *words: str, check: bool = True, text: str | None = None) -> str:
-        """Run `docker compose` and give what it printed."""
-        command = ["docker", "compose", "--env-file", os.devnull, "--project-name", self.project, *words]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.environ, input=text, capture_output=True, text=True, check=False, timeout=1200
+    def command(self, *words: str) -> list[str]:
+        """Give the words of a `docker compose` command that leaves the user's `.env` alone."""
+        return ["docker", "compose", "--env-file", os.devnull, "--project-name", self.project, *words]
+
+    def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `docker compose`, which may fail."""
+        command = self.command(*words)
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environ, capture_output=True, text=True, check=False, timeout=1200
         )
+
+    def compose(self, *words: str, check: bool = True) -> str:
+        """Run `docker compose` and give what it printed."""
+        done = self.attempt(*words)
         assert done.returncode == 0 or not check, (
             f"{words}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         )
@@ -114,6 +122,19 @@ class ComposeStack:
                 yield kill
             finally:
                 process.stdin.close()
+
+    @contextmanager
+    def mongosh(self, script: str) -> Iterator[IO[str]]:
+        """Run a script in MongoDB's own container; give what it prints, while it runs."""
+        login = '-u updraft -p "$(cat /run/updraft/password)" --authenticationDatabase admin'
+        words = ["exec", "-T", "mongodb", "sh", "-c", f'exec mongosh --quiet {login} --eval "$0"', script]
+        command = self.command(*words)
+        with subprocess.Popen(command, cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            try:
+                yield process.stdout
+            finally:
+                process.kill()
 
     def get(self, path: str) -> Any:
         """Ask the service."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.compose_stack import LONG_RUNNING, MARKS, ComposeStack, docker, until
-from tests.test_compose import DAG, RUN, ended, fill, predict, rows, version
+from tests.test_compose import DAG, RUN, ended, fill, logged, predict, rows, version
 from updraft.embedded.airflow_api import Airflow
 from updraft.usecase import load
 
@@ -106,8 +106,7 @@ def test_its_files_lie_on_s3_and_none_in_a_worker(stack: ComposeStack) -> None:
 
 
 def test_task_logs_of_a_worker_are_read_back(stack: ComposeStack, admin: Airflow) -> None:
-    path = f"dags/{DAG}/dagRuns/first/taskInstances/ingest/logs/1?full_content=true"
-    lines = [str(line["event"]) for line in (admin._ask("GET", path) or {})["content"]]
+    lines = logged(admin, "first", "ingest")
     assert any(line.startswith("s3://updraft-logs/") for line in lines), lines[:5]
     assert any(line.startswith("kept in s3://updraft-artifacts/") for line in lines)
 
