@@ -141,7 +141,8 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
     with stage(name, "evaluate") as run:
         bring = run.files.bring
         rival = champion(run.case, registry(), run.files.folder / "champion")
-        chosen = evaluation.evaluate(run.case, [bring(model) for model in models], bring(split), rival, run.out)
+        trained = [bring(model) for model in models[:]]  # the slice is one request; one by one, an error ends the list
+        chosen = evaluation.evaluate(run.case, trained, bring(split), rival, run.out)
         return run.files.send(chosen, run.out)
 
 

@@ -125,14 +125,19 @@ def test_a_run_ends_well_though_a_part_is_killed(stack: ComposeStack, admin: Air
     until(lambda: healthy(stack), 120)
 
 
-def test_what_a_killed_worker_was_doing_is_done_by_the_other(stack: ComposeStack, admin: Airflow) -> None:
-    admin.trigger(DAG, "without_worker")
+def where_train_runs(admin: Airflow, run_id: str) -> str:
+    """Wait until the first candidate is trained; give the worker that does it."""
 
     def running() -> str | None:
-        task = instances(admin, "without_worker").get(("train", 0), {})
+        task = instances(admin, run_id).get(("train", 0), {})
         return str(task["hostname"]) if task.get("state") == "running" and task.get("hostname") else None
 
-    victim = until(running, 120)
+    return str(until(running, 120))
+
+
+def test_what_a_killed_worker_was_doing_is_done_by_the_other(stack: ComposeStack, admin: Airflow) -> None:
+    admin.trigger(DAG, "without_worker")
+    victim = where_train_runs(admin, "without_worker")
     began = time.monotonic()
     docker("kill", "--signal", "KILL", workers(stack)[victim]["Id"])  # and it stays away: no restart after this
     assert instances(admin, "without_worker")["train", 0]["state"] == "running"
@@ -143,6 +148,18 @@ def test_what_a_killed_worker_was_doing_is_done_by_the_other(stack: ComposeStack
     again = found["train", 0]
     assert again["try_number"] == 2 and again["hostname"] != victim and again["hostname"] in workers(stack)
     assert predict(stack)["version"] == version(stack)
+
+
+def test_a_worker_that_is_stopped_finishes_its_task_first(stack: ComposeStack, admin: Airflow) -> None:
+    stack.up()
+    assert len(workers(stack)) == 2 and healthy(stack)
+    admin.trigger(DAG, "stopped")
+    stopped = where_train_runs(admin, "stopped")
+    docker("stop", workers(stack)[stopped]["Id"])  # waits for as long as stop_grace_period says
+    assert workers(stack)[stopped]["State"]["ExitCode"] == 0
+    trained = instances(admin, "stopped")["train", 0]
+    assert (trained["state"], trained["try_number"], trained["hostname"]) == ("success", 1, stopped)
+    assert ended(admin, "stopped") == "success"
 
 
 def test_no_log_tells_the_password_of_redis(stack: ComposeStack) -> None:

@@ -188,8 +188,8 @@ class Serving(Part):
 class Retry(Part):
     """What Airflow does on errors that may pass (network, memory); bad data is never tried again."""
 
-    tries: Annotated[int, Field(ge=0)] = 2
-    delay_seconds: Annotated[float, Field(ge=0)] = 5
+    tries: Annotated[int, Field(ge=0)] = 3
+    delay_seconds: Annotated[float, Field(ge=0)] = 10
     timeout_minutes: Annotated[float, Field(gt=0)] = 60
 
     @property
