@@ -1,4 +1,5 @@
 # Airflow, and all that its tasks need. Built by `docker compose build`; the service has an image of its own.
+# --chmod: a clone's umask may keep files from others, and nothing here runs as who made the clone.
 FROM python:3.11-slim-bookworm AS built
 
 RUN pip install --no-cache-dir --root-user-action=ignore uv==0.13.8
@@ -7,8 +8,8 @@ WORKDIR /app
 COPY requirements.txt .
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv venv --quiet .venv && uv pip install --quiet --compile-bytecode -r requirements.txt
-COPY pyproject.toml README.md ./
-COPY include include
+COPY --chmod=0755 pyproject.toml README.md ./
+COPY --chmod=0755 include include
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --quiet --no-deps --no-build-isolation -e . && rm -rf build
 
@@ -20,11 +21,11 @@ RUN useradd --uid 50000 --gid 0 --home-dir /home/airflow --create-home airflow \
 WORKDIR /app
 COPY --from=built /app/.venv .venv
 COPY --from=built /app/include include
-COPY expectations expectations
-COPY plugins plugins
-COPY dags dags
-COPY deploy/airflow deploy/airflow
-COPY deploy/airflow/airflow_local_settings.py /var/lib/airflow/config/
+COPY --chmod=0755 expectations expectations
+COPY --chmod=0755 plugins plugins
+COPY --chmod=0755 dags dags
+COPY --chmod=0755 deploy/airflow deploy/airflow
+COPY --chmod=0755 deploy/airflow/airflow_local_settings.py /var/lib/airflow/config/
 COPY --chmod=0755 deploy/entrypoint.sh /usr/local/bin/updraft-entrypoint
 
 # One thread for each task: they run side by side, and a model's bytes depend on the count.

@@ -2,7 +2,8 @@
 # Turn the settings that the `secrets` service wrote into environment variables, then run the command.
 # What is set already stays.
 set -eu
-if [ -r /run/updraft/env ]; then
+if [ -d /run/updraft ]; then
+    [ -r /run/updraft/env ] || { echo "/run/updraft/env: user $(id -u) cannot read it" >&2; exit 1; }
     while IFS= read -r line; do
         printenv "${line%%=*}" >/dev/null || export "$line"
     done </run/updraft/env

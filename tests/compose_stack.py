@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import subprocess
@@ -20,9 +21,12 @@ from updraft.embedded.servers import free_ports
 from updraft.errors import UserError
 from updraft.usecase import ROOT
 
-LONG_RUNNING = {"postgres", "mongodb", "s3", "apiserver", "scheduler", "dag-processor", "triggerer", "serving"}
-LONG_RUNNING |= {"exporter", "prometheus", "grafana"}
-ONCE = {"secrets", "airflow-init"}
+log = logging.getLogger(__name__)
+RUN = ("run", "--rm", "--no-deps", "-T")
+SECRETS = """
+import json, pathlib
+print(json.dumps({each.name: each.read_text() for each in pathlib.Path("/secrets/all").iterdir()}))
+"""
 
 
 def docker_answers() -> bool:
@@ -88,19 +92,30 @@ class ComposeStack:
         self.compose("--profile", "*", "down", "--volumes", "--timeout", "10", check=False)
         docker("image", "rm", "--force", f"{self.project}-airflow", f"{self.project}-serving", check=False)
 
-    def containers(self, *services: str, by: str = "com.docker.compose.service") -> dict[str, dict[str, Any]]:
-        """Give what Docker knows of the containers, by a label: their service, or their number in it."""
+    def containers(self, *services: str) -> list[dict[str, Any]]:
+        """Give what Docker knows of the containers, of some services or of all."""
         names = self.compose("ps", "--all", "--quiet", *services).split()
-        found = json.loads(docker("inspect", *names))
-        return {each["Config"]["Labels"][by]: each for each in found}
+        return list(json.loads(docker("inspect", *names)))
 
-    def secret(self, name: str) -> str:
-        """Give a secret, by the name of its file."""
-        return self.compose("run", "--rm", "--no-deps", "-T", "secrets", "cat", f"/secrets/all/{name}").strip()
+    def container(self, service: str) -> dict[str, Any]:
+        """Give what Docker knows of a service's one container."""
+        (found,) = self.containers(service)
+        return found
+
+    def healthy(self) -> bool:
+        """Tell whether all that is there says that it is well, or has ended well."""
+        states = [each["State"] for each in self.containers()]
+        return all(
+            each["Health"]["Status"] == "healthy" if "Health" in each else not each["ExitCode"] for each in states
+        )
+
+    def secrets(self) -> dict[str, str]:
+        """Give the secrets by the names of their files."""
+        return dict(json.loads(self.compose(*RUN, "secrets", "python", "-c", SECRETS)))
 
     def airflow(self, user: str) -> Airflow:
         """Log in as one of the two users."""
-        return Airflow(self.airflow_url, user, self.secret(f"airflow_{user}_password"))
+        return Airflow(self.airflow_url, user, self.secrets()[f"airflow_{user}_password"])
 
     @contextmanager
     def killer(self, pid: int) -> Iterator[Callable[[], None]]:
@@ -140,9 +155,10 @@ class ComposeStack:
         """Ask the service."""
         return requests.get(self.url + path, timeout=10).json()
 
-    def measured(self, query: str) -> dict[str, float]:
-        """Ask Prometheus; give values by use case, or by job."""
-        found = self._prometheus(f"query?query={quote(query)}")["result"]
+    def measured(self, query: str, at: float | None = None) -> dict[str, float]:
+        """Ask Prometheus, also for a moment that is past; give values by use case, or by job."""
+        moment = f"&time={at}" if at else ""
+        found = self._prometheus(f"query?query={quote(query)}{moment}")["result"]
         return {
             each["metric"].get("use_case") or each["metric"].get("job", ""): float(each["value"][1]) for each in found
         }
@@ -154,6 +170,22 @@ class ComposeStack:
     def _prometheus(self, path: str) -> Any:
         url = f"http://127.0.0.1:9090/api/v1/{path}"
         return json.loads(self.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", url))["data"]
+
+
+def started(stack: ComposeStack, session: pytest.Session) -> Iterator[ComposeStack]:
+    """Build and start a stack with new volumes, and remove it in the end; where a test fails, show what it said."""
+    failed, well = session.testsfailed, False
+    try:
+        began = time.monotonic()
+        stack.compose("build", "--quiet")
+        log.warning("build: %.0f s", time.monotonic() - began)
+        log.warning("up --wait, cold: %.0f s", stack.up())
+        yield stack
+        well = session.testsfailed == failed
+    finally:
+        if not well:
+            log.error("%s", stack.compose("logs", "--tail", "60", check=False))
+        stack.remove()
 
 
 def docker(*words: str, check: bool = True) -> str:

@@ -13,15 +13,25 @@ from typing import Any
 
 import pytest
 
-from tests.compose_stack import LONG_RUNNING, MARKS, ComposeStack, docker, until
-from tests.test_compose import DAG, RUN, ended, fill, logged, predict, rows, version
+from tests.compose_runs import (
+    DAG,
+    ended,
+    fill,
+    instances,
+    logged,
+    predict,
+    rows,
+    runs,
+    tries,
+    version,
+)  # fmt: skip
+from tests.compose_stack import MARKS, RUN, ComposeStack, docker, started, until
+from tests.small_models import NAME
 from updraft.embedded.airflow_api import Airflow
 from updraft.usecase import load
 
 pytestmark = MARKS
 log = logging.getLogger(__name__)
-NAME = DAG.removeprefix("train_")
-NUMBER = "com.docker.compose.container-number"
 KEYS = """
 import boto3, os
 from botocore.config import Config
@@ -32,18 +42,10 @@ print(*[each["Key"] for page in pages for each in page.get("Contents", [])])
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[ComposeStack]:
-    """Start the stack with new volumes and two workers; each runs one task at a time."""
+def stack(request: pytest.FixtureRequest) -> Iterator[ComposeStack]:
+    """Each of its two workers runs one task at a time."""
     stack = ComposeStack("docker-compose.celery.yaml", AIRFLOW_WORKERS="2", AIRFLOW_WORKER_TASKS="1")
-    try:
-        stack.compose("build", "--quiet")
-        log.warning("up --wait, with two workers: %.0f s", stack.up())
-        yield stack
-    except BaseException:
-        log.error("%s", stack.compose("logs", "--tail", "60", check=False))
-        raise
-    finally:
-        stack.remove()
+    yield from started(stack, request.session)
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +55,12 @@ def admin(stack: ComposeStack) -> Airflow:
 
 def workers(stack: ComposeStack) -> dict[str, dict[str, Any]]:
     """Give the workers' containers by the name that Airflow knows them by."""
-    return {each["Config"]["Hostname"]: each for each in stack.containers("worker", by=NUMBER).values()}
-
-
-def instances(admin: Airflow, run_id: str) -> dict[tuple[str, int], dict[str, Any]]:
-    return {(each["task_id"], each["map_index"]): each for each in admin.tasks(DAG, run_id)}
-
-
-def healthy(stack: ComposeStack) -> bool:
-    found = {**stack.containers(), **workers(stack)}
-    wanted = {*LONG_RUNNING, "redis", *workers(stack)}
-    return all(found[name]["State"]["Health"]["Status"] == "healthy" for name in wanted)
+    return {each["Config"]["Hostname"]: each for each in stack.containers("worker")}
 
 
 def test_two_workers_and_redis_are_healthy_and_nothing_shares_a_folder(stack: ComposeStack) -> None:
-    assert len(workers(stack)) == 2 and healthy(stack)
-    for each in (stack.containers()["scheduler"], *workers(stack).values()):
+    assert len(workers(stack)) == 2 and stack.healthy()
+    for each in (stack.container("scheduler"), *workers(stack).values()):
         assert "/var/lib/updraft/artifacts" not in {mount["Destination"] for mount in each["Mounts"]}
     answer = stack.compose("exec", "-T", "redis", "redis-cli", "ping")
     assert "NOAUTH" in answer
@@ -87,7 +79,7 @@ def test_the_two_workers_share_a_run_and_the_scheduler_runs_no_task(
     found = instances(admin, "first")
     ran = {each["hostname"] for each in found.values()}
     assert ran <= workers(stack).keys()
-    assert found["train", 0]["hostname"] != found["train", 1]["hostname"]
+    assert found["train 0"]["hostname"] != found["train 1"]["hostname"]
     assert until(lambda: version(stack), 60) == 1
     assert predict(stack)["version"] == 1
 
@@ -113,57 +105,46 @@ def test_task_logs_of_a_worker_are_read_back(stack: ComposeStack, admin: Airflow
 
 @pytest.mark.parametrize("victim", ["redis", "s3"])
 def test_a_run_ends_well_though_a_part_is_killed(stack: ComposeStack, admin: Airflow, victim: str) -> None:
-    before, run_id = stack.containers()[victim], f"without_{victim}"
+    before, run_id = stack.container(victim), f"without_{victim}"
     with stack.killer(before["State"]["Pid"]) as kill:
         admin.trigger(DAG, run_id)
-        until(lambda: instances(admin, run_id)["train", 0]["state"] == "running", 120)
+        until(lambda: runs(admin, run_id, "train 0"), 120)
         began = time.monotonic()
         kill()
     assert ended(admin, run_id, 420) == "success"
-    log.warning("kill -9 %s in train: success %.0f s later", victim, time.monotonic() - began)
-    assert stack.containers()[victim]["RestartCount"] == before["RestartCount"] + 1
-    until(lambda: healthy(stack), 120)
-
-
-def where_train_runs(admin: Airflow, run_id: str) -> str:
-    """Wait until the first candidate is trained; give the worker that does it."""
-
-    def running() -> str | None:
-        task = instances(admin, run_id).get(("train", 0), {})
-        return str(task["hostname"]) if task.get("state") == "running" and task.get("hostname") else None
-
-    return str(until(running, 120))
+    log.warning("kill -9 %s: success %.0f s later, tries %s", victim, time.monotonic() - began, tries(admin, run_id))
+    assert stack.container(victim)["RestartCount"] == before["RestartCount"] + 1
+    until(stack.healthy, 120)
 
 
 def test_what_a_killed_worker_was_doing_is_done_by_the_other(stack: ComposeStack, admin: Airflow) -> None:
     admin.trigger(DAG, "without_worker")
-    victim = where_train_runs(admin, "without_worker")
+    victim = until(lambda: runs(admin, "without_worker", "train 0"), 120)["hostname"]
     began = time.monotonic()
     docker("kill", "--signal", "KILL", workers(stack)[victim]["Id"])  # and it stays away: no restart after this
-    assert instances(admin, "without_worker")["train", 0]["state"] == "running"
+    assert instances(admin, "without_worker")["train 0"]["state"] == "running"
     assert ended(admin, "without_worker", 480) == "success"
-    found = instances(admin, "without_worker")
-    tries = {f"{name}{index}": each["try_number"] for (name, index), each in found.items()}
-    log.warning("kill -9 of a worker in train: success %.0f s later, tries %s", time.monotonic() - began, tries)
-    again = found["train", 0]
+    took, tried = time.monotonic() - began, tries(admin, "without_worker")
+    log.warning("kill -9 of a worker: success %.0f s later, tries %s", took, tried)
+    again = instances(admin, "without_worker")["train 0"]
     assert again["try_number"] == 2 and again["hostname"] != victim and again["hostname"] in workers(stack)
     assert predict(stack)["version"] == version(stack)
 
 
 def test_a_worker_that_is_stopped_finishes_its_task_first(stack: ComposeStack, admin: Airflow) -> None:
     stack.up()
-    assert len(workers(stack)) == 2 and healthy(stack)
+    assert len(workers(stack)) == 2 and stack.healthy()
     admin.trigger(DAG, "stopped")
-    stopped = where_train_runs(admin, "stopped")
+    stopped = until(lambda: runs(admin, "stopped", "train 0"), 120)["hostname"]
     docker("stop", workers(stack)[stopped]["Id"])  # waits for as long as stop_grace_period says
     assert workers(stack)[stopped]["State"]["ExitCode"] == 0
-    trained = instances(admin, "stopped")["train", 0]
+    trained = instances(admin, "stopped")["train 0"]
     assert (trained["state"], trained["try_number"], trained["hostname"]) == ("success", 1, stopped)
     assert ended(admin, "stopped") == "success"
 
 
 def test_no_log_tells_the_password_of_redis(stack: ComposeStack) -> None:
-    assert stack.secret("redis_password") not in stack.compose("logs", "--no-color")
+    assert stack.secrets()["redis_password"] not in stack.compose("logs", "--no-color")
 
 
 def test_commands_run_beside_the_workers(stack: ComposeStack) -> None:

@@ -59,7 +59,7 @@ def test_an_image_is_built_in_stages_from_locks_and_does_not_run_as_root(path: P
 def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> None:
     services = yaml.safe_load(re.sub(r"!(override|reset)", "", CELERY))["services"]
     known = {name for name, service in services.items() if "AIRFLOW__CORE__EXECUTOR" in service.get("environment", {})}
-    assert known == {"worker", "scheduler", "airflow-init", "apiserver", "dag-processor", "triggerer"}
+    assert known == {"worker", "scheduler", "airflow-init", "apiserver", "dag-processor", "triggerer", "cli"}
     assert all(services[name]["environment"]["UPDRAFT_ARTIFACTS"] for name in known)
 
 

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 from bson import Decimal128, Int64, encode
 from bson.datetime_ms import DatetimeMS
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.write_concern import WriteConcern
 
 from tests.conftest import MONGO_LOGIN
+from tests.servers import mongo_server
 from tests.small_cases import date, integer, real, small_case, text
 from updraft.rows import BadSource, Batch
 from updraft.sources import BATCH, Documents, Source, _stored_type, database
@@ -123,6 +127,21 @@ def test_empty_and_missing_are_told_apart(collection: Collection[Any]) -> None:
     collection.database.create_collection("rows")
     with pytest.raises(BadSource, match=r"rows': the collection is empty$"):
         Documents(collection, CASE)
+
+
+def test_a_collection_is_not_taken_for_empty_after_a_kill_of_the_server(tmp_path: Path) -> None:
+    folder = tmp_path / "mongod"
+    folder.mkdir()
+    journalled = WriteConcern(j=True)
+    with mongo_server(folder) as address, MongoClient[dict[str, Any]](address) as client:
+        client.get_database("d", write_concern=journalled)["rows"].insert_many([dict(GOOD) for _ in range(50)])
+        (mongod,) = (each for each in psutil.Process().children() if str(folder) in each.cmdline())
+        mongod.kill()
+    with mongo_server(folder) as address, MongoClient[dict[str, Any]](address) as client:
+        rows = client["d"]["rows"]
+        assert rows.estimated_document_count() == 0  # what MongoDB says then
+        source = Documents(rows, CASE)
+        assert (only(source).table.num_rows, source.total) == (50, None)
 
 
 def test_a_wrong_password_is_one_line_without_the_password(mongo_with_login: str) -> None:

@@ -1,19 +1,19 @@
-"""Make the buckets of models, of task logs and of runs' files on our own S3 server; on another one they are yours."""
+"""Make the buckets of models, of task logs and of runs' files; what is there already stays."""
 
 import os
+import sys
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError
 
-client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
-wanted = [os.environ["UPDRAFT_REGISTRY"], os.environ["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"]]
-wanted += [uri for uri in [os.environ["UPDRAFT_ARTIFACTS"]] if uri.startswith("s3://")]
-for uri in wanted:
-    bucket = uri.removeprefix("s3://").split("/")[0]
+from updraft.bucket import Bucket, s3_client, split_uri
+from updraft.errors import UserError
+
+server = os.environ.get("AWS_ENDPOINT_URL_S3") or "Amazon S3"
+for variable in ("UPDRAFT_REGISTRY", "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER", "UPDRAFT_ARTIFACTS"):
+    uri = os.environ[variable]
+    if not uri.startswith("s3://"):
+        continue
     try:
-        client.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-            raise
-        client.create_bucket(Bucket=bucket)
+        Bucket(s3_client(os.environ), *split_uri(uri)).ensure()
+    except (UserError, BotoCoreError) as error:
+        sys.exit(f"{variable}: {uri} at {server}: {error}")

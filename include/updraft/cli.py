@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,19 +87,31 @@ def run(
 
 
 @app.command()
-def load(name: Name, file: Annotated[Path, typer.Argument(help="A .csv, .tsv, .jsonl (or .gz) or .parquet.")]) -> None:
+def load(
+    name: Name,
+    file: Annotated[Path | None, typer.Argument(help="A .csv, .tsv, .jsonl (or .gz) or .parquet.")] = None,
+    made_up: Annotated[
+        int | None, typer.Option(min=1, help="So many rows by the YAML's `demo` block, in place of a file.")
+    ] = None,
+) -> None:
     """Fill the use case's MongoDB collection from a file: the old content is replaced at one stroke."""
     from updraft.data import load as load_rows
+    from updraft.demo_data import generate, write
     from updraft.files import File
     from updraft.sources import database
     from updraft.usecase import load as load_case
 
+    if (file is None) == (made_up is None):
+        raise UserError("load: expected a file, or --made-up with the number of rows")
     case = load_case(name)
-    source = File(file, case)
-    with database(os.environ.get("MONGODB_URL", "")) as opened, _steps() as step:
-        with step("load") as count:
-            rows = load_rows(source, opened[case.collection], count)
-        typer.echo(f"{rows:,} rows from {file} are in {opened.name}.{case.collection}")
+    with tempfile.TemporaryDirectory(prefix="updraft-load-") as scratch:
+        path = file or write(case, generate(case, made_up, case.seed), Path(scratch) / f"{name}.csv")
+        source = File(path, case)
+        with database(os.environ.get("MONGODB_URL", "")) as opened, _steps() as step:
+            with step("load") as count:
+                rows = load_rows(source, opened[case.collection], count)
+            origin = f"rows from {file}" if file else "made-up rows"
+            typer.echo(f"{rows:,} {origin} are in {opened.name}.{case.collection}")
 
 
 def main() -> None:

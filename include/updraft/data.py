@@ -108,6 +108,8 @@ def load(source: Source, collection: Collection[Any], progress: Progress | None 
     Rows that fit go in under the suite's names and in its types, dates to the millisecond; rows that do not fit go in
     as they were found, for `ingest` to set aside. Returns the number of documents.
     """
+    from pymongo.write_concern import WriteConcern
+
     fresh_one = collection.database[f"{collection.name}.loading.{uuid.uuid4().hex[:8]}"]
     with translated(collection):
         try:
@@ -115,7 +117,8 @@ def load(source: Source, collection: Collection[Any], progress: Progress | None 
             if not count:
                 raise BadData(f"{source}: no rows; {collection.full_name} is left as it was")
             _copy_indexes(collection, fresh_one)
-            fresh_one.rename(collection.name, dropTarget=True)
+            on_disk = WriteConcern(w="majority", j=True)  # this, and so all that was written before it
+            fresh_one.with_options(write_concern=on_disk).rename(collection.name, dropTarget=True)
         finally:
             fresh_one.drop()
     return count

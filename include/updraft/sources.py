@@ -57,19 +57,19 @@ class Documents:
     def __init__(self, collection: Collection[Any], case: UseCase, limit: int | None = None) -> None:
         self._collection, self._limit = collection, limit or 0
         with translated(collection):
-            there_are = collection.estimated_document_count()
-            if not there_are:
+            if collection.find_one(projection={"_id": 1}) is None:
                 there = collection.name in collection.database.list_collection_names()
                 raise BadSource(f"{self}: the collection {'is empty' if there else 'does not exist'}")
             fit = Fit(case.columns, case.read)
             has = {column.name: self._has(fit.sought(column)) for column in case.columns}
             lenient = collection.with_options(codec_options=_lenient())
             some = {name for document in lenient.find(limit=SOME) for name in document}
+            there_are = collection.estimated_document_count() or None  # 0, full as it is, after a kill of mongod
         self.columns = [column for column in case.columns if has[column.name]]
         self.absent = [name for name, there in has.items() if not there]
         self.others = sorted(some - {name for column in case.columns for name in fit.sought(column)} - {"_id"})
         self._fit = Fit(self.columns, case.read)
-        self.total: int | None = min(there_are, limit) if limit else there_are
+        self.total: int | None = min(there_are, limit) if there_are and limit else there_are
 
     def __str__(self) -> str:
         return f"MongoDB collection {self._collection.full_name!r}"

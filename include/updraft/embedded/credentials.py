@@ -48,11 +48,16 @@ def mask(text: str, values: dict[str, str]) -> str:
     return text
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 at one stroke: readers see all of it or nothing."""
+def write_private(path: Path, text: str, owner: int | None = None) -> None:
+    """Write a file that its owner alone may read, at one stroke: readers see all of it or nothing.
+
+    `owner` is another user's number, also its group's; that takes root.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
+        if owner is not None:
+            os.fchown(file.fileno(), owner, owner)
     draft.replace(path)
 
 

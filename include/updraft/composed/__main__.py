@@ -1,0 +1,65 @@
+"""Make the secrets of the Docker stack: what the one-shot service `secrets` runs.
+
+`root` is a volume. `all/` keeps each secret in a file that root alone may read; beside it, each service has a folder
+of its own, owned by its user, with no more in it than it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from updraft.composed.folders import Folder, folders
+from updraft.composed.settled import settled
+from updraft.embedded.credentials import ADMIN, once, private_key, public_key, write_private
+from updraft.errors import UserError
+
+
+def make(root: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Make what is not there, and write every service's folder; give the secrets by name. Raises BadSecret."""
+    values = settled(root / "all", given)
+    signing = once(root / "all" / "signing.pem", private_key)
+    keys = {"signing.pem": signing, "verify.pem": once(root / "all" / "verify.pem", lambda: public_key(signing))}
+    for name, folder in folders(values, given, keys).items():
+        _write(root / name, folder)
+    return values
+
+
+def login(values: Mapping[str, str], given: Mapping[str, str]) -> str:
+    """Say where the stack answers, and the passwords: the one place that shows any."""
+    service = given.get("SERVING_URL", "")
+    return "\n".join([
+        f"Airflow   {given.get('AIRFLOW_URL', '')}   user {ADMIN}, password {values['airflow_admin_password']}",
+        f"Service   {service}/models",
+        f"Train     curl -X POST --oauth2-bearer {values['train_token']} {service}/train/vehicle_insurance",
+        f"Grafana   user {ADMIN}, password {values['grafana_admin_password']} (deploy/grafana/publish.yaml)",
+    ])
+
+
+def main() -> None:
+    """Make the secrets in the folder that is named first; with `login` after it, show where to log in."""
+    root = Path(sys.argv[1])
+    try:
+        root.chmod(0o755)  # to pass through: the folders in it are closed
+        (root / "all").mkdir(mode=0o700, exist_ok=True)
+        values = make(root, os.environ)
+    except UserError as error:
+        sys.exit(f"secrets: {error}")
+    sys.stdout.write(login(values, os.environ) + "\n" if sys.argv[2:] == ["login"] else "The secrets are there.\n")
+
+
+def _write(path: Path, folder: Folder) -> None:
+    """Write a service's files for its user alone; what is not to be there any more goes."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    for name in [each.name for each in path.iterdir() if each.name not in folder.files]:
+        (path / name).unlink()
+    for name, text in folder.files.items():
+        write_private(path / name, text, folder.owner)
+    os.chown(path, folder.owner, folder.owner)
+    path.chmod(0o500)
+
+
+if __name__ == "__main__":
+    main()
