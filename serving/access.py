@@ -8,7 +8,6 @@ as `Authorization: Bearer <token>` on top: who has both sends the key as `X-API-
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -18,10 +17,9 @@ from flask import Flask, Request, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from updraft.api_keys import read_keys
+
 OPEN = frozenset({"/healthz", "/readyz"})
-SHORTEST = 16  # characters of a key or a token
-NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
-KEY = re.compile(r"[!-~]+")  # what a header carries as it is
 
 
 class Challenge(WWWAuthenticate):
@@ -39,19 +37,8 @@ class Keys:
 
     @classmethod
     def read(cls, text: str) -> Keys:
-        """Read lines `name:key`; blank ones and comments (#) are passed over. ValueError names a line, never a key."""
-        found: dict[str, str] = {}
-        for number, line in enumerate(text.splitlines(), start=1):
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            name, _, key = (part.strip() for part in line.partition(":"))
-            fault = _fault(name, key, found)
-            if fault:
-                raise ValueError(f"API keys, line {number}: {fault}")
-            found[name] = key
-        if not found:
-            raise ValueError("API keys: there is none, expected lines 'name:key'")
-        return cls(found)
+        """Read lines `name:key`. ValueError names a line, never a key."""
+        return cls(read_keys(text))
 
     def name(self, key: str) -> str | None:
         """Name whose key it is, in a time that does not tell how much of one was right."""
@@ -110,21 +97,6 @@ def secret(environment: Mapping[str, str], name: str) -> str | None:
     if not held:
         raise ValueError(f"{name}_FILE: the file is empty")
     return held
-
-
-def _fault(name: str, key: str, found: Mapping[str, str]) -> str | None:
-    """Say what is wrong with a line, without the key."""
-    if not NAME.fullmatch(name) or not key:
-        return "expected 'name:key', the name of letters, digits, '.', '_' and '-', 64 at most"
-    if len(key) < SHORTEST:
-        return f"the key has {len(key)} characters, expected {SHORTEST} or more"
-    if not KEY.fullmatch(key):
-        return "the key holds a space or what is not ASCII"
-    if name in found:
-        return f"{name!r} is named twice"
-    if key in found.values():
-        return "the key is another's"
-    return None
 
 
 def _key(request: Request) -> str | None:

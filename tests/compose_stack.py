@@ -141,7 +141,7 @@ class ComposeStack:
     @contextmanager
     def mongosh(self, script: str) -> Iterator[IO[str]]:
         """Run a script in MongoDB's own container; give what it prints, while it runs."""
-        login = '-u updraft -p "$(cat /run/updraft/password)" --authenticationDatabase admin'
+        login = '-u root -p "$(cat /run/updraft/password)" --authenticationDatabase admin'
         words = ["exec", "-T", "mongodb", "sh", "-c", f'exec mongosh --quiet {login} --eval "$0"', script]
         command = self.command(*words)
         with subprocess.Popen(command, cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, text=True) as process:

@@ -119,8 +119,8 @@ def test_a_key_alone_does_not_train_and_neither_does_the_token(client: FlaskClie
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "API keys: there is none"),
-        ("# nobody\n\n", "API keys: there is none"),
+        ("", "there is none, expected lines"),
+        ("# nobody\n\n", "there is none"),
         (f"ann:{ANN}\nno key here", "line 2: expected 'name:key'"),
         (f"{ANN}\n", "line 1: expected 'name:key'"),
         (f":{ANN}", "line 1: expected 'name:key'"),

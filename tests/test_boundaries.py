@@ -14,7 +14,7 @@ from updraft.usecase import ROOT
 
 SHARED = {"updraft.errors", "updraft.suite", "updraft.model", "updraft.registry", "updraft.bucket", "updraft.contents"}
 SHARED |= {"updraft.keys", "updraft.pointer", "updraft.signature", "updraft.features", "updraft.run_params"}
-SHARED |= {"updraft.golden"}
+SHARED |= {"updraft.api_keys", "updraft.golden"}
 HEAVY = ("pandas", "sklearn", "great_expectations", "pyarrow", "matplotlib", "pymongoarrow", "joblib")
 
 

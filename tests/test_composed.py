@@ -9,8 +9,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
+from updraft.composed.__main__ import login
 from updraft.composed.folders import Folder, folders
-from updraft.composed.settled import FIXED, OURS, BadSecret, settled, variable
+from updraft.composed.given import BadVariable, check
+from updraft.composed.settled import FIXED, OURS, settled, variable
+from updraft.errors import UserError
 
 KEYS = {"signing.pem": "private", "verify.pem": "public"}
 ELSEWHERE = {"S3_ENDPOINT": "https://s3.example.com"}
@@ -36,17 +39,17 @@ def test_secrets_are_made_once_and_each_is_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(set(OURS) - set(FIXED)))
 def test_what_is_given_takes_the_place_of_what_was_made_and_stays(tmp_path: Path, name: str) -> None:
     settled(tmp_path, {})
-    variables = {variable(name): "another value of 32 characters or more"}
+    variables = {variable(name): "another-value-of-32-characters-or-more"}
     half = MINE if variable(name) in MINE else {}
-    assert settled(tmp_path, half | variables)[name] == "another value of 32 characters or more"
-    assert settled(tmp_path, {})[name] == "another value of 32 characters or more"
+    assert settled(tmp_path, half | variables)[name] == "another-value-of-32-characters-or-more"
+    assert settled(tmp_path, {})[name] == "another-value-of-32-characters-or-more"
 
 
 @pytest.mark.parametrize("name", FIXED)
 def test_what_the_data_was_made_with_is_kept(tmp_path: Path, name: str) -> None:
     first = Fernet.generate_key().decode() if "fernet" in name else "first-password"
     settled(tmp_path, {variable(name): first})
-    with pytest.raises(BadSecret, match=f"{variable(name)}: the data was made with another one") as caught:
+    with pytest.raises(BadVariable, match=f"{variable(name)}: the data was made with another one") as caught:
         settled(tmp_path, {variable(name): OURS[name]()})
     assert first not in str(caught.value)
     assert settled(tmp_path, {variable(name): first})[name] == first
@@ -61,25 +64,55 @@ def test_what_the_data_was_made_with_is_kept(tmp_path: Path, name: str) -> None:
         ({"AIRFLOW_ADMIN_PASSWORD": " spaces around "}, "AIRFLOW_ADMIN_PASSWORD: "),
         ({"AIRFLOW_JWT_SECRET": "x" * 31}, "AIRFLOW_JWT_SECRET: expected 32 or more"),
         ({"AIRFLOW_FERNET_KEY": "x" * 44}, "AIRFLOW_FERNET_KEY: expected 32 bytes in URL-safe base64"),
-        ({"SERVING_TRAIN_TOKEN": "short"}, "SERVING_TRAIN_TOKEN: expected 8"),
-        ({"S3_ACCESS_KEY": "MY-ACCESS-KEY"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both, or neither"),
-        ({**ELSEWHERE, "S3_SECRET_KEY": "my-secret"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both"),
+        ({"SERVING_TRAIN_TOKEN": "0123456789abcde"}, "SERVING_TRAIN_TOKEN: it has 15 characters, expected 16"),
+        ({"SERVING_TRAIN_TOKEN": "0123456789 abcdef"}, "SERVING_TRAIN_TOKEN: it holds a space"),
     ],
 )
 def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
     tmp_path: Path, variables: dict[str, str], told: str
 ) -> None:
-    with pytest.raises(BadSecret, match=told) as caught:
+    with pytest.raises(BadVariable, match=told) as caught:
         settled(tmp_path, variables)
     assert not any(value in str(caught.value) for name, value in variables.items() if name != "S3_ENDPOINT")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_uri_and_a_second_line_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadSecret, match="UPDRAFT_LOGS: 'logs' is not s3://bucket"):
-        given(tmp_path, UPDRAFT_LOGS="logs")
-    with pytest.raises(BadSecret, match="MONGODB_URL: expected one line"):
-        given(tmp_path, MONGODB_URL="mongodb://host/db\nAIRFLOW__CORE__FERNET_KEY=mine")
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"S3_ACCESS_KEY": "MY-ACCESS-KEY"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both, or neither"),
+        ({**ELSEWHERE, "S3_SECRET_KEY": "my-secret"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both"),
+        ({"UPDRAFT_REGISTRY": "nonsense"}, "UPDRAFT_REGISTRY: 'nonsense' is not s3://bucket"),
+        ({"UPDRAFT_LOGS": "/var/log"}, "UPDRAFT_LOGS: '/var/log' is not s3://bucket"),
+        ({"MONGODB_URL": "mongodb://host/db\nAIRFLOW__CORE__FERNET_KEY=mine"}, "MONGODB_URL: expected one line"),
+        ({"SERVING_API_KEYS": "ann:short"}, "SERVING_API_KEYS: line 1: the key has 5 characters"),
+        ({"SERVING_API_KEYS": "prometheus:0123456789abcdef"}, "SERVING_API_KEYS: the name 'prometheus'"),
+        ({"AIRFLOW_PARALLELISM": "many"}, "AIRFLOW_PARALLELISM: 'many', expected a whole number, 1 or more"),
+        ({"AIRFLOW_WORKER_TASKS": "1.5"}, "AIRFLOW_WORKER_TASKS: '1.5', expected"),
+        ({"SERVING_WORKERS": "0"}, "SERVING_WORKERS: '0', expected"),
+    ],
+)
+def test_variables_are_checked_before_anything_is_made(variables: dict[str, str], told: str) -> None:
+    with pytest.raises(BadVariable, match=told):
+        check(variables)
+
+
+def test_nothing_given_is_nothing_wrong() -> None:
+    check({})
+    check(dict.fromkeys([*OURS, "SERVING_WORKERS", "SERVING_API_KEYS", "MONGODB_URL", "UPDRAFT_REGISTRY"], ""))
+
+
+def test_showing_the_login_makes_and_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="docker compose up makes them"):
+        login(tmp_path, {})
+    (tmp_path / "all").mkdir()
+    token = "0123456789$(abcdef)"
+    values = settled(tmp_path / "all", {"SERVING_TRAIN_TOKEN": token})
+    told = login(tmp_path, {"SERVING_URL": "http://here", "SERVING_TRAIN_TOKEN": "another", "SERVING_API_KEYS": "a:b"})
+    assert f"user admin, password {values['airflow_admin_password']}" in told
+    assert f"--oauth2-bearer '{token}' -H 'X-API-Key: <yours>' http://here/train/" in told
+    assert settled(tmp_path / "all", {}) == values
+    assert [each.name for each in tmp_path.iterdir()] == ["all"]
 
 
 def test_each_service_gets_what_it_needs_and_no_more(tmp_path: Path) -> None:
@@ -98,6 +131,7 @@ def test_each_service_gets_what_it_needs_and_no_more(tmp_path: Path) -> None:
             "postgres_password", "mongodb_password", "redis_password", "s3_access_key", "s3_secret_key",
             "airflow_jwt_secret", "airflow_secret_key", "airflow_fernet_key",
         }),
+        "exporter": {"postgres_password"},
         "init": airflow | {"airflow_admin_password", "airflow_service_password"},
         "serving": {"s3_reader_access_key", "s3_reader_secret_key", "airflow_service_password", "train_token"},
     }  # fmt: skip

@@ -35,7 +35,7 @@ WRONG = [
     ("SERVING_LOG_LEVEL", "LOUD", "SERVING_LOG_LEVEL: 'LOUD', expected INFO or DEBUG or WARNING or ERROR"),
     ("SERVING_LOG_FORMAT", "xml", "SERVING_LOG_FORMAT: 'xml', expected plain or json"),
     ("SERVING_PREDICTION_LOG", "yes", "SERVING_PREDICTION_LOG: 'yes', expected on or off"),
-    ("SERVING_API_KEYS", "short:key", "SERVING_API_KEYS: API keys, line 1: the key has 3 characters"),
+    ("SERVING_API_KEYS", "short:key", "SERVING_API_KEYS: line 1: the key has 3 characters"),
     ("SERVING_API_KEYS_FILE", "/nowhere/keys", "SERVING_API_KEYS_FILE: the file cannot be read"),
     ("SERVING_TRAINS_PER_MINUTE", "few", "SERVING_TRAINS_PER_MINUTE: 'few'"),
     ("SERVING_TRAIN_TOKEN", "0123456789abcdef", "AIRFLOW_URL"),

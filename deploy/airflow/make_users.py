@@ -1,8 +1,8 @@
 """Make Airflow's two users, for the FAB auth manager: `admin`, a person, and `service`, which may start training.
 
 The role of `service` lets it look at runs, their tasks and the models that came of them. Which DAGs these may be of,
-and that it may start them, is in each training DAG's own `access_control`. Passwords come from the environment and
-are set anew at each start.
+and that it may start them, is in each training DAG's own `access_control`; who may start one may, in FAB's terms, also
+pause it and backfill it. Passwords come from the environment and are set anew at each start.
 """
 
 import os

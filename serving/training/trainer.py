@@ -23,11 +23,11 @@ from werkzeug.exceptions import (
     UnprocessableEntity,
 )
 
-from serving.access import KEY as KEY_TEXT
-from serving.access import SHORTEST, Challenge, digest, secret
+from serving.access import Challenge, digest, secret
 from serving.training.airflow import OWN, AirflowDown, AirflowRuns, Dag, DagRun
 from serving.training.rates import Rates
 from serving.training.runs import Run, look, told
+from updraft.api_keys import key_fault
 from updraft.bucket import NAME
 from updraft.run_params import RunParams
 
@@ -138,10 +138,8 @@ def open_trainer(environment: Mapping[str, str], folder: Path, starts: int = STA
     token = secret(environment, "SERVING_TRAIN_TOKEN")
     if token is None:
         return None
-    if not KEY_TEXT.fullmatch(token):
-        raise ValueError("SERVING_TRAIN_TOKEN: it holds a space or what is not ASCII")
-    if len(token) < SHORTEST:
-        raise ValueError(f"SERVING_TRAIN_TOKEN: it has {len(token)} characters, expected {SHORTEST} or more")
+    if fault := key_fault(token):
+        raise ValueError(f"SERVING_TRAIN_TOKEN: it {fault}")
     url, user, password = environment.get("AIRFLOW_URL"), environment.get("AIRFLOW_USER"), secret(environment, PASSWORD)
     if not re.match("https?://[^/]", url or ""):
         raise ValueError("AIRFLOW_URL: expected Airflow's http:// or https:// URL, as SERVING_TRAIN_TOKEN is set")

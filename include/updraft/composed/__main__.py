@@ -7,34 +7,48 @@ of its own, owned by its user, with no more in it than it needs.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from updraft.composed.folders import Folder, folders
+from updraft.composed.given import check
 from updraft.composed.settled import settled
 from updraft.embedded.credentials import ADMIN, once, private_key, public_key, write_private
 from updraft.errors import UserError
 
+ALL = "all"
 
-def make(root: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """Make what is not there, and write every service's folder; give the secrets by name. Raises BadSecret."""
-    values = settled(root / "all", given)
-    signing = once(root / "all" / "signing.pem", private_key)
-    keys = {"signing.pem": signing, "verify.pem": once(root / "all" / "verify.pem", lambda: public_key(signing))}
+
+def make(root: Path, given: Mapping[str, str]) -> None:
+    """Make what is not there, and write every service's folder. Raises BadVariable before anything is changed."""
+    check(given)
+    root.chmod(0o755)  # to pass through: the folders in it are closed
+    (root / ALL).mkdir(mode=0o700, exist_ok=True)
+    values = settled(root / ALL, given)
+    signing = once(root / ALL / "signing.pem", private_key)
+    keys = {"signing.pem": signing, "verify.pem": once(root / ALL / "verify.pem", lambda: public_key(signing))}
     for name, folder in folders(values, given, keys).items():
         _write(root / name, folder)
-    return values
 
 
-def login(values: Mapping[str, str], given: Mapping[str, str]) -> str:
-    """Say where the stack answers, and the passwords: the one place that shows any."""
+def login(root: Path, given: Mapping[str, str]) -> str:
+    """Say where the stack answers, and the passwords: the one place that shows any. Nothing is written."""
+    try:
+        admin, grafana, token = (
+            (root / ALL / name).read_text(encoding="utf-8")
+            for name in ("airflow_admin_password", "grafana_admin_password", "train_token")
+        )
+    except FileNotFoundError:
+        raise UserError("there are none yet: docker compose up makes them") from None
     service = given.get("SERVING_URL", "")
+    key = " -H 'X-API-Key: <yours>'" if given.get("SERVING_API_KEYS") else ""
     return "\n".join([
-        f"Airflow   {given.get('AIRFLOW_URL', '')}   user {ADMIN}, password {values['airflow_admin_password']}",
+        f"Airflow   {given.get('AIRFLOW_URL', '')}   user {ADMIN}, password {admin}",
         f"Service   {service}/models",
-        f"Train     curl -X POST --oauth2-bearer {values['train_token']} {service}/train/vehicle_insurance",
-        f"Grafana   user {ADMIN}, password {values['grafana_admin_password']} (deploy/grafana/publish.yaml)",
+        f"Train     curl -X POST --oauth2-bearer {shlex.quote(token)}{key} {service}/train/vehicle_insurance",
+        f"Grafana   user {ADMIN}, password {grafana} (deploy/grafana/publish.yaml)",
     ])
 
 
@@ -42,12 +56,13 @@ def main() -> None:
     """Make the secrets in the folder that is named first; with `login` after it, show where to log in."""
     root = Path(sys.argv[1])
     try:
-        root.chmod(0o755)  # to pass through: the folders in it are closed
-        (root / "all").mkdir(mode=0o700, exist_ok=True)
-        values = make(root, os.environ)
+        if sys.argv[2:] == ["login"]:
+            sys.stdout.write(login(root, os.environ) + "\n")
+            return
+        make(root, os.environ)
     except UserError as error:
         sys.exit(f"secrets: {error}")
-    sys.stdout.write(login(values, os.environ) + "\n" if sys.argv[2:] == ["login"] else "The secrets are there.\n")
+    sys.stdout.write("The secrets are there.\n")
 
 
 def _write(path: Path, folder: Folder) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from updraft.composed.settled import URIS, BadSecret, bucket, own_s3
+from updraft.composed.given import PROMETHEUS, URIS, bucket, own_s3
 from updraft.usecase import DATABASE
 
 AIRFLOW = 50000
+DATABASE_URL = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def folders(values: Mapping[str, str], given: Mapping[str, str], keys: Mapping[s
         "prometheus": Folder(65534, {"key": values["metrics_key"]}),
         "airflow": Folder(AIRFLOW, {**keys, "env": _env(airflow)}),
         "init": Folder(AIRFLOW, {"env": _env(airflow | users)}),
+        "exporter": Folder(AIRFLOW, {"env": _env({DATABASE_URL: airflow[DATABASE_URL]})}),
         "serving": _serving(values, given, keys),
     }
 
@@ -46,7 +48,7 @@ def _airflow(values: Mapping[str, str], given: Mapping[str, str]) -> dict[str, s
     database = f"postgresql+psycopg://airflow:{quote(values['postgres_password'], safe='')}@postgres:5432/airflow"
     mongodb = f"mongodb://updraft:{quote(values['mongodb_password'], safe='')}@mongodb:27017/{DATABASE}"
     return {
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        DATABASE_URL: database,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
         "AIRFLOW__CORE__FERNET_KEY": values["airflow_fernet_key"],
         "AIRFLOW__API__SECRET_KEY": values["airflow_secret_key"],
@@ -77,7 +79,7 @@ def _serving(values: Mapping[str, str], given: Mapping[str, str], keys: Mapping[
         **_s3_login(values, given, "s3_reader"),
     }
     if given.get("SERVING_API_KEYS"):
-        files["api_keys"] = f"{given['SERVING_API_KEYS']}\nprometheus:{values['metrics_key']}\n"
+        files["api_keys"] = f"{given['SERVING_API_KEYS']}\n{PROMETHEUS}:{values['metrics_key']}\n"
         env["SERVING_API_KEYS_FILE"] = "/run/updraft/api_keys"
     return Folder(10001, {**files, "env": _env(env)})
 
@@ -108,7 +110,4 @@ def _s3(values: Mapping[str, str], given: Mapping[str, str]) -> str:
 
 
 def _env(values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        if "\n" in value or "\r" in value:
-            raise BadSecret(f"{name}: expected one line")
     return "".join(f"{name}={value}\n" for name, value in values.items())

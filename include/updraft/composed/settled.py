@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from updraft.bucket import BadRegistry, split_uri
+from updraft.api_keys import key_fault
+from updraft.composed.given import S3_LOGIN, BadVariable, own_s3
 from updraft.embedded.credentials import MAKE, once, write_private
-from updraft.errors import UserError
 
 OURS = MAKE | {
     "postgres_password": lambda: secrets.token_hex(24),
@@ -23,29 +23,16 @@ OURS = MAKE | {
 FIXED = ("postgres_password", "mongodb_password", "grafana_admin_password", "airflow_fernet_key")
 SHORTEST, SHORTEST_KEY = 8, 32
 KEYS = ("airflow_jwt_secret", "airflow_secret_key")
-OWN_S3 = "http://s3:8333"
-S3_LOGIN = ("S3_ACCESS_KEY", "S3_SECRET_KEY")
-URIS = {
-    "UPDRAFT_REGISTRY": "s3://updraft-models",
-    "UPDRAFT_LOGS": "s3://updraft-logs",
-    "UPDRAFT_ARTIFACTS": "s3://updraft-artifacts",
-}
-
-
-class BadSecret(UserError):
-    """A variable that cannot be used, or not any more; the message never tells a secret."""
 
 
 def settled(folder: Path, given: Mapping[str, str]) -> dict[str, str]:
     """Give every secret by name; each is a file in `folder`. What `given` names (POSTGRES_PASSWORD, …) is taken over.
 
-    Raises BadSecret, and then none is written.
+    Raises BadVariable, and then none is written.
     """
     wanted = {name: given.get(variable(name), "") for name in OURS}
     if not own_s3(given):  # then the pair is for another server than ours
         wanted |= dict.fromkeys((name.lower() for name in S3_LOGIN), "")
-    if len([name for name in S3_LOGIN if given.get(name)]) == 1:
-        raise BadSecret(f"{' and '.join(S3_LOGIN)}: expected both, or neither")
     for name, value in wanted.items():
         if value:
             _check(folder / name, value)
@@ -57,27 +44,16 @@ def variable(name: str) -> str:
     return "SERVING_TRAIN_TOKEN" if name == "train_token" else name.upper()
 
 
-def own_s3(given: Mapping[str, str]) -> bool:
-    """Tell whether the S3 server is the stack's own."""
-    return given.get("S3_ENDPOINT", OWN_S3) == OWN_S3
-
-
-def bucket(uri: str, given: Mapping[str, str]) -> str:
-    """Give the bucket that UPDRAFT_REGISTRY, or another of URIS, names."""
-    try:
-        return split_uri(given.get(uri) or URIS[uri])[0]
-    except BadRegistry as error:
-        raise BadSecret(f"{uri}: {error}") from None
-
-
 def _check(path: Path, given: str) -> None:
     name, least = variable(path.name), SHORTEST_KEY if path.name in KEYS else SHORTEST
     if len(given) < least or not given.isascii() or not given.isprintable() or given != given.strip():
-        raise BadSecret(f"{name}: expected {least} or more printable ASCII characters in one line")
+        raise BadVariable(f"{name}: expected {least} or more printable ASCII characters in one line")
+    if path.name == "train_token" and (fault := key_fault(given)):
+        raise BadVariable(f"{name}: it {fault}")
     if path.name == "airflow_fernet_key" and not _is_fernet(given):
-        raise BadSecret(f"{name}: expected 32 bytes in URL-safe base64, as Fernet.generate_key() makes them")
+        raise BadVariable(f"{name}: expected 32 bytes in URL-safe base64, as Fernet.generate_key() makes them")
     if path.name in FIXED and path.exists() and path.read_text(encoding="utf-8") != given:
-        raise BadSecret(f"{name}: the data was made with another one; leave it out, or change it in the data first")
+        raise BadVariable(f"{name}: the data was made with another one; leave it out, or change it in the data first")
 
 
 def _is_fernet(key: str) -> bool:
