@@ -128,14 +128,19 @@ class OnShelf(Collector):
         self.shelf, self.log = shelf, log
 
     def collect(self) -> Iterable[Metric]:
-        """Yield version and age of each model, whether the registry can be reached, and the log's backlog."""
+        """Yield version and age of each model, what is refused, whether the registry answers, and the log's backlog."""
         version = GaugeMetricFamily("updraft_model_version", "Version that serves", labels=["use_case"])
         age = GaugeMetricFamily("updraft_model_age_seconds", "Time since it was stored", labels=["use_case"])
         for name, live in self.shelf.live.items():
             version.add_metric([name], live.version)
             age.add_metric([name], _age(live))
+        refused = GaugeMetricFamily(
+            "updraft_version_refused", "1 while the version pointed to is not let in", labels=["use_case"]
+        )
+        for name in self.shelf.names:
+            refused.add_metric([name], name in self.shelf.refused)
         up = GaugeMetricFamily("updraft_registry_up", "1 while the registry answers", float(self.shelf.reachable or 0))
-        yield from (version, age, up)
+        yield from (version, age, refused, up)
         if self.log:
             yield GaugeMetricFamily(
                 "updraft_log_backlog_bytes", "What is not in the log's tables yet", _waiting(self.log)

@@ -77,6 +77,7 @@ class Shelf:
         self._closed, self._looked = threading.Event(), threading.Event()
         self.live: Mapping[str, Live] = {}  # replaced, never changed: whoever reads it once sees one state
         self.refusals: Mapping[str, Refusal] = {}
+        self.refused: frozenset[str] = frozenset()  # use cases whose pointer, or the version it names, is not let in
         self.listed: frozenset[str] = frozenset()
         self.reachable: bool | None = None  # None: not asked yet
         self.reached = False
@@ -145,6 +146,8 @@ class Shelf:
             return False
         except Untrusted as error:  # the pointer itself
             self._refuse(name, None, error)
+            self.refused |= {name}
+            self._judged.pop(name, None)
             self._restore(name)
             return True
         if pointer is None:
@@ -164,15 +167,17 @@ class Shelf:
         try:
             with self._cache.alone(name):
                 folder = self._registry.pull(name, number, self._cache.folder(name, number))
-                if live is not None and live.manifest == read_manifest(folder):
-                    return True  # by its content, not by its number: a registry may have been made anew
-                self._serve(load(name, number, folder))
+                # By its content, not by its number: a registry may have been made anew.
+                if live is None or live.manifest != read_manifest(folder):
+                    self._serve(load(name, number, folder))
         except AGAIN:
             raise
         except Exception as error:
             self._refuse(name, number, error)
+            self.refused |= {name}
             self._restore(name)
             return not isinstance(error, NoSuchVersion)
+        self.refused -= {name}
         return True
 
     def _restore(self, name: str) -> None:
@@ -229,9 +234,10 @@ class Shelf:
 
     def _miss(self, name: str) -> None:
         self._restore(name)
+        self.refused -= {name}
+        self._judged.pop(name, None)
         if name in self.live and name not in self._missing:
             self._missing.add(name)
-            self._judged.pop(name, None)
             log.warning("%s: gone from the registry; version %d keeps serving", name, self.live[name].version)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ def logged(airflow: Airflow, run_id: str, task: str, attempt: int = 1) -> list[s
     """Give the lines of a task's log, as the UI reads them."""
     path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}?full_content=true"
     return [str(line["event"]) for line in (airflow._ask("GET", path) or {})["content"]]
+
+
+def production(stack: ComposeStack) -> int:
+    """Give the version that the registry points to."""
+    return int(json.loads(stack.compose(*RUN, "cli", "updraft", "registry", "show", NAME, "--json"))["version"])
 
 
 def predict(stack: ComposeStack) -> dict[str, Any]:

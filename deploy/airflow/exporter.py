@@ -1,76 +1,81 @@
-"""Tell Prometheus of Airflow, at :9102/metrics: runs and their last outcome, tasks, heartbeats, import errors.
+"""Tell Prometheus of Airflow, at :9102/metrics: runs and their last outcome, tasks, heartbeats, import errors, and
+whether the API server answers. Another port may be named as an argument.
 
 It reads Airflow's database at each scrape, so that nothing is lost in a restart and the scheduler, which forks its
-tasks, needs no thread that sends figures. Where the database does not answer, neither does this.
+tasks, needs no thread that sends figures. Where the database does not answer, this answers 503.
 """
 
+import http.client
 import os
-import threading
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import psycopg
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 PORT = 9102
-LAST = """
-select distinct on (dag_id) dag_id, state, extract(epoch from end_date) as ended,
-extract(epoch from end_date - start_date) as took
-from dag_run where state in ('success', 'failed') order by dag_id, end_date desc
-"""
-# Name, help, labels, query: its columns are the labels' values and the figure.
-FIGURES = (
-    (
-        "airflow_dag_runs",
-        "Runs that Airflow knows",
-        ["dag_id", "state"],
+DATABASE = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg", "")
+API = urlsplit(os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"])
+STATES = "'scheduled', 'queued', 'running', 'up_for_retry'"  # written out, so that the index on them serves
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query of which the first columns are `labels` and each further one is a figure, by its name and help."""
+
+    labels: tuple[str, ...]
+    figures: dict[str, str]
+    sql: str
+
+
+QUERIES = (
+    Query(
+        ("dag_id", "state"),
+        {"airflow_dag_runs": "Runs that Airflow knows"},
         "select dag_id, state, count(*) from dag_run group by dag_id, state",
     ),
-    (
-        "airflow_dag_paused",
-        "1 for a DAG that is paused",
-        ["dag_id"],
+    Query(
+        ("dag_id",),
+        {"airflow_dag_paused": "1 for a DAG that is paused"},
         "select dag_id, is_paused::int from dag where not is_stale",
     ),
-    (
-        "airflow_last_run_failed",
-        "1 when the last run that ended has failed",
-        ["dag_id"],
-        f"select dag_id, (state = 'failed')::int from ({LAST}) as last",  # noqa: S608
+    Query(  # a run that was marked failed before it began has no start_date, hence no duration
+        ("dag_id",),
+        {
+            "airflow_last_run_failed": "1 when the last run that ended has failed",
+            "airflow_last_run_end_seconds": "When the last run ended, in seconds since 1970",
+            "airflow_last_run_duration_seconds": "How long the last run took",
+        },
+        "select distinct on (dag_id) dag_id, (state = 'failed')::int, extract(epoch from end_date),"
+        " extract(epoch from end_date - start_date) from dag_run join dag using (dag_id)"
+        " where not is_stale and state in ('success', 'failed') order by dag_id, end_date desc nulls last",
     ),
-    (
-        "airflow_last_run_end_seconds",
-        "When the last run ended, in seconds since 1970",
-        ["dag_id"],
-        f"select dag_id, ended from ({LAST}) as last",  # noqa: S608
+    Query(
+        ("state",),
+        {"airflow_tasks": "Tasks that wait or run"},
+        f"select state, coalesce(count, 0) from unnest(array[{STATES}]) as state left join"  # noqa: S608
+        f" (select state, count(*) from task_instance where state in ({STATES}) group by state) as found using (state)",
     ),
-    (
-        "airflow_last_run_duration_seconds",
-        "How long the last run took",
-        ["dag_id"],
-        f"select dag_id, took from ({LAST}) as last",  # noqa: S608
+    Query(
+        ("part",),  # `job` is a label of Prometheus's own
+        {"airflow_heartbeat_age_seconds": "Time since a part of Airflow was last heard of; +Inf: never"},
+        "select name, coalesce(extract(epoch from now() - max(latest_heartbeat)), 'Infinity')"
+        " from unnest(array['SchedulerJob', 'DagProcessorJob', 'TriggererJob']) as name"
+        " left join job on job_type = name group by name",
     ),
-    (
-        "airflow_tasks",
-        "Tasks that wait or run",
-        ["state"],
-        "select s, count(state) from unnest(array['scheduled', 'queued', 'running', 'up_for_retry']) s"
-        " left join task_instance on state = s group by s",
-    ),
-    (
-        "airflow_heartbeat_age_seconds",
-        "Time since a part of Airflow was last heard of",
-        ["job"],
-        "select job_type, extract(epoch from now() - max(latest_heartbeat)) from job"
-        " where job_type in ('SchedulerJob', 'DagProcessorJob', 'TriggererJob') group by job_type",
-    ),
-    ("airflow_import_errors", "DAG files that cannot be read", [], "select count(*) from import_error"),
+    Query((), {"airflow_import_errors": "DAG files that cannot be read"}, "select count(*) from import_error"),
 )
 
 
 class Airflow(Collector):
-    """Airflow's database as figures."""
+    """Airflow's database as figures, and its API server."""
 
     def describe(self) -> list[Metric]:
         """Name no figure beforehand: the registry would ask the database at its start."""
@@ -78,17 +83,53 @@ class Airflow(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Ask each query anew."""
-        url = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg", "")
         options = "-c statement_timeout=5000 -c default_transaction_read_only=on"
-        with psycopg.connect(url, connect_timeout=5, options=options) as database:
-            for name, told, labels, query in FIGURES:
-                figure = GaugeMetricFamily(name, told, labels=labels)
-                for *values, value in database.execute(query):
-                    figure.add_metric([str(each) for each in values], float(value))
-                yield figure
+        with psycopg.connect(DATABASE, connect_timeout=5, options=options) as database:
+            for query in QUERIES:
+                yield from _figures(query, database.execute(query.sql).fetchall())
+        yield GaugeMetricFamily("airflow_api_up", "1 while the API server answers", _api_up())
+
+
+def _figures(query: Query, rows: list[tuple[Any, ...]]) -> Iterator[Metric]:
+    for at, (name, told) in enumerate(query.figures.items(), len(query.labels)):
+        figure = GaugeMetricFamily(name, told, labels=query.labels)
+        for row in rows:
+            if row[at] is not None:
+                figure.add_metric([str(each) for each in row[: len(query.labels)]], float(row[at]))
+        yield figure
+
+
+def _api_up() -> bool:
+    connection = http.client.HTTPConnection(API.hostname or "", API.port, timeout=2)
+    try:
+        connection.request("GET", "/api/v2/monitor/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class Quiet(WSGIRequestHandler):
+    """Log no scrape."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 registry = CollectorRegistry()
 registry.register(Airflow())
-start_http_server(PORT, registry=registry)
-threading.Event().wait()
+metrics = make_wsgi_app(registry)
+
+
+def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+    """Answer with the figures, or say in one line why there are none."""
+    try:
+        return metrics(environ, start)
+    except psycopg.Error as error:
+        sys.stderr.write(f"Airflow's database does not answer: {type(error).__name__}\n")
+        start("503 Service Unavailable", [("Content-Type", "text/plain")])
+        return [b"Airflow's database does not answer\n"]
+
+
+make_server("", int(sys.argv[1]) if sys.argv[1:] else PORT, app, ThreadingWSGIServer, Quiet).serve_forever()
