@@ -264,6 +264,22 @@ def test_down_and_up_keep_all_data(stack: ComposeStack, admin: Airflow) -> None:
     assert stack.measured("updraft_model_version", at=moment)[NAME] == before["version"]
 
 
+def test_a_wrong_variable_is_told_and_the_next_up_takes_over_what_has_changed(
+    stack: ComposeStack, admin: Airflow
+) -> None:
+    stack.environ |= {"SERVING_API_KEYS": "ann:a-key-of-anns-own", "AIRFLOW_PARALLELISM": "many"}
+    assert stack.attempt("up", "--detach", "--wait").returncode != 0
+    assert "AIRFLOW_PARALLELISM: 'many', expected a whole number" in stack.compose("logs", "secrets")
+    stack.environ["AIRFLOW_PARALLELISM"] = "3"
+    log.warning("up --wait, with changed variables: %.0f s", stack.up())
+    url = f"{stack.url}/predict/{NAME}"
+    assert requests.post(url, json=ROW, timeout=10).status_code == 401
+    known = {"X-API-Key": "a-key-of-anns-own"}
+    assert until(lambda: requests.post(url, json=ROW, headers=known, timeout=10).status_code == 200, 60)
+    assert until(lambda: stack.measured('up{job="serving"} == 1'), 60)  # Prometheus has a key of its own
+    assert admin.state(DAG, "first") == "success"
+
+
 def test_down_v_removes_all_volumes(stack: ComposeStack) -> None:
     mine = ["volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.project}"]
     assert len(docker(*mine).split()) == 10

@@ -1,4 +1,4 @@
-"""Hold the variables of the Docker stack against what they are for, before anything is made or stopped."""
+"""Hold the variables of the Docker stack against what they are for, before anything is made."""
 
 from __future__ import annotations
 
