@@ -21,12 +21,14 @@ down status clean:
 	@if [ -x $(BIN)/updraft ]; then $(BIN)/updraft $@; else echo 'There is no .venv, so no stack was started here.'; fi
 
 login: ## Print the URLs and Airflow's login, of `make up` or of Docker
-	@if docker compose ps --quiet apiserver 2>/dev/null | grep -q .; then $(COMPOSE_LOGIN); \
+	@if docker compose ps --all --quiet secrets 2>/dev/null | grep -q .; then $(COMPOSE_SECRETS) login; \
 	elif [ -x $(BIN)/updraft ]; then $(BIN)/updraft login; else echo 'There is no .venv, so no stack was started here.'; fi
 
 ##@ Docker
-compose-up: ## Build the images and start everything: docker compose up --build --wait
-	@UPDRAFT_COMMIT=$$(git rev-parse HEAD 2>/dev/null) docker compose up --detach --build --wait
+compose-up: ## Build the images, check .env, start everything: docker compose up --build --wait
+	@UPDRAFT_COMMIT=$$(git rev-parse HEAD 2>/dev/null) docker compose build
+	@$(COMPOSE_SECRETS) check
+	@UPDRAFT_COMMIT=$$(git rev-parse HEAD 2>/dev/null) docker compose up --detach --wait
 
 compose-down: ## End it; data stays in its volumes. `docker compose down --volumes` removes them
 	@docker compose --profile '*' down
@@ -34,7 +36,7 @@ compose-down: ## End it; data stays in its volumes. `docker compose down --volum
 compose-test: $(STAMP) ## Run docker-compose.yaml under a name of its own: train, kill, start again; skipped without Docker
 	@UPDRAFT_COMPOSE_TEST=1 $(BIN)/pytest -o log_cli=true -o log_cli_level=WARNING tests/test_compose.py tests/test_compose_celery.py $(ARGS)
 
-COMPOSE_LOGIN = docker compose --progress quiet run --rm --no-deps -T secrets python -m updraft.composed /secrets login
+COMPOSE_SECRETS = docker compose --progress quiet run --rm --no-deps -T secrets python -m updraft.composed /secrets
 
 ##@ Work on it
 test: $(STAMP) ## Run all tests, also the one that starts the whole stack; ARGS='-k registry' picks some

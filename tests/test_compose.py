@@ -141,8 +141,16 @@ def test_task_logs_lie_in_s3_and_are_read_back(stack: ComposeStack, admin: Airfl
     lines = logged(admin, "first", "ingest")
     assert any(line.startswith("s3://updraft-logs/") for line in lines), lines[:5]
     assert any("4,000" in line or "4000" in line for line in lines)
+    assert not any("deprecated" in line for line in lines)
     left = stack.compose("exec", "-T", "scheduler", "find", "/var/lib/airflow/logs", "-path", "*dag_id=*", "-type", "f")
     assert left.split() == []
+
+
+def test_where_memory_runs_out_a_task_goes_before_the_scheduler(stack: ComposeStack) -> None:
+    look = "for each in /proc/[0-9]*; do echo $(cat $each/oom_score_adj) $(tr '\\0' ' ' <$each/cmdline); done"
+    told = stack.compose("exec", "-T", "scheduler", "sh", "-c", look).splitlines()
+    assert any(line.startswith("300 ") and "LocalExecutor" in line for line in told), told  # a task has 600
+    assert any(line.startswith("0 ") and "airflow scheduler" in line for line in told), told
 
 
 def test_prometheus_has_the_services_figures(stack: ComposeStack) -> None:

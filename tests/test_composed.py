@@ -73,7 +73,7 @@ def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
 ) -> None:
     with pytest.raises(BadVariable, match=told) as caught:
         settled(tmp_path, variables)
-    assert not any(value in str(caught.value) for name, value in variables.items() if name != "S3_ENDPOINT")
+    assert not any(value in str(caught.value) for value in variables.values())
     assert list(tmp_path.iterdir()) == []
 
 

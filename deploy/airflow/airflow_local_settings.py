@@ -38,6 +38,14 @@ PRELOADED = (
 for name in ("great_expectations._docs_decorators", "great_expectations.expectations.registry"):
     logging.getLogger(name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", "pyarrow.lib.* size changed", RuntimeWarning)
+warnings.filterwarnings("ignore", "The airflow.security.permissions module is deprecated")  # FAB asks for it
+
+
+def yield_memory() -> None:
+    """Where memory runs out, let a task end, which is tried again, before who watches it and who runs them all."""
+    score = Path("/proc/self/oom_score_adj")
+    score.write_text(str(min(int(score.read_text()) + 300, 1000)))
+
 
 if sys.argv[1:3] == ["celery", "worker"]:
     from celery.signals import heartbeat_sent
@@ -50,5 +58,6 @@ if sys.argv[1:3] == ["celery", "worker"]:
 else:
     runs_tasks = sys.argv[1:2] == ["scheduler"] and os.environ.get("AIRFLOW__CORE__EXECUTOR") == "LocalExecutor"
 if runs_tasks:
+    os.register_at_fork(after_in_child=yield_memory)
     for name in PRELOADED:
         importlib.import_module(name)

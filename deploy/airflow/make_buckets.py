@@ -3,7 +3,7 @@
 import os
 import sys
 
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from updraft.bucket import Bucket, s3_client, split_uri
 from updraft.errors import UserError
@@ -15,5 +15,7 @@ for variable in ("UPDRAFT_REGISTRY", "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER",
         continue
     try:
         Bucket(s3_client(os.environ), *split_uri(uri)).ensure()
+    except NoCredentialsError:
+        sys.exit(f"S3_ACCESS_KEY and S3_SECRET_KEY: not set, and no role was found that may see {uri} at {server}")
     except (UserError, BotoCoreError) as error:
         sys.exit(f"{variable}: {uri} at {server}: {error}")

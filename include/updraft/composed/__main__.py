@@ -14,7 +14,7 @@ from pathlib import Path
 
 from updraft.composed.folders import Folder, folders
 from updraft.composed.given import check
-from updraft.composed.settled import settled
+from updraft.composed.settled import check_secrets, settled
 from updraft.embedded.credentials import ADMIN, once, private_key, public_key, write_private
 from updraft.errors import UserError
 
@@ -23,7 +23,7 @@ ALL = "all"
 
 def make(root: Path, given: Mapping[str, str]) -> None:
     """Make what is not there, and write every service's folder. Raises BadVariable before anything is changed."""
-    check(given)
+    look(root, given)
     root.chmod(0o755)  # to pass through: the folders in it are closed
     (root / ALL).mkdir(mode=0o700, exist_ok=True)
     values = settled(root / ALL, given)
@@ -31,6 +31,12 @@ def make(root: Path, given: Mapping[str, str]) -> None:
     keys = {"signing.pem": signing, "verify.pem": once(root / ALL / "verify.pem", lambda: public_key(signing))}
     for name, folder in folders(values, given, keys).items():
         _write(root / name, folder)
+
+
+def look(root: Path, given: Mapping[str, str]) -> None:
+    """Raise BadVariable for the first variable that is wrong. Nothing is written."""
+    check(given)
+    check_secrets(root / ALL, given)
 
 
 def login(root: Path, given: Mapping[str, str]) -> str:
@@ -53,16 +59,18 @@ def login(root: Path, given: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Make the secrets in the folder that is named first; with `login` after it, show where to log in."""
-    root = Path(sys.argv[1])
+    """Make the secrets in the folder that is named first; after it, `check` makes none, `login` shows the logins."""
+    root, verb = Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else "make"
     try:
-        if sys.argv[2:] == ["login"]:
+        if verb == "login":
             sys.stdout.write(login(root, os.environ) + "\n")
-            return
-        make(root, os.environ)
+        elif verb == "check":
+            look(root, os.environ)
+        else:
+            make(root, os.environ)
+            sys.stdout.write("The secrets are there.\n")
     except UserError as error:
         sys.exit(f"secrets: {error}")
-    sys.stdout.write("The secrets are there.\n")
 
 
 def _write(path: Path, folder: Folder) -> None:

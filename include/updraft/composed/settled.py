@@ -30,18 +30,27 @@ def settled(folder: Path, given: Mapping[str, str]) -> dict[str, str]:
 
     Raises BadVariable, and then none is written.
     """
-    wanted = {name: given.get(variable(name), "") for name in OURS}
-    if not own_s3(given):  # then the pair is for another server than ours
-        wanted |= dict.fromkeys((name.lower() for name in S3_LOGIN), "")
-    for name, value in wanted.items():
+    check_secrets(folder, given)
+    return {name: _kept(folder / name, value) for name, value in _wanted(given).items()}
+
+
+def check_secrets(folder: Path, given: Mapping[str, str]) -> None:
+    """Raise BadVariable for the first secret that is no good, or cannot take the place of the one in `folder`."""
+    for name, value in _wanted(given).items():
         if value:
             _check(folder / name, value)
-    return {name: _kept(folder / name, value) for name, value in wanted.items()}
 
 
 def variable(name: str) -> str:
     """Name the variable that a secret can be given in."""
     return "SERVING_TRAIN_TOKEN" if name == "train_token" else name.upper()
+
+
+def _wanted(given: Mapping[str, str]) -> dict[str, str]:
+    wanted = {name: given.get(variable(name), "") for name in OURS}
+    if not own_s3(given):  # then the pair is for another server than ours
+        wanted |= dict.fromkeys((name.lower() for name in S3_LOGIN), "")
+    return wanted
 
 
 def _check(path: Path, given: str) -> None:
