@@ -17,18 +17,7 @@ import pytest
 import requests
 import yaml
 
-from tests.compose_runs import (
-    DAG,
-    ENDED,
-    ended,
-    fill,
-    logged,
-    predict,
-    rows,
-    runs,
-    tries,
-    version,
-)  # fmt: skip
+from tests.compose_runs import DAG, ENDED, ended, fill, logged, predict, production, rows, runs, tries, version
 from tests.compose_stack import MARKS, RUN, ComposeStack, docker, started, until
 from tests.small_models import NAME, ROW
 from updraft.embedded.airflow_api import Airflow, AirflowError
@@ -168,14 +157,10 @@ def test_every_query_asks_for_a_figure_that_there_is(stack: ComposeStack) -> Non
     queries = [rule["expr"] for group in rules for rule in group["rules"]]
     queries += [target["expr"] for board in boards for panel in board["panels"] for target in panel["targets"]]
     asked = {name for query in queries for name in re.findall(r"\b(?:updraft|airflow)_[a-z_]+|\bup\b", query)}
-    seldom = {"updraft_refused_versions_total", "updraft_unlogged_total"}  # come with the first mishap
     assert len(asked) > 20
-    until(lambda: asked - seldom <= stack.figures(), 60)
+    until(lambda: asked <= stack.figures(), 60)
     for query in queries:
         stack.measured(query)
-    assert {"updraft_refused_versions", "updraft_unlogged"} <= set(
-        re.findall(r'"(updraft_\w+)"', (ROOT / "serving/metrics.py").read_text())
-    )
 
 
 def test_no_rule_fires_on_a_stack_that_is_well_and_the_rules_own_tests_pass(stack: ComposeStack) -> None:
@@ -185,6 +170,7 @@ def test_no_rule_fires_on_a_stack_that_is_well_and_the_rules_own_tests_pass(stac
 
 
 def test_the_service_user_may_train_and_nothing_else(stack: ComposeStack) -> None:
+    # In FAB's terms a start takes `can_edit` of the DAG, and that lets it pause and backfill the same DAG.
     service = stack.airflow("service")
     for path in ("connections", "variables", "pools", "config", "eventLogs", "importErrors", "jobs"):
         with pytest.raises(AirflowError, match="403"):
@@ -249,6 +235,7 @@ def ends_well(stack: ComposeStack, admin: Airflow, run_id: str, victim: str, beg
     log.warning("kill -9 %s: %s %.0f s later, tries %s", victim, state, took, tried)
     assert state == "success"
     until(stack.healthy, 120)
+    assert until(lambda: version(stack) == production(stack), 30)
     assert predict(stack)["version"] == version(stack)
 
 

@@ -13,18 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.compose_runs import (
-    DAG,
-    ended,
-    fill,
-    instances,
-    logged,
-    predict,
-    rows,
-    runs,
-    tries,
-    version,
-)  # fmt: skip
+from tests.compose_runs import DAG, ended, fill, instances, logged, predict, rows, runs, tries, version
 from tests.compose_stack import MARKS, RUN, ComposeStack, docker, started, until
 from tests.small_models import NAME
 from updraft.embedded.airflow_api import Airflow
