@@ -19,6 +19,7 @@ import yaml
 
 from tests.compose_runs import DAG, ENDED, ended, fill, logged, predict, production, rows, runs, tries, version
 from tests.compose_stack import MARKS, RUN, ComposeStack, docker, started, until
+from tests.small_cases import SHARED_DATA
 from tests.small_models import NAME, ROW
 from updraft.embedded.airflow_api import Airflow, AirflowError
 from updraft.usecase import ROOT
@@ -30,6 +31,7 @@ LONG_RUNNING |= {"exporter", "prometheus", "grafana"}
 ONCE = {"secrets", "airflow-init"}
 SAME = ("version", "predictions", "probabilities", "threshold")
 MANY = 200_000  # rows: so many that reading them takes longer than a kill
+REAL = SHARED_DATA / "vehicle_insurance" / "data.csv"
 FIRST_BATCHES = """
 const batches = () => db.serverStatus({metrics: 0}).opcounters.getmore
 const before = batches()
@@ -113,7 +115,7 @@ def test_a_run_triggered_by_the_service_user_is_served(stack: ComposeStack, admi
 
 def test_training_through_the_service_changes_what_it_answers(stack: ComposeStack, token: str, tmp_path: Path) -> None:
     before = predict(stack)
-    fill(stack, rows(tmp_path, 20_000, 2))
+    fill(stack, REAL if REAL.is_file() else rows(tmp_path, 20_000, 2))
     headers = {"Authorization": f"Bearer {token}"}
     started = requests.post(f"{stack.url}/train/{NAME}", headers=headers, timeout=30)
     assert started.status_code == 202, started.text
