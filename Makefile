@@ -28,7 +28,7 @@ login: ## Print the URLs and Airflow's login, of `make up` or of Docker
 compose-up: ## Build the images, check .env, start everything: docker compose up --build --wait
 	@UPDRAFT_COMMIT=$$(git rev-parse HEAD 2>/dev/null) docker compose build
 	@$(COMPOSE_SECRETS) check
-	@UPDRAFT_COMMIT=$$(git rev-parse HEAD 2>/dev/null) docker compose up --detach --wait
+	@docker compose up --detach --wait
 
 compose-down: ## End it; data stays in its volumes. `docker compose down --volumes` removes them
 	@docker compose --profile '*' down

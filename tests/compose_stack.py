@@ -81,6 +81,11 @@ class ComposeStack:
         )
         return done.stdout
 
+    def make(self, target: str) -> subprocess.CompletedProcess[str]:
+        """Run a target of the Makefile on this stack."""
+        environ = self.environ | {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_ENV_FILES": os.devnull}
+        return subprocess.run(["make", target], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
     def up(self) -> float:
         """Start all of it; give the seconds until it was healthy."""
         began = time.monotonic()
@@ -112,6 +117,15 @@ class ComposeStack:
     def secrets(self) -> dict[str, str]:
         """Give the secrets by the names of their files."""
         return dict(json.loads(self.compose(*RUN, "secrets", "python", "-c", SECRETS)))
+
+    def leaked(self) -> set[str]:
+        """Name the secrets that a log or Docker's inspection of a container tells."""
+        told = self.compose("logs", "--no-color") + json.dumps(self.containers())
+        lines = {
+            name: value.removesuffix("-----END PRIVATE KEY-----\n").splitlines()[-1]
+            for name, value in self.secrets().items()
+        }
+        return {name for name, line in lines.items() if line in told}
 
     def airflow(self, user: str) -> Airflow:
         """Log in as one of the two users."""

@@ -82,6 +82,8 @@ def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
     [
         ({"S3_ACCESS_KEY": "MY-ACCESS-KEY"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both, or neither"),
         ({**ELSEWHERE, "S3_SECRET_KEY": "my-secret"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both"),
+        ({"S3_ENDPOINT": "s3.example.com"}, "S3_ENDPOINT: expected a URL such as http://"),
+        ({"S3_ENDPOINT": "https://me:my-secret@s3.example.com"}, "S3_ENDPOINT: expected a URL .* without a login"),
         ({"UPDRAFT_REGISTRY": "nonsense"}, "UPDRAFT_REGISTRY: 'nonsense' is not s3://bucket"),
         ({"UPDRAFT_LOGS": "/var/log"}, "UPDRAFT_LOGS: '/var/log' is not s3://bucket"),
         ({"MONGODB_URL": "mongodb://host/db\nAIRFLOW__CORE__FERNET_KEY=mine"}, "MONGODB_URL: expected one line"),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+ENDPOINT = re.compile(r"https?://[^/\s@?#]+/?")
+EXPECTED_ENDPOINT = "expected a URL such as http://127.0.0.1:8333, without a login or a path"
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 CHUNK = 1 << 20
 
@@ -61,10 +63,8 @@ def s3_client(environ: Mapping[str, str]) -> S3Client:
     import boto3
 
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or None
-    if endpoint and not re.fullmatch(r"https?://[^/\s@?#]+/?", endpoint):
-        raise BadRegistry(
-            "AWS_ENDPOINT_URL_S3: expected a URL such as http://127.0.0.1:8333, without a login or a path"
-        )
+    if endpoint and not ENDPOINT.fullmatch(endpoint):
+        raise BadRegistry(f"AWS_ENDPOINT_URL_S3: {EXPECTED_ENDPOINT}")
     key, secret = environ.get("AWS_ACCESS_KEY_ID") or None, environ.get("AWS_SECRET_ACCESS_KEY") or None
     if (key is None) != (secret is None):
         missing = "AWS_ACCESS_KEY_ID" if key is None else "AWS_SECRET_ACCESS_KEY"

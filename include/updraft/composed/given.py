@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from updraft.api_keys import read_keys
-from updraft.bucket import BadRegistry, split_uri
+from updraft.bucket import ENDPOINT, EXPECTED_ENDPOINT, BadRegistry, split_uri
 from updraft.errors import UserError
 
 OWN_S3 = "http://s3:8333"
@@ -30,6 +30,8 @@ def check(given: Mapping[str, str]) -> None:
             raise BadVariable(f"{name}: {text!r}, expected a whole number, 1 or more")
     for name in URIS:
         bucket(name, given)
+    if given.get("S3_ENDPOINT") and not ENDPOINT.fullmatch(given["S3_ENDPOINT"]):
+        raise BadVariable(f"S3_ENDPOINT: {EXPECTED_ENDPOINT}")
     if len([name for name in S3_LOGIN if given.get(name)]) == 1:
         raise BadVariable(f"{' and '.join(S3_LOGIN)}: expected both, or neither")
     for name in ("MONGODB_URL", *S3_LOGIN):
