@@ -17,6 +17,8 @@ from updraft.embedded.credentials import ADMIN, SERVICE
 from updraft.embedded.servers import HOST, free_port
 from updraft.usecase import ROOT
 
+LIVE = "sms_spam"  # the use case whose DAG is unpaused
+
 
 class AirflowServer:
     """An api-server in `folder`, on a port that it keeps over a restart; `password` is the service's."""

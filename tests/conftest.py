@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from tests.airflow_server import LIVE, AirflowServer, airflow_server
 from tests.servers import mongo_server, s3_server
 from updraft.data import DATASET, fresh, transform
 from updraft.demo_data import generate
@@ -60,6 +61,13 @@ def mongo_with_login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def mongodb_url(mongo: str) -> str:
     """Give the URL of a database that no other test uses."""
     return f"mongodb://{mongo}/test_{secrets.token_hex(6)}"
+
+
+@pytest.fixture(scope="module")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
+    with airflow_server(tmp_path_factory.mktemp("airflow")) as it:
+        it.admin.unpause(f"train_{LIVE}")
+        yield it
 
 
 @pytest.fixture(scope="session")

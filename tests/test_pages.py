@@ -31,7 +31,7 @@ from serving.slot import claim
 from serving.training.airflow import AirflowRuns
 from serving.training.trainer import Trainer
 from tests import small_models
-from tests.airflow_server import AirflowServer, airflow_server
+from tests.airflow_server import LIVE, AirflowServer
 from tests.conftest import write_key_pair
 from tests.served_models import MANY, ODD, shelve, species
 from tests.small_models import NAME, ROW
@@ -45,7 +45,6 @@ from updraft.usecase import ROOT
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 FORM = "application/x-www-form-urlencoded"
 TOKEN = "the-token-of-the-tests"
-LIVE = "sms_spam"  # the use case whose DAG is unpaused
 MESSAGE = "value of message"
 CASES = ["rent", "sms_spam", "species", NAME]
 
@@ -614,31 +613,24 @@ def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(shelf: Sh
     assert (Page(followed).status, followed.headers["Refresh"]) == (503, "10")
 
 
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
-    with airflow_server(tmp_path_factory.mktemp("airflow")) as it:
-        it.admin.unpause(f"train_{LIVE}")
-        yield it
-
-
 @pytest.fixture
-def trains(airflow: AirflowServer, shelf: Shelf) -> Flask:
-    trainer = Trainer(AirflowRuns(airflow.url, SERVICE, airflow.password), TOKEN, starts=1000)
+def trains(api_server: AirflowServer, shelf: Shelf) -> Flask:
+    trainer = Trainer(AirflowRuns(api_server.url, SERVICE, api_server.password), TOKEN, starts=1000)
     return create_app(shelf, Parts(trainer=trainer))
 
 
 @pytest.mark.stack
 def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
-    trains: Flask, airflow: AirflowServer
+    trains: Flask, api_server: AirflowServer
 ) -> None:
     client = trains.test_client()
-    before = airflow.runs(f"train_{LIVE}")
+    before = api_server.runs(f"train_{LIVE}")
     fields = filled(get(client, f"/train?use_case={LIVE}")) | {"token": TOKEN, "limit": "50", "promote": "never"}
-    assert airflow.runs(f"train_{LIVE}") == before
+    assert api_server.runs(f"train_{LIVE}") == before
     answers = [client.post("/train", data=fields, headers=BROWSER) for _ in range(2)]
     assert {each.status_code for each in answers} == {303}
     [url] = {each.headers["Location"] for each in answers}
-    [run_id] = set(airflow.runs(f"train_{LIVE}")) - set(before)
+    [run_id] = set(api_server.runs(f"train_{LIVE}")) - set(before)
     assert url == f"/runs/{LIVE}/{run_id}"
 
     cookie = answers[0].headers["Set-Cookie"]
@@ -667,9 +659,9 @@ def test_behind_a_proxy_that_speaks_tls_the_cookie_is_secure(trains: Flask) -> N
 
 
 @pytest.mark.stack
-def test_a_wrong_form_for_training_starts_nothing_and_says_why(trains: Flask, airflow: AirflowServer) -> None:
+def test_a_wrong_form_for_training_starts_nothing_and_says_why(trains: Flask, api_server: AirflowServer) -> None:
     client = trains.test_client()
-    before = airflow.runs(f"train_{LIVE}")
+    before = api_server.runs(f"train_{LIVE}")
     good = filled(get(client, f"/train?use_case={LIVE}")) | {"token": TOKEN}
     for changes, status, field in (
         ({"token": "wrong"}, 403, "token"),
@@ -687,7 +679,7 @@ def test_a_wrong_form_for_training_starts_nothing_and_says_why(trains: Flask, ai
         if field:
             assert page.id(f"{field}-error")["text"]
         assert page.one("input", name="limit")["value"] == changes.get("limit", "")
-    assert airflow.runs(f"train_{LIVE}") == before
+    assert api_server.runs(f"train_{LIVE}") == before
 
 
 @pytest.mark.stack

@@ -29,7 +29,7 @@ from serving.training.rates import Rates
 from serving.training.trainer import FRESH, Trainer, open_trainer
 from serving.training.views import OFF, blueprint
 from tests import service
-from tests.airflow_server import AirflowServer, airflow_server
+from tests.airflow_server import LIVE, AirflowServer
 from updraft.embedded.credentials import SERVICE
 from updraft.embedded.servers import free_port
 from updraft.run_params import RunParams
@@ -38,21 +38,14 @@ from updraft.usecase import paths
 
 TOKEN = "the-token-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-LIVE, PAUSED = "sms_spam", "vehicle_price"  # use cases; the first one's DAG is unpaused
+PAUSED = "vehicle_price"  # a use case
 POST = f"/train/{LIVE}"
 PLENTY = 10_000
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
-    with airflow_server(tmp_path_factory.mktemp("airflow")) as it:
-        it.admin.unpause(f"train_{LIVE}")
-        yield it
-
-
 @pytest.fixture
-def trainer(server: AirflowServer) -> Trainer:
-    return Trainer(AirflowRuns(server.url, SERVICE, server.password), TOKEN, starts=PLENTY)
+def trainer(api_server: AirflowServer) -> Trainer:
+    return Trainer(AirflowRuns(api_server.url, SERVICE, api_server.password), TOKEN, starts=PLENTY)
 
 
 @pytest.fixture
@@ -87,7 +80,7 @@ def run_id(answer: TestResponse) -> str:
 
 
 @pytest.mark.stack
-def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, server: AirflowServer) -> None:
+def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server: AirflowServer) -> None:
     answer = client.post(POST, json={"seed": 7, "limit": None, "promote": "never"}, headers=BEARER)
     assert answer.status_code == 202
     told = answer.json
@@ -96,7 +89,7 @@ def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, server: Air
     assert told == {"use_case": LIVE, "run_id": told["run_id"], "state": "queued", "url": url}
     assert answer.headers["Location"] == url
 
-    found = server.admin._ask("GET", f"dags/train_{LIVE}/dagRuns/{told['run_id']}") or {}
+    found = api_server.admin._ask("GET", f"dags/train_{LIVE}/dagRuns/{told['run_id']}") or {}
     assert found["conf"] == {"seed": 7, "promote": "never"}
     assert (found["triggering_user_name"], found["logical_date"]) == (SERVICE, None)
 
@@ -116,27 +109,27 @@ def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, server: Air
 
 
 @pytest.mark.stack
-def test_no_body_at_all_and_an_empty_object_mean_the_yaml(client: FlaskClient, server: AirflowServer) -> None:
+def test_no_body_at_all_and_an_empty_object_mean_the_yaml(client: FlaskClient, api_server: AirflowServer) -> None:
     for asked in ({}, {"json": {}}, {"data": b""}):
         found = run_id(client.post(POST, headers=BEARER, **asked))
-        assert (server.admin._ask("GET", f"dags/train_{LIVE}/dagRuns/{found}") or {})["conf"] == {}
+        assert (api_server.admin._ask("GET", f"dags/train_{LIVE}/dagRuns/{found}") or {})["conf"] == {}
 
 
 @pytest.mark.stack
-def test_a_get_never_trains(client: FlaskClient, server: AirflowServer) -> None:
-    before = server.runs(f"train_{LIVE}")
+def test_a_get_never_trains(client: FlaskClient, api_server: AirflowServer) -> None:
+    before = api_server.runs(f"train_{LIVE}")
     for path in (POST, f"{POST}/service__nobody", f"{POST}/"):
         for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
             assert client.open(path, method=method, headers=BEARER, json={}).status_code in {200, 404, 405}
     assert client.get(POST, headers=BEARER).status_code == 405
-    assert server.runs(f"train_{LIVE}") == before
+    assert api_server.runs(f"train_{LIVE}") == before
 
 
 @pytest.mark.stack
-def test_a_paused_use_case_is_refused_before_anything_is_queued(client: FlaskClient, server: AirflowServer) -> None:
+def test_a_paused_use_case_is_refused_before_anything_is_queued(client: FlaskClient, api_server: AirflowServer) -> None:
     told = problem(client.post(f"/train/{PAUSED}", headers=BEARER), 409)
     assert "unpause it in Airflow" in told["detail"]
-    assert server.runs(f"train_{PAUSED}") == []
+    assert api_server.runs(f"train_{PAUSED}") == []
 
 
 @pytest.mark.stack
@@ -150,8 +143,10 @@ def test_an_unknown_use_case_is_told_the_known_ones(name: str, client: FlaskClie
 
 
 @pytest.mark.stack
-def test_every_fault_of_the_parameters_is_told_and_nothing_started(client: FlaskClient, server: AirflowServer) -> None:
-    before = server.runs(f"train_{LIVE}")
+def test_every_fault_of_the_parameters_is_told_and_nothing_started(
+    client: FlaskClient, api_server: AirflowServer
+) -> None:
+    before = api_server.runs(f"train_{LIVE}")
     asked = {"sede": 1, "seed": -1, "limit": True, "promote": "always", "a/b~c": 1}
     told = problem(client.post(POST, json=asked, headers=BEARER), 422)
     assert {fault["pointer"]: fault["detail"] for fault in told["errors"]} == {
@@ -170,7 +165,7 @@ def test_every_fault_of_the_parameters_is_told_and_nothing_started(client: Flask
         (b" " * 70_000 + b"{}", "application/json", 413),
     ):
         problem(client.post(POST, data=body, content_type=kind, headers=BEARER), status)
-    assert server.runs(f"train_{LIVE}") == before
+    assert api_server.runs(f"train_{LIVE}") == before
 
 
 def test_a_key_too_long_is_not_sent_back_and_faults_are_capped() -> None:
@@ -186,25 +181,25 @@ def test_a_key_too_long_is_not_sent_back_and_faults_are_capped() -> None:
 
 
 @pytest.mark.stack
-def test_a_repeat_finds_the_same_run(client: FlaskClient, server: AirflowServer) -> None:
+def test_a_repeat_finds_the_same_run(client: FlaskClient, api_server: AirflowServer) -> None:
     headers = BEARER | {"Idempotency-Key": "order-1.a~b"}
     first = client.post(POST, json={"seed": 1}, headers=headers)
     again = client.post(POST, json={"seed": 1, "limit": None}, headers=headers)
     assert run_id(first) == run_id(again) == "service__order-1.a~b"
-    assert server.runs(f"train_{LIVE}").count("service__order-1.a~b") == 1
+    assert api_server.runs(f"train_{LIVE}").count("service__order-1.a~b") == 1
 
     told = problem(client.post(POST, json={"seed": 2}, headers=headers), 422)
     assert told["detail"] == "This Idempotency-Key was used for other parameters."
 
-    server.admin._ask("PATCH", f"dags/train_{LIVE}", {"is_paused": True})
+    api_server.admin._ask("PATCH", f"dags/train_{LIVE}", {"is_paused": True})
     try:  # it was started, whatever happened since
         assert run_id(client.post(POST, json={"seed": 1}, headers=headers)) == "service__order-1.a~b"
     finally:
-        server.admin.unpause(f"train_{LIVE}")
+        api_server.admin.unpause(f"train_{LIVE}")
 
 
 @pytest.mark.stack
-def test_twenty_repeats_at_once_make_one_run(client: FlaskClient, server: AirflowServer) -> None:
+def test_twenty_repeats_at_once_make_one_run(client: FlaskClient, api_server: AirflowServer) -> None:
     headers = BEARER | {"Idempotency-Key": "twenty"}
 
     def post(_: int) -> str:
@@ -212,13 +207,13 @@ def test_twenty_repeats_at_once_make_one_run(client: FlaskClient, server: Airflo
 
     with ThreadPoolExecutor(20) as pool:
         assert set(pool.map(post, range(20))) == {"service__twenty"}
-    assert server.runs(f"train_{LIVE}").count("service__twenty") == 1
+    assert api_server.runs(f"train_{LIVE}").count("service__twenty") == 1
 
 
 @pytest.mark.stack
-def test_four_workers_at_once_make_one_run(server: AirflowServer) -> None:
+def test_four_workers_at_once_make_one_run(api_server: AirflowServer) -> None:
     """Each worker has a trainer of its own: here Airflow itself has to say which was the first."""
-    clients = [client_of(Trainer(AirflowRuns(server.url, SERVICE, server.password), TOKEN)) for _ in range(4)]
+    clients = [client_of(Trainer(AirflowRuns(api_server.url, SERVICE, api_server.password), TOKEN)) for _ in range(4)]
     gate = threading.Barrier(4)
 
     def post(client: FlaskClient) -> str:
@@ -227,7 +222,7 @@ def test_four_workers_at_once_make_one_run(server: AirflowServer) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(post, clients)) == {"service__workers"}
-    assert server.runs(f"train_{LIVE}").count("service__workers") == 1
+    assert api_server.runs(f"train_{LIVE}").count("service__workers") == 1
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "a/b", "é", "k" * 65, "a:b", "a+b", '"quoted"'])
@@ -243,21 +238,21 @@ def test_a_key_of_another_make_is_refused(key: str) -> None:
 
 @pytest.mark.stack
 @pytest.mark.parametrize("name", ["manual__other", "service__", "service__a+b", "service__nobody", "~", "service__a:b"])
-def test_only_runs_that_were_started_here_are_told(name: str, client: FlaskClient, server: AirflowServer) -> None:
+def test_only_runs_that_were_started_here_are_told(name: str, client: FlaskClient, api_server: AirflowServer) -> None:
     if name in {"manual__other", "service__a+b"}:
-        server.admin.trigger(f"train_{LIVE}", name)
+        api_server.admin.trigger(f"train_{LIVE}", name)
     told = problem(client.get(f"{POST}/{name}", headers=BEARER), 404)
     assert told["detail"] == "No run of this id was started from here."
     problem(client.get(f"/train/~/{name}", headers=BEARER), 404)
 
 
 @pytest.mark.stack
-def test_a_run_that_ended_tells_what_came_of_it(client: FlaskClient, server: AirflowServer) -> None:
+def test_a_run_that_ended_tells_what_came_of_it(client: FlaskClient, api_server: AirflowServer) -> None:
     for state, push, outcome in (("success", "skipped", "rejected"), ("failed", "failed", "failed")):
         run = run_id(client.post(POST, headers=BEARER))
         path = f"dags/train_{LIVE}/dagRuns/{run}"
-        server.admin._ask("PATCH", f"{path}/taskInstances/push", {"new_state": push})
-        server.admin._ask("PATCH", path, {"state": state})
+        api_server.admin._ask("PATCH", f"{path}/taskInstances/push", {"new_state": push})
+        api_server.admin._ask("PATCH", path, {"state": state})
         told = client.get(f"{POST}/{run}", headers=BEARER).json
         assert (told["state"], told["outcome"], told["version"]) == (state, outcome, None)
         assert [task["state"] for task in told["tasks"] if task["name"] == "push"] == [push]
@@ -265,16 +260,16 @@ def test_a_run_that_ended_tells_what_came_of_it(client: FlaskClient, server: Air
 
 
 @pytest.mark.stack
-def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, server: AirflowServer) -> None:
+def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_server: AirflowServer) -> None:
     run = run_id(client.post(POST, headers=BEARER))
     for _ in range(30):
         assert client.get(f"{POST}/{run}", headers=BEARER).status_code == 200
     asked = f"path=/api/v2/dags/train_{LIVE}/dagRuns/{run} "
     time.sleep(0.2)
-    few = server.log.read_text(errors="replace").count(asked)
+    few = api_server.log.read_text(errors="replace").count(asked)
     assert 1 <= few <= 4  # a second each, and this machine may be slow
 
-    server.admin._ask("PATCH", f"dags/train_{LIVE}/dagRuns/{run}", {"state": "failed"})
+    api_server.admin._ask("PATCH", f"dags/train_{LIVE}/dagRuns/{run}", {"state": "failed"})
     time.sleep(FRESH)
     assert client.get(f"{POST}/{run}", headers=BEARER).json["state"] == "failed"
 
@@ -324,11 +319,11 @@ def test_after_five_wrong_tokens_an_address_waits_unless_it_has_the_right_one() 
 
 
 @pytest.mark.stack
-def test_so_many_runs_in_a_minute(server: AirflowServer, tmp_path: Path) -> None:
-    before = len(server.runs(f"train_{LIVE}"))
+def test_so_many_runs_in_a_minute(api_server: AirflowServer, tmp_path: Path) -> None:
+    before = len(api_server.runs(f"train_{LIVE}"))
     known = BEARER | {"Idempotency-Key": "of-a-minute"}
     for first, more in ((True, 2), (False, 0)):  # a restart does not begin a new minute
-        airflow = AirflowRuns(server.url, SERVICE, server.password)
+        airflow = AirflowRuns(api_server.url, SERVICE, api_server.password)
         client = client_of(Trainer(airflow, TOKEN, Rates(tmp_path / "rates.sqlite"), starts=3))
         if first:
             what_starts_nothing_counts_as_nothing(client)
@@ -337,7 +332,7 @@ def test_so_many_runs_in_a_minute(server: AirflowServer, tmp_path: Path) -> None
         assert [answer.status_code for answer in answers] == [202] * more + [429] * (3 - more)
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
         assert problem(answers[-1], 429)["detail"] == "At most 3 in a minute are taken."
-    assert len(server.runs(f"train_{LIVE}")) == before + 3
+    assert len(api_server.runs(f"train_{LIVE}")) == before + 3
 
 
 def what_starts_nothing_counts_as_nothing(client: FlaskClient) -> None:
@@ -409,10 +404,12 @@ def unavailable(client: FlaskClient) -> None:
 
 
 @pytest.mark.stack
-def test_a_wrong_password_of_ours_is_told_to_nobody(server: AirflowServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_of_ours_is_told_to_nobody(
+    api_server: AirflowServer, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.DEBUG):
-        unavailable(client_of(elsewhere(server.url, "a password of ours", read=10)))
-        unavailable(client_of(elsewhere(server.url, "", read=10)))
+        unavailable(client_of(elsewhere(api_server.url, "a password of ours", read=10)))
+        unavailable(client_of(elsewhere(api_server.url, "", read=10)))
     assert "the login of 'service': 401" in caplog.text
     assert "a password of ours" not in caplog.text and TOKEN not in caplog.text
 
@@ -530,15 +527,15 @@ def test_no_proxy_is_asked(client: FlaskClient, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.stack
 def test_an_airflow_that_is_killed_and_comes_back_with_another_secret(
-    client: FlaskClient, server: AirflowServer
+    client: FlaskClient, api_server: AirflowServer
 ) -> None:
     """Its old tokens are no longer taken: the service logs in anew by itself."""
     run = run_id(client.post(POST, headers=BEARER))
-    server.stop()
+    api_server.stop()
     try:
         unavailable(client)
     finally:
-        server.start()
+        api_server.start()
     assert client.get(f"{POST}/{run}", headers=BEARER).json["run_id"] == run
     run_id(client.post(POST, headers=BEARER))
 
