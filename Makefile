@@ -34,9 +34,9 @@ compose-down: ## End it; data stays in its volumes. `docker compose down --volum
 	@docker compose --profile '*' down
 
 compose-test: $(STAMP) ## Run docker-compose.yaml under a name of its own: train, kill, start again; skipped without Docker
-	@UPDRAFT_COMPOSE_TEST=1 $(BIN)/pytest -o log_cli=true -o log_cli_level=WARNING tests/test_compose.py tests/test_compose_celery.py $(ARGS)
+	@UPDRAFT_COMPOSE_TEST=1 $(BIN)/pytest -o log_cli=true -o log_cli_level=WARNING tests/compose $(ARGS)
 
-COMPOSE_SECRETS = docker compose --progress quiet run --rm --no-deps -T secrets python -m updraft.composed /secrets
+COMPOSE_SECRETS = docker compose --progress quiet run --rm --no-deps -T secrets python -m updraft.compose_secrets /secrets
 
 ##@ Work on it
 test: $(STAMP) ## Run all tests, also the one that starts the whole stack; ARGS='-k registry' picks some

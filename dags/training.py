@@ -27,7 +27,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from updraft.errors import UserError
 from updraft.run_params import RunParams
-from updraft.runs import Files, artifacts, folder_of
+from updraft.stages.runs import Files, artifacts, folder_of
 from updraft.usecase import BadUseCase, UseCase, applied, check_params, load, paths
 
 log = logging.getLogger("airflow.task")
@@ -70,7 +70,7 @@ def files_of(name: str, run_id: str, verb: str) -> Iterator[Files]:
         yield Files(folder_of(artifacts(os.environ), name, run_id))
         return
     from connections import s3_client
-    from updraft.kept import kept
+    from updraft.stages.runs_on_s3 import kept
 
     place = folder_of(Path(), name, run_id).as_posix()
     with kept(f"{root.rstrip('/')}/{place}", s3_client(), verb) as files:
@@ -91,43 +91,43 @@ def folded(title: str) -> Iterator[None]:
 def ingest(name: str) -> str:
     """Stream the collection into a dataset of the suite's types; set aside what does not fit."""
     from connections import collection
-    from updraft import data
-    from updraft.checks import checked
-    from updraft.sources import Documents
+    from updraft.sources.mongodb import Documents
+    from updraft.stages.check import checked
+    from updraft.stages.ingest import ingest
 
     with stage(name, "ingest") as run:
         checked(name)
         with collection(run.case.collection) as rows:
-            made = data.ingest(run.case, Documents(rows, run.case, run.params.limit), run.out)
+            made = ingest(run.case, Documents(rows, run.case, run.params.limit), run.out)
         return run.files.send(made, run.out)
 
 
 @task
 def validate(name: str, dataset: str) -> str:
     """Hold the dataset against the use case's suite; a critical expectation that fails stops the run."""
-    from updraft import validation
+    from updraft.stages.validate import validate
 
     with stage(name, "validate") as run:
-        return run.files.send(validation.validate(run.case, run.files.bring(dataset), run.out), run.out)
+        return run.files.send(validate(run.case, run.files.bring(dataset), run.out), run.out)
 
 
 @task
 def transform(name: str, dataset: str) -> str:
     """Split the dataset by the use case's rule."""
-    from updraft import data
+    from updraft.stages.transform import transform
 
     with stage(name, "transform") as run:
-        return run.files.send(data.transform(run.case, run.files.bring(dataset), run.out), run.out)
+        return run.files.send(transform(run.case, run.files.bring(dataset), run.out), run.out)
 
 
 @task(map_index_template="{{ candidate }}")
 def train(name: str, split: str, candidate: str) -> str:
     """Fit one candidate; its score and threshold come from cross-validation on the training rows."""
-    from updraft import training
+    from updraft.stages.train import train
 
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
     with stage(name, "train") as run:
-        model = training.train(run.case, candidate, run.files.bring(split), run.out / candidate)
+        model = train(run.case, candidate, run.files.bring(split), run.out / candidate)
         return run.files.send(model, model)
 
 
@@ -135,14 +135,14 @@ def train(name: str, split: str, candidate: str) -> str:
 def evaluate(name: str, split: str, models: list[str]) -> str:
     """Choose a candidate, measure it and the champion on the same held-out rows, and decide."""
     from connections import registry
-    from updraft import evaluation
-    from updraft.push import champion
+    from updraft.stages.evaluate import evaluate
+    from updraft.stages.push import champion
 
     with stage(name, "evaluate") as run:
         bring = run.files.bring
         rival = champion(run.case, registry(), run.files.folder / "champion")
         trained = [bring(model) for model in models[:]]  # the slice is one request; one by one, an error ends the list
-        chosen = evaluation.evaluate(run.case, trained, bring(split), rival, run.out)
+        chosen = evaluate(run.case, trained, bring(split), rival, run.out)
         return run.files.send(chosen, run.out)
 
 
@@ -150,14 +150,14 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
 def push(name: str, evaluation: str) -> str:
     """Store the version and move production to it when the decision says so; skip when it does not."""
     from connections import registry
-    from updraft.push import push as push_version
-    from updraft.runs import Run
+    from updraft.stages.push import push
+    from updraft.stages.runs import Run
 
     with stage(name, "push") as run:
         context = get_current_context()
         me = Run(run.run_id, run.files, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id))
         store = registry()
-        outcome = push_version(run.case, run.files.bring(evaluation), store, me)
+        outcome = push(run.case, run.files.bring(evaluation), store, me)
         if outcome.version is None:
             raise AirflowSkipException(outcome.reason)
         event = {"version": outcome.version.number, "decision": outcome.decision, "reason": outcome.reason}

@@ -20,14 +20,14 @@ from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
+from updraft.defaults import DATABASE
 from updraft.errors import UserError
-from updraft.usecase import DATABASE
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from pymongo.collection import Collection
 
-    from updraft.registry import Registry
+    from updraft.registry.registry import Registry
 
 SERVER_SELECTION_MS = 10_000
 
@@ -105,14 +105,14 @@ def collection(name: str, conn_id: str = "mongo_default") -> Iterator[Collection
 
 def registry(conn_id: str = "aws_default") -> Registry:
     """Open the registry that UPDRAFT_REGISTRY names through S3Hook's client."""
-    from updraft.registry import open_registry
+    from updraft.registry.registry import open_registry
 
     return open_registry(os.environ, s3_client(conn_id))
 
 
 def s3_client(conn_id: str = "aws_default") -> S3Client:
     """Make S3Hook's client."""
-    from updraft.bucket import client_config
+    from updraft.registry.s3 import client_config
 
     client: S3Client = S3Hook(conn_id if _defined(conn_id) else None, config=client_config(os.environ)).get_conn()
     return client

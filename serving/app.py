@@ -14,24 +14,26 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from serving import batch, event_log, security
-from serving.access import Keys, require
-from serving.answers import as_csv, as_json, json_response
+from serving.body import request_rows
 from serving.metrics import Metrics
+from serving.models.live_models import Shelf
 from serving.pages import models as pages
+from serving.predict.predictor import RETRY_AFTER, Predictor
+from serving.predict.responses import as_csv, as_json
 from serving.prediction_log import views as log_views
-from serving.prediction_log.log import PredictionLog
-from serving.predictor import RETRY_AFTER, Predictor
-from serving.problems import answer_errors, kind
-from serving.shelf import Shelf
+from serving.prediction_log.prediction_log import PredictionLog
+from serving.server import json_logging, security_headers
+from serving.server.auth import Keys, require
+from serving.server.json_response import json_response
+from serving.server.problems import answer_errors, kind
+from serving.server.wsgi_adapter import ARRIVED
 from serving.training import views as train
-from serving.training.trainer import Trainer
+from serving.training.trigger import Trainer
 
 PROBES = {"/healthz", "/readyz", "/metrics"}
 PREDICTS = {"predict", "pages.answer"}
 STRANGERS = {401, 403}  # have no place in the prediction log, which they could fill
 Note = Callable[[str, str, int, float], None]  # method, path, status, seconds
-ARRIVED = "updraft.arrived"  # in the WSGI environment: time.perf_counter() when the request was there, if known
 STATIC = timedelta(days=365)  # that browsers keep a style sheet, whose address changes with it
 
 
@@ -72,7 +74,7 @@ def create_app(shelf: Shelf, parts: Parts = NOTHING, *, max_body: int = 16 * 2**
     def predict(use_case: str) -> Response:
         live = predictor.live(use_case)
         g.version = live.version
-        rows = batch.read(request, live.model.signature, live.decoder, max_body, max_rows)
+        rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows)
         answered = predictor.predict(live, rows, g.start)
         wanted = request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json")
         return as_csv(answered) if wanted == "text/csv" else as_json(answered)
@@ -131,8 +133,8 @@ def _watch(app: Flask, metrics: Metrics, predictor: Predictor) -> None:
                 predictor.note_refused(*told, g.get("kind", kind(status)))
         if request.path not in PROBES or status >= 400:  # who looks in every second is not worth a line
             fields = {"key": g.get("key_name"), "version": g.get("version")}
-            event_log.answered(request.method, request.path, status, seconds, **fields)
-        for name, value in security.HEADERS.items():
+            json_logging.answered(request.method, request.path, status, seconds, **fields)
+        for name, value in security_headers.HEADERS.items():
             response.headers.setdefault(name, value)
         return response
 
@@ -142,7 +144,7 @@ def _noting(metrics: Metrics, predictor: Predictor) -> Note:
 
     def note(method: str, path: str, status: int, seconds: float) -> None:
         metrics.shed(kind(status), status)
-        event_log.answered(method, path, status, seconds)
+        json_logging.answered(method, path, status, seconds)
         parts = path.split("/")
         if parts[1:2] == ["predict"] and len(parts) == 3:
             predictor.note_refused(parts[2], None, status, seconds, kind(status))

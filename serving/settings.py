@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError
 
-from serving.access import Keys, secret
-from serving.limits import Limits
-from serving.training.trainer import STARTS
-from updraft.bucket import NAME
-from updraft.registry import Registry, open_registry
+from serving.server.auth import Keys, secret
+from serving.server.limits import Limits
+from serving.training.trigger import STARTS
+from updraft.registry.registry import Registry, open_registry
+from updraft.registry.s3 import NAME
 
 Environment = Mapping[str, str]
 Read = TypeVar("Read")

@@ -7,7 +7,7 @@ registry and keep the prediction log start with the import and do not survive a 
 
 from __future__ import annotations
 
-from serving import stopping  # noqa: F401
+from serving.server import sigterm  # noqa: F401
 
 # isort: split
 import logging
@@ -19,14 +19,15 @@ from pathlib import Path
 from flask import Flask
 from prometheus_client import values
 
-from serving import event_log, metrics, slot
+from serving import metrics
 from serving.app import Parts, create_app
-from serving.cache import Cache
-from serving.front import Front
-from serving.prediction_log.log import PredictionLog
+from serving.models.live_models import Shelf
+from serving.models.version_cache import Cache
+from serving.prediction_log.prediction_log import PredictionLog
+from serving.server import json_logging, worker_lock
+from serving.server.rsgi import Front
 from serving.settings import read
-from serving.shelf import Shelf
-from serving.training.trainer import open_trainer
+from serving.training.trigger import open_trainer
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ PATIENCE = 15.0  # seconds that a worker waits for its first models before it ta
 def start(environment: MutableMapping[str, str]) -> tuple[Flask, Front]:
     """Make the app as the environment says and watch the registry; ValueError names a variable that is wrong."""
     settings = read(environment)
-    mine = slot.claim(settings.data)
-    event_log.configure(settings.data / "logs", mine, settings.log_level, settings.log_json)
+    mine = worker_lock.claim(settings.data)
+    json_logging.configure(settings.data / "logs", mine, settings.log_level, settings.log_json)
     counts = _counters(settings.data / "metrics", str(mine), environment)
     kept = PredictionLog(settings.data, mine, settings.log_days, settings.log_max_mb) if settings.log else None
     shelf = Shelf(settings.registry, Cache(settings.cache), settings.only)

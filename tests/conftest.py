@@ -15,14 +15,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from tests.airflow_server import LIVE, AirflowServer, airflow_server
-from tests.servers import mongo_server, s3_server
-from updraft.data import DATASET, fresh, transform
-from updraft.demo_data import generate
-from updraft.evaluation import evaluate
-from updraft.registry import Registry, open_registry
-from updraft.training import train
-from updraft.usecase import ROOT, UseCase, load
+from tests.support.airflow_server import LIVE, AirflowServer, airflow_server
+from tests.support.servers import mongo_server, s3_server
+from updraft.defaults import ROOT
+from updraft.demo.rows import generate
+from updraft.registry.registry import Registry, open_registry
+from updraft.stages.evaluate import evaluate
+from updraft.stages.stage_folder import DATASET, fresh
+from updraft.stages.train import train
+from updraft.stages.transform import transform
+from updraft.usecase import UseCase, load
 
 # Airflow reads these when it is first imported, by whichever test that is.
 _airflow_home = tempfile.TemporaryDirectory(prefix="updraft-tests-")

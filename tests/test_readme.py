@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.test_new import base
-from tests.test_stack import free_environment
-from updraft.embedded import supervision
-from updraft.usecase import ROOT
+from tests.local_stack.test_stack import free_environment
+from tests.new.test_new import base
+from updraft.defaults import ROOT
+from updraft.local_stack import supervision
 
 SECTION = re.search(r"^## Add your own\n(.*?)^## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.S | re.M)
 COMMANDS = re.findall(r"^    (\S.*)$", SECTION[1], re.M) if SECTION else []
@@ -46,7 +46,7 @@ def repository(tmp_path: Path) -> Iterator[Path]:
             shutil.copy2(ROOT / part, root / part)
     command = root / ".venv/bin/updraft"
     command.parent.mkdir(parents=True)
-    script = "from updraft.cli import main; main()"
+    script = "from updraft.cli.main import main; main()"
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(script)} "$@"\n')
     command.chmod(0o755)
     (root / ".venv/.made-from-lock").touch()  # so that `make` takes it for made

@@ -5,8 +5,8 @@ import sys
 
 from botocore.exceptions import BotoCoreError, NoCredentialsError
 
-from updraft.bucket import Bucket, s3_client, split_uri
 from updraft.errors import UserError
+from updraft.registry.s3 import Bucket, s3_client, split_uri
 
 server = os.environ.get("AWS_ENDPOINT_URL_S3") or "Amazon S3"
 for variable in ("UPDRAFT_REGISTRY", "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER", "UPDRAFT_ARTIFACTS"):

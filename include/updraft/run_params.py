@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from updraft.signature import LONGEST_KEY, MAX_ERRORS, BadRow, escaped
-from updraft.suite import shown
+from updraft.model.columns import shown
+from updraft.model.signature import LONGEST_KEY, MAX_ERRORS, BadRow, escaped
 
 Promote = Literal["auto", "never"]
 # A whole number is one, however JSON writes it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from serving.pages import samples
+from serving.openapi import samples
 
 
 def told(document: Mapping[str, Any], base: str, *, keys: bool) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from serving.pages import schemas
-from updraft.signature import BadRow, Fault, Rows, Signature, alone
-from updraft.suite import DATE, Column
+from serving.openapi import schemas
+from updraft.model.columns import DATE, Column
+from updraft.model.signature import BadRow, Fault, Rows, Signature, alone
 
 MOST_OPTIONS, MOST_SUGGESTED, MOST_TOLD = 60, 1000, 12
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)  # what a browser takes as the value of a number field

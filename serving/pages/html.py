@@ -12,8 +12,8 @@ from typing import Any
 from flask import Request, Response, current_app, url_for
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from serving.pages import schemas
-from serving.problems import MEDIA_TYPE
+from serving.openapi import schemas
+from serving.server.problems import MEDIA_TYPE
 
 STATIC = Path(__file__).parents[1] / "static"
 TYPE = "text/html; charset=utf-8"

@@ -13,12 +13,13 @@ from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 from flask.sansio.app import App
 from werkzeug.routing import BaseConverter
 
-from serving.answers import json_response
-from serving.pages import docs, form, html, openapi, outcome, samples, training
-from serving.predictor import Predictor
-from serving.shelf import Live, Shelf
-from serving.training.trainer import Trainer
-from updraft.signature import BadRow
+from serving.models.live_models import Live, Shelf
+from serving.openapi import document, samples
+from serving.pages import docs, form, html, result, training
+from serving.predict.predictor import Predictor
+from serving.server.json_response import json_response
+from serving.training.trigger import Trainer
+from updraft.model.signature import BadRow
 
 FIGURES = "log.stats"  # the endpoint that answers totals of the prediction log
 AT_TIMES = {"feedback", "runs", "stats"}  # paths that are there while their part of the service is switched on
@@ -102,7 +103,7 @@ def _add_forms(views: Blueprint, predictor: Predictor, *, keys: bool) -> None:
         except BadRow as error:
             return _form(live, form.fields(signature, texts, error.errors), 422, keys=keys)
         answered = predictor.predict(live, rows, g.get("start", time.perf_counter()))
-        shown = outcome.shown(answered)
+        shown = result.shown(answered)
         return _form(live, form.fields(signature, texts), keys=keys, outcome=shown, row=form.values(rows))
 
 
@@ -123,7 +124,7 @@ def _document(shelf: Shelf, **told: Any) -> Callable[[], tuple[bytes, str]]:
         nonlocal last
         lives, names = shelf.live, shelf.names
         if last[0] is not lives or last[1] != names:
-            content = json.dumps(openapi.document(lives, names, **told), ensure_ascii=False).encode()
+            content = json.dumps(document.document(lives, names, **told), ensure_ascii=False).encode()
             last = (lives, names, content, hashlib.sha256(content).hexdigest()[:32])
         return last[2], last[3]
 

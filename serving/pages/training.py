@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl
 from flask import Blueprint, Request, Response, redirect, request, url_for
 from werkzeug.exceptions import BadRequest, HTTPException, Unauthorized, UnprocessableEntity
 
-from serving import body
+from serving.body import json_body
+from serving.models.live_models import Shelf
 from serving.pages import html
-from serving.shelf import Shelf
 from serving.training.runs import Run, Task
-from serving.training.trainer import Trainer
-from updraft.signature import BadRow
+from serving.training.trigger import Trainer
+from updraft.model.signature import BadRow
 
 MOST_BYTES, MOST_FIELDS = 2**19, 10_000  # bytes and fields of a form
 FORM = "application/x-www-form-urlencoded"
@@ -77,8 +77,8 @@ def typed(request: Request) -> dict[str, str]:
 
     Raises UnsupportedMediaType for another body, RequestEntityTooLarge, BadRequest for more fields than a form has.
     """
-    body.media_type(request, [FORM])
-    text = body.content(request, MOST_BYTES).decode(errors="replace")
+    json_body.media_type(request, [FORM])
+    text = json_body.content(request, MOST_BYTES).decode(errors="replace")
     try:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError:

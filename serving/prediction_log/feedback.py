@@ -11,13 +11,13 @@ from typing import Any
 from flask import Response
 from werkzeug.exceptions import RequestEntityTooLarge, ServiceUnavailable
 
-from serving.answers import json_response
-from serving.prediction_log.log import PredictionLog
+from serving.models.live_models import Shelf
+from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import Truth, parse_id
-from serving.problems import problem
-from serving.shelf import Shelf
-from updraft.signature import MAX_ERRORS, BadRow, Signature
-from updraft.suite import shown
+from serving.server.json_response import json_response
+from serving.server.problems import problem
+from updraft.model.columns import shown
+from updraft.model.signature import MAX_ERRORS, BadRow, Signature
 
 RETRY_AFTER = 5
 SETTLE = 3.0  # seconds to wait for what lies in the spool

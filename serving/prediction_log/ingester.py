@@ -13,12 +13,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.prediction_log import retention, spool_files
-from serving.prediction_log.attempts import Attempts
-from serving.prediction_log.intake import count, take_in
-from serving.prediction_log.spool import Spool
+from serving.prediction_log import retention, spool_reader
+from serving.prediction_log.inserts import count, take_in
+from serving.prediction_log.retry import Attempts
+from serving.prediction_log.spool_writer import Spool
 from serving.prediction_log.store import Store, spoilt
-from serving.slot import Lock, take
+from serving.server.worker_lock import Lock, take
 
 PAUSE, SYNC, LONGEST_PAUSE = 0.2, 1.0, 10.0  # seconds
 RETENTION_PAUSE = 60.0
@@ -74,7 +74,7 @@ class Ingester:
             return False
         connection = self._open()
         try:
-            for name in spool_files.names(self.spool.folder):
+            for name in spool_reader.names(self.spool.folder):
                 self._ingest(connection, name)
                 if self._closed:
                     return True
@@ -136,7 +136,7 @@ class Ingester:
 
     def _drop_offsets(self, connection: sqlite3.Connection) -> None:
         """Forget files that are deleted: a worker may have died between the one and the other."""
-        there = spool_files.names(self.spool.folder)
+        there = spool_reader.names(self.spool.folder)
         gone = [(name,) for (name,) in connection.execute("SELECT name FROM spool") if name not in there]
         connection.executemany("DELETE FROM spool WHERE name = ?", gone)
 
@@ -146,7 +146,7 @@ class Ingester:
         try:
             while self._batch(connection, path) and not self._closed:
                 pass
-            torn = spool_files.finish(path, _offset(connection, name))
+            torn = spool_reader.finish(path, _offset(connection, name))
         except FileNotFoundError:
             return
         if torn is None:
@@ -160,10 +160,10 @@ class Ingester:
         """Ingest some 1,000 records of a file; return whether there were any."""
         connection.execute("BEGIN IMMEDIATE")
         try:
-            told = spool_files.read(path, _offset(connection, path.name))
+            told = spool_reader.read(path, _offset(connection, path.name))
             for line in take_in(connection, told.lines):
-                log.error("%s: a line is no record, kept in %s", path.name, spool_files.BAD)
-                spool_files.set_aside(self.spool.folder, line)
+                log.error("%s: a line is no record, kept in %s", path.name, spool_reader.BAD)
+                spool_reader.set_aside(self.spool.folder, line)
             if told.lines:
                 connection.execute("INSERT OR REPLACE INTO spool VALUES (?, ?)", (path.name, told.end))
             connection.execute("COMMIT")

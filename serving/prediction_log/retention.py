@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from serving.prediction_log.intake import count
+from serving.prediction_log.inserts import count
 
 ROWS = 2000  # predictions, or the one request that has more, that go in one transaction
 REQUESTS = 500

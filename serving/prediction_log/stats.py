@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from serving.prediction_log.intake import HOUR
-from serving.prediction_log.log import PredictionLog
+from serving.prediction_log.inserts import HOUR
+from serving.prediction_log.prediction_log import PredictionLog
 
 MOST_HOURS = 24 * 366 * 10
 SAMPLE = 2000  # the last requests of a version, of which the latencies are told

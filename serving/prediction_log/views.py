@@ -7,13 +7,13 @@ import re
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from serving import body
-from serving.answers import json_response
+from serving.body import json_body
+from serving.models.live_models import Shelf
 from serving.prediction_log import feedback
-from serving.prediction_log.log import PredictionLog
+from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.stats import MOST_HOURS, figures
-from serving.shelf import Shelf
-from updraft.suite import shown
+from serving.server.json_response import json_response
+from updraft.model.columns import shown
 
 
 def blueprint(log: PredictionLog, shelf: Shelf, *, max_body: int = 16 * 2**20, max_rows: int = 10_000) -> Blueprint:
@@ -22,7 +22,7 @@ def blueprint(log: PredictionLog, shelf: Shelf, *, max_body: int = 16 * 2**20, m
 
     @views.post("/feedback", endpoint="feedback")
     def judge() -> Response:
-        return feedback.take(log, shelf, body.read(request, max_body), max_rows)
+        return feedback.take(log, shelf, json_body.read(request, max_body), max_rows)
 
     @views.get("/stats")
     def stats() -> Response:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from serving.training.airflow import OWN, AirflowRuns, TaskInstance
+from updraft.airflow_client import OWN, AirflowRuns, TaskInstance
 
 
 @dataclass(frozen=True)

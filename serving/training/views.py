@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import NotFound
 
-from serving import body
-from serving.access import bearer
-from serving.answers import json_response
-from serving.training.trainer import Trainer
+from serving.body import json_body
+from serving.server.auth import bearer
+from serving.server.json_response import json_response
+from serving.training.trigger import Trainer
 
 MOST_BYTES = 2**16  # of a body
 OFF = "Training from here is off: SERVING_TRAIN_TOKEN is not set."
@@ -51,4 +51,4 @@ def _params() -> Any:
     """Read the parameters out of the request; no body and no type of one mean none."""
     if not request.mimetype and not request.content_length and "Transfer-Encoding" not in request.headers:
         return {}
-    return body.read(request, MOST_BYTES)
+    return json_body.read(request, MOST_BYTES)

@@ -1,0 +1,1 @@
+"""Synthetic rows of a use case's shape."""

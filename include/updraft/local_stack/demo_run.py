@@ -1,0 +1,306 @@
+"""`make demo`: load data, train through Airflow, ask the service for a prediction, and show what came of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from updraft.errors import UserError
+from updraft.local_stack.airflow_api import Airflow
+from updraft.local_stack.credentials import ADMIN, credentials
+from updraft.local_stack.environment import StackError, embedded, load
+from updraft.local_stack.stack import Stack
+from updraft.stages.evaluation_table import evaluation_table
+from updraft.stages.runs import local
+from updraft.usecase import UseCase
+from updraft.usecase import load as load_case
+
+PARSED_SECONDS = 180
+SERVED_SECONDS = 60
+LONGEST = 100  # characters of a value that are shown
+DONE = ("success", "failed", "skipped", "upstream_failed", "removed")
+COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipped": "yellow", "running": "cyan"}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What to show: a use case, and a file of rows or the number of rows to make up."""
+
+    use_case: str = "vehicle_insurance"
+    data: Path | None = None
+    rows: int | None = None
+
+    @property
+    def dag_id(self) -> str:
+        return f"train_{self.use_case}"
+
+
+def demo(stack: Stack, wanted: Demo, console: Console) -> None:
+    """Run the whole path once. The stack stays up; StackError when a task failed, UserError for a wrong argument."""
+    case = load_case(wanted.use_case)
+    if wanted.data and not wanted.data.is_file():
+        raise UserError(f"DATA: no file {str(wanted.data)!r}")
+    console.print(f"[bold]1[/]  Start the stack in {stack.home}", soft_wrap=True)
+    stack.up(tell=lambda line: console.print(f"     {line}", highlight=False))
+    load(os.environ, stack.home)
+    settings = stack.environment()
+    console.print(f"[bold]2[/]  Load rows into MongoDB, collection {case.collection}")
+    if wanted.data or _made_up_rows_belong(settings, console):
+        _fill(case, wanted, stack.home, settings, console)
+    airflow = Airflow(settings["AIRFLOW_URL"], ADMIN, _password(stack))
+    run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    console.print(f"[bold]3[/]  Train: DAG {wanted.dag_id}, run {run_id}")
+    _train(airflow, wanted.dag_id, run_id, console)
+    evaluation = _evaluation(airflow, wanted.dag_id, run_id)
+    console.print("[bold]4[/]  Ask the service about one raw row")
+    _predict(settings, case, _held_out_row(airflow, case, wanted.dag_id, run_id), console)
+    _show(evaluation, console)
+    show_urls(stack, console)
+
+
+def show_urls(stack: Stack, console: Console) -> None:
+    """Print where the stack answers, the login, and how to train; the one place that prints a password."""
+    settings = stack.environment()
+    if not settings:
+        raise StackError(f"no stack was started in {str(stack.home)!r} yet; `make up` first")
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Airflow", f"{settings['AIRFLOW_URL']}   user {ADMIN}, password {_password(stack)}")
+    table.add_row("Service", f"{settings['SERVING_URL']}/models")
+    table.add_row("Settings", f"{stack.home / 'env'}   (MongoDB, S3 and their logins)")
+    console.print(table, highlight=False, soft_wrap=True)
+    file = shlex.quote(str(stack.home / "secrets" / "train_token"))
+    token = f"$(cat {file})" if "SERVING_TRAIN_TOKEN" in settings else "$SERVING_TRAIN_TOKEN"
+    command = f'curl -X POST --oauth2-bearer "{token}" {settings["SERVING_URL"]}/train/vehicle_insurance'
+    console.print(f"Train     {command}", highlight=False, markup=False, soft_wrap=True)  # a table would break it
+
+
+def _password(stack: Stack) -> str:
+    return credentials(stack.home / "secrets")["airflow_admin_password"]
+
+
+def _made_up_rows_belong(settings: Mapping[str, str], console: Console) -> bool:
+    """Say whether made-up rows may replace what is there: never in somebody's own database, nor for their registry."""
+    own = embedded(settings)
+    if "mongod" not in own:
+        console.print(
+            "     MONGODB_URL leads elsewhere: its rows are used as they are; DATA=rows.csv would replace them"
+        )
+        return False
+    if "s3" not in own:
+        raise StackError("UPDRAFT_REGISTRY leads elsewhere: made-up rows make no model for it; give DATA=rows.csv")
+    return True
+
+
+def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], console: Console) -> None:
+    """Replace the collection by the file's rows, or by made-up ones."""
+    from updraft.destinations.mongodb import load as fill
+    from updraft.sources.files import File
+    from updraft.sources.mongodb import database
+
+    path = wanted.data or _made_up(case, wanted.rows, home)
+    with database(settings["MONGODB_URL"]) as opened:
+        collection = opened[case.collection]
+        with _progress(console) as bar:
+            task = bar.add_task("rows", total=None)
+            count = fill(File(path, case), collection, lambda done, total: bar.update(task, completed=done))
+        console.print(f"     {count:,} rows from {path}", highlight=False, soft_wrap=True)
+
+
+def _made_up(case: UseCase, rows: int | None, home: Path) -> Path:
+    from updraft.demo.rows import generate, write
+
+    path = home / "demo" / f"{case.name}.csv"
+    path.parent.mkdir(exist_ok=True)
+    return write(case, generate(case, rows, case.seed), path)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    columns = (TextColumn("     {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield bar
+
+
+def _train(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> None:
+    _wait_until_parsed(airflow, dag_id)
+    airflow.trigger(dag_id, run_id)
+    airflow.unpause(dag_id)  # after the trigger, so that no scheduled run comes first
+    tasks = _follow(airflow, dag_id, run_id, console)
+    failed = [task for task in tasks if task["state"] == "failed"]
+    if airflow.state(dag_id, run_id) != "success":
+        lines = [f"{_name(task)} failed: {airflow.error(task)}" for task in failed] or ["no task failed; see the run"]
+        raise StackError("\n".join([*lines, f"run: {airflow.url}/dags/{dag_id}/runs/{run_id}"]))
+
+
+def _wait_until_parsed(airflow: Airflow, dag_id: str) -> None:
+    until = time.monotonic() + PARSED_SECONDS
+    while airflow.dag(dag_id) is None:
+        errors = airflow.import_errors()
+        if errors:
+            raise StackError(f"{dag_id}: Airflow cannot read it: {'; '.join(errors)}")
+        if time.monotonic() > until:
+            raise StackError(f"{dag_id}: Airflow did not find this DAG in dags/ within {PARSED_SECONDS} seconds")
+        time.sleep(0.5)
+
+
+def _follow(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> list[dict[str, Any]]:
+    """Show the tasks until the run ends: a live table on a terminal, else a line for each task that ends."""
+    told: set[str] = set()
+    with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else _nothing() as live:
+        while True:
+            ended = airflow.state(dag_id, run_id) in ("success", "failed")
+            tasks = airflow.tasks(dag_id, run_id)
+            if live:
+                live.update(_table(tasks), refresh=True)
+            else:
+                _tell(tasks, told, console)
+            if ended:
+                return tasks
+            time.sleep(0.5)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def _table(tasks: list[dict[str, Any]]) -> Table:
+    table = Table("task", "state", "seconds", box=None, padding=(0, 2), pad_edge=True)
+    for task in tasks:
+        state = task["state"] or "waiting"
+        colour = COLOURS.get(state, "dim")
+        table.add_row(f"   {escape(_name(task))}", f"[{colour}]{state}[/]", _seconds(task))
+    return table
+
+
+def _tell(tasks: list[dict[str, Any]], told: set[str], console: Console) -> None:
+    for task in tasks:
+        name = _name(task)
+        if task["state"] in DONE and name not in told:
+            told.add(name)
+            console.print(f"     {name:<32} {task['state']:<16} {_seconds(task):>7} s", highlight=False, markup=False)
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    return str(task["task_id"]) + (
+        f" [{task['rendered_map_index'] or task['map_index']}]" if task["map_index"] >= 0 else ""
+    )
+
+
+def _seconds(task: Mapping[str, Any]) -> str:
+    if task["duration"] is not None:
+        return f"{task['duration']:.1f}"
+    if task["start_date"] is None:
+        return ""
+    return f"{(datetime.now(UTC) - datetime.fromisoformat(task['start_date'])).total_seconds():.1f}"
+
+
+def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:
+    """Read what `evaluate` decided, where its XCom says that it lies."""
+    from updraft.stages.evaluate import EVALUATION
+    from updraft.stages.stage_folder import read_json
+
+    return dict(read_json(local(str(airflow.result(dag_id, run_id, "evaluate"))) / EVALUATION))
+
+
+def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> dict[str, Any]:
+    """Read a row that the model was not trained on, features and target, as JSON has them."""
+    from updraft.stages.stage_folder import TEST, first_row, read_frame
+
+    split = local(str(airflow.result(dag_id, run_id, "transform")))
+    return first_row(read_frame(case, split / TEST)[[*case.feature_names, case.target]])
+
+
+def _predict(settings: Mapping[str, str], case: UseCase, held_out: Mapping[str, Any], console: Console) -> None:
+    """Ask the service, once it has the version that the registry has in production, and print what it says."""
+    from updraft.registry.registry import open_registry
+
+    number = open_registry({**os.environ, **settings}).production(case.name)
+    if number is None:
+        console.print("     No version is in production yet, so the service has nothing to answer with.\n")
+        return
+    row = {name: value for name, value in held_out.items() if name != case.target}
+    until = time.monotonic() + SERVED_SECONDS
+    url, key = f"{settings['SERVING_URL']}/predict/{case.name}", api_key(os.environ)
+    answer, said = ask(url, row, key)
+    while answer.get("version") != number:
+        if time.monotonic() > until:
+            raise StackError(f"the service does not answer with version {number}: {said}")
+        time.sleep(0.2)
+        answer, said = ask(url, row, key)
+    raw = ", ".join(f"{name} {_short(value)}" for name, value in row.items())
+    console.print(f"     {raw}", highlight=False, markup=False, soft_wrap=True)
+    told = f"{_probability(case, answer)}version {number}; in truth {_answer(case, held_out[case.target])}"
+    said = _answer(case, answer["predictions"][0])
+    said = said if case.labels else f"{case.target} {said}"
+    console.print(f"     → [bold]{escape(said)}[/] ({escape(told)})\n", highlight=False, soft_wrap=True)
+
+
+def _answer(case: UseCase, value: Any) -> str:
+    """Write what is predicted: the label's name, or the number."""
+    names = {label.value: label.name for label in case.labels}
+    return names[value] if names else f"{value:,.6g}"
+
+
+def _probability(case: UseCase, answer: Mapping[str, Any]) -> str:
+    """Write the probability: of the positive label, or, of several labels, that of the one that is answered."""
+    if "probabilities" not in answer:
+        return ""
+    found = answer["probabilities"][0]
+    name = answer["labels"][0] if isinstance(found, dict) else _answer(case, case.positive)
+    return f"probability of {name} {found[name] if isinstance(found, dict) else found:.3f}, "
+
+
+def _short(value: Any) -> str:
+    """Write a raw value; a long text is cut."""
+    text = "null" if value is None else str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def api_key(environ: Mapping[str, str]) -> str:
+    """Return the first key of the service's API keys, lines `name:key`; an empty one where they are off."""
+    file = environ.get("SERVING_API_KEYS_FILE")
+    try:
+        text = Path(file).read_text(encoding="utf-8") if file else environ.get("SERVING_API_KEYS", "")
+    except (OSError, ValueError):
+        return ""
+    lines = [line.strip() for line in text.splitlines()]
+    return next((line.partition(":")[2].strip() for line in lines if line and not line.startswith("#")), "")
+
+
+def ask(url: str, row: Mapping[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """Post one row; return the answer, empty when it is an error, and what the service said.
+
+    Raises StackError when it asks for another key: it has those of the shell that started it.
+    """
+    headers = {"X-API-Key": key} if key else {}
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            response = session.post(url, json=dict(row), headers=headers, timeout=30)
+            if response.status_code == 401:
+                raise StackError("the service asks for an API key: set SERVING_API_KEYS as where it was started")
+            return (dict(response.json()) if response.ok else {}), response.text[:300]
+        except requests.RequestException as error:
+            return {}, type(error).__name__
+
+
+def _show(evaluation: dict[str, Any], console: Console) -> None:
+    """Print the evaluation, beside the champion's on the same rows, and what was decided."""
+    console.print(evaluation_table(evaluation))
+    words = f"decision: {evaluation['decision']}, because {evaluation['reason']}\n"
+    console.print(words, highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,129 @@
+"""Ask each server of the stack whether it really answers; mongod and S3 get their first user and bucket here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from updraft.local_stack.environment import BUCKET, StackError
+
+Ready = Callable[[dict[str, Any]], bool]  # takes supervisord's facts on the process
+
+
+def checks(settings: Mapping[str, str]) -> dict[str, Ready]:
+    """Return the question for each program by name. An answer that is not there yet is False, never an exception."""
+    airflow = partial(_airflow, settings["AIRFLOW_URL"])
+    return {
+        "mongod": partial(_mongod, settings["MONGODB_URL"]),
+        "s3": partial(_s3, settings),
+        "migrate": _ended,
+        "api-server": partial(airflow, "metadatabase"),
+        "scheduler": partial(airflow, "scheduler"),
+        "dag-processor": partial(airflow, "dag_processor"),
+        "triggerer": partial(airflow, "triggerer"),
+        "serving": partial(_serving, settings["SERVING_URL"]),
+    }
+
+
+def _ended(process: dict[str, Any]) -> bool:
+    return bool(process["statename"] == "EXITED" and process["exitstatus"] == 0)
+
+
+def _mongod(url: str, process: dict[str, Any]) -> bool:
+    from pymongo import MongoClient
+    from pymongo.errors import ConnectionFailure, OperationFailure
+
+    client: MongoClient[dict[str, Any]] = MongoClient(url, serverSelectionTimeoutMS=500)
+    with client:
+        try:
+            client.admin.command("listDatabases", nameOnly=True)
+            return True
+        except ConnectionFailure:
+            return False
+        except OperationFailure as error:
+            if error.code != 18:  # AuthenticationFailed
+                return False
+    return _first_user(url)
+
+
+def _first_user(url: str) -> bool:
+    """Make the user that `url` names, through MongoDB's localhost exception: it holds while there is no user."""
+    from pymongo import MongoClient
+    from pymongo.errors import ConnectionFailure, OperationFailure
+    from pymongo.uri_parser import parse_uri
+
+    login = parse_uri(url)
+    host, port = login["nodelist"][0]
+    client: MongoClient[dict[str, Any]] = MongoClient(host, port, serverSelectionTimeoutMS=500)
+    with client:
+        try:
+            client.admin.command("createUser", login["username"], pwd=login["password"], roles=["root"])
+        except ConnectionFailure:
+            return False
+        except OperationFailure:
+            raise StackError(
+                "mongod: its data knows another password than secrets/mongodb_password; put that back, or `make clean`"
+            ) from None
+    return True
+
+
+def _s3(settings: Mapping[str, str], process: dict[str, Any]) -> bool:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, proxies={})
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=settings["AWS_ENDPOINT_URL_S3"],
+        aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
+        region_name=settings["AWS_DEFAULT_REGION"],
+        config=quick,
+    )
+    try:
+        names = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+        if BUCKET not in names:
+            client.create_bucket(Bucket=BUCKET)
+        return True
+    except (BotoCoreError, ClientError):
+        return False
+
+
+def _airflow(url: str, part: str, process: dict[str, Any]) -> bool:
+    """Ask Airflow's health page; a heartbeat from before this process started is its predecessor's."""
+    health = _json(f"{url}/api/v2/monitor/health").get(part) or {}
+    beat = health.get(f"latest_{part}_heartbeat")
+    fresh = part == "metadatabase" or (
+        beat is not None and datetime.fromisoformat(beat).timestamp() >= process["start"]
+    )
+    return health.get("status") == "healthy" and fresh
+
+
+def _serving(url: str, process: dict[str, Any]) -> bool:
+    return bool(_get(f"{url}/healthz"))
+
+
+def _json(url: str) -> dict[str, Any]:
+    import requests
+
+    response = _get(url)
+    try:
+        return dict(response.json()) if response is not None else {}
+    except requests.JSONDecodeError:
+        return {}
+
+
+def _get(url: str) -> Any:
+    """Return the response when it is a good one, else None; a proxy is never asked about 127.0.0.1."""
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            response = session.get(url, timeout=5)
+        except requests.RequestException:
+            return None
+    return response if response.ok else None

@@ -1,0 +1,1 @@
+"""What is stored and served; shared with the service. Nothing heavy is imported here."""

@@ -1,0 +1,123 @@
+"""A use case as `updraft new` guesses it, and the text of its two files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from updraft.model.columns import DATE
+from updraft.model.signature import Task
+from updraft.new.column_roles import Goal, duplicates
+from updraft.new.column_types import Seen
+from updraft.new.guess_demo import demo, name_of
+from updraft.new.guess_suite import expectations
+from updraft.new.read_file import Snapshot
+from updraft.usecase.blocks import Reading
+
+TEMPLATE = Path(__file__).with_name("usecase.yaml.j2")
+DEFAULTS: dict[Task, dict[str, str]] = {
+    "binary": {"choose_by": "pr_auc", "gate": "f1", "floors": "{roc_auc: 0.7}", "max_gap": "{roc_auc: 0.1}"},
+    "multiclass": {
+        "choose_by": "f1_macro",
+        "gate": "f1_macro",
+        "floors": "{accuracy: 0.8}",
+        "max_gap": "{accuracy: 0.1}",
+    },
+    "regression": {"choose_by": "r2", "gate": "r2", "floors": "{r2: 0.5}", "max_gap": "{r2: 0.1}"},
+}
+
+
+@dataclass
+class Draft:
+    """A use case as guessed: its columns, what is learned, how the file is read, and what to look at."""
+
+    name: str
+    found: Snapshot
+    columns: list[Seen]
+    goal: Goal
+    rename: dict[str, str]
+    told: bool
+    notes: list[str] = field(default_factory=list)
+    set_aside: float = 0.0
+
+    def of(self, role: str) -> list[Seen]:
+        return [column for column in self.columns if column.role == role]
+
+    @property
+    def target(self) -> Seen:
+        return self.of("target")[0]
+
+
+def suite_text(draft: Draft) -> str:
+    lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) for each in expectations(draft.columns, draft.goal))
+    name, entries = json.dumps(draft.name), ",\n    ".join(lines)
+    return f'{{\n  "name": {name},\n  "expectations": [\n    {entries}\n  ]\n}}\n'
+
+
+def yaml_text(draft: Draft) -> str:
+    reading, target = draft.found.reading, draft.target
+    environment = Environment(  # noqa: S701  (YAML, not HTML)
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.globals |= {"y": _scalar, "comment": _comment}
+    dates = [column.name for column in draft.columns if column.type == DATE]
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        **DEFAULTS[draft.goal.task],
+        name=draft.name,
+        file=draft.found.path.name,
+        rows=f"{len(draft.found.frame):,}",
+        title=f"{draft.name.replace('_', ' ').capitalize()}: what is {target.name}?",
+        encoding=None if reading.encoding == Reading().encoding else reading.encoding,
+        delimiter=None if reading.delimiter == Reading().delimiter else reading.delimiter,
+        rename=[(theirs, ours) for theirs, ours in draft.rename.items() if ours in {c.name for c in draft.columns}],
+        casts=[column for column in draft.columns if column.casts],
+        dates=[column for column in draft.columns if column.dates],
+        task=draft.goal.task,
+        told=draft.told,
+        target=target.name,
+        id=next(iter(draft.of("id")), None),
+        text=[column.name for column in draft.of("text")],
+        categorical=[column.name for column in draft.of("categorical")],
+        ignored=draft.of("ignored"),
+        labels=[(label, name_of(label, target)) for label in draft.goal.labels],
+        positive=draft.goal.positive,
+        date=dates[0] if dates else None,
+        repeated=duplicates(draft.columns),
+        budget=min(1.0, round(max(0.01, 1.5 * draft.set_aside + 0.005), 2)) if draft.set_aside else 0.01,
+        misfits=draft.set_aside,
+        candidates=_candidates(draft),
+        demo=demo(draft.columns, target, draft.goal),
+    )
+
+
+def _candidates(draft: Draft) -> dict[str, Any]:
+    """Name estimators that fit: two of trees and a linear one; beside text, those that take its sparse counts."""
+    leaf = max(2, len(draft.found.frame) // 5000)  # keeps a forest below 100 MB
+    if draft.goal.task == "regression":
+        ridge = {"ridge": {"estimator": "Ridge"}}
+        forest = {"estimator": "RandomForestRegressor", "params": {"n_estimators": 100, "min_samples_leaf": leaf}}
+        boosting = {"estimator": "HistGradientBoostingRegressor"}
+        return ridge if draft.of("text") else {"random_forest": forest, "hist_gradient_boosting": boosting} | ridge
+    logistic = {"logistic_regression": {"estimator": "LogisticRegression"}}
+    if draft.of("text"):
+        return logistic | {"linear_svc": {"estimator": "LinearSVC"}}
+    forest = {"estimator": "RandomForestClassifier", "params": {"n_estimators": 100, "min_samples_leaf": leaf}}
+    boosting = {"estimator": "HistGradientBoostingClassifier"}
+    return {"random_forest": forest, "hist_gradient_boosting": boosting} | logistic
+
+
+def _scalar(value: Any) -> str:
+    """Write a value in one line of YAML, in quotes where YAML would take it for something else."""
+    if isinstance(value, str) and not value.isprintable():
+        return json.dumps(value)  # YAML's own quotes would fold a line end
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
+    return text.strip().removesuffix("...").strip()
+
+
+def _comment(text: str) -> str:
+    return f"  # {' '.join(text.split())}" if text else ""

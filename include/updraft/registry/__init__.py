@@ -1,0 +1,1 @@
+"""Versions on plain S3; shared with the service. Nothing heavy is imported here."""

@@ -1,0 +1,290 @@
+"""Rows out of files: delimited text, JSON lines and Parquet, told by the ending of their names."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from updraft.model.columns import Column
+from updraft.sources.rows import Fit, undecoded
+from updraft.sources.source import BadSource, Batch, Reject
+from updraft.usecase import UseCase
+from updraft.usecase.blocks import Reading
+
+ROWS, BLOCK = 25_000, 4 << 20
+Enough = Callable[[list[str]], bool]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a file: rows with their numbers, as a table in the file's own types, and those that are no rows."""
+
+    rows: pa.Table | list[dict[str, Any]]
+    numbers: Sequence[int]
+    broken: list[Reject] = field(default_factory=list)
+    torn: bool = True  # its texts may hold U+FFFD
+
+
+class Format(Protocol):
+    """A way to write rows into a file."""
+
+    textual: bool
+    total: int | None
+
+    def names(self, enough: Enough) -> list[str]:
+        """List the columns' names in the file, at least up to where they are enough."""
+        ...
+
+    def parts(self, names: list[str]) -> Iterator[Part]:
+        """Yield the file's rows in its order, columns by their names in the file."""
+        ...
+
+
+class File:
+    """A file of rows: .csv, .tsv or .txt with a header, .jsonl or .ndjson (all of them also .gz), or .parquet.
+
+    In delimited text an empty field is null. Raises BadSource when it cannot be read.
+    """
+
+    def __init__(self, path: Path, case: UseCase, limit: int | None = None) -> None:
+        self._path, self._limit = path, limit
+        if not path.is_file():
+            raise BadSource(f"{self}: no such file")
+        ending = next((each for each in FORMATS if path.name.lower().endswith(each)), None)
+        if ending is None:
+            raise BadSource(f"{self}: expected a name that ends in {', '.join(FORMATS)}")
+        with self._translated():
+            self._format = FORMATS[ending](path, case.read)
+            fit = Fit(case.columns, case.read, self._format.textual)
+            there = self._format.names(lambda names: len(fit.names(names)) == len(case.columns))
+        self._names = fit.names(there)
+        if not self._names:
+            found = ", ".join(map(repr, there[:10])) or "none"
+            raise BadSource(f"{self}: no column of the suite in it; found {found}, expected {_listed(case.columns)}")
+        if twice := sorted({name for name in self._names.values() if there.count(name) > 1}):
+            raise BadSource(f"{self}: header names {', '.join(map(repr, twice))} more than once")
+        self.columns = [column for column in case.columns if column.name in self._names]
+        self.absent = [column.name for column in case.columns if column.name not in self._names]
+        self.others = sorted({name for name in there if name.strip()} - set(self._names.values()))
+        self.total = min((n for n in (limit, self._format.total) if n is not None), default=None)
+        self._fit = Fit(self.columns, case.read, self._format.textual)
+
+    def __str__(self) -> str:
+        return f"file {str(self._path)!r}"
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield batches in the file's order; a row's place counts from the first line, a header being row 1."""
+        left = self._limit
+        pa.enable_signal_handlers(False)  # Ctrl-C is the caller's
+        with self._translated():
+            for part in self._format.parts(list(self._names.values())):
+                batch = self._decode(part, left)
+                yield replace(batch, rejects=batch.rejects + part.broken)
+                left = None if left is None else left - batch.table.num_rows - len(batch.rejects)
+                if left == 0:
+                    return
+
+    def _decode(self, part: Part, most: int | None) -> Batch:
+        optional: dict[str, Any] = {self._names[column.name]: None for column in self.columns if column.nullable}
+        rows = [optional | row for row in part.rows[:most]] if isinstance(part.rows, list) else part.rows.slice(0, most)
+        table = _columns(rows, list(self._names.values())) if isinstance(rows, list) else rows
+        if table is not None:
+            arrays = [self._fit.array(column, table[self._names[column.name]]) for column in self.columns]
+            if all(array is not None for array in arrays) and not (part.torn and self._undecoded(table)):
+                return self._fit.whole(arrays)
+        if not isinstance(rows, list):
+            rows = rows.rename_columns({theirs: ours for ours, theirs in self._names.items()}).to_pylist()
+        return self._fit.batch((f"row {n}", row) for n, row in zip(part.numbers, rows, strict=False))
+
+    def _undecoded(self, table: pa.Table) -> bool:
+        return any(undecoded(table[self._names[c.name]]) for c in self.columns if c.type == "str")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, UnicodeError, OSError, EOFError) as error:
+            raise BadSource(f"{self}: {' '.join(str(error).split())}") from None
+
+
+class Delimited:
+    """Text with a delimiter and a header; fields with delimiters or line ends in them stand in quotes."""
+
+    textual = True
+    total: int | None = None
+
+    def __init__(self, path: Path, reading: Reading, tab: bool = False) -> None:
+        self._path, self._reading = path, reading
+        self._delimiter = "\t" if tab and "delimiter" not in reading.model_fields_set else reading.delimiter
+
+    def names(self, enough: Enough) -> list[str]:
+        with Decoded(self._path, self._reading.encoding) as text:
+            reader = pyarrow.csv.open_csv(text.buffered(), parse_options=self._parse(lambda row: "skip"))
+            return list(reader.schema.names)
+
+    def parts(self, names: list[str]) -> Iterator[Part]:
+        """Read every column as text: what a text means is the suite's matter, not the reader's guess."""
+        broken: list[Reject] = []
+        missing: set[int] = set()
+
+        def set_aside(row: Any) -> str:
+            reason = f"{row.actual_columns} fields where the header has {row.expected_columns}"
+            broken.append(Reject(f"row {row.number}", {"text": row.text}, reason))
+            missing.add(row.number)
+            return "skip"
+
+        numbers = (number for number in count(2) if number not in missing)
+        with Decoded(self._path, self._reading.encoding) as text:
+            for record in pyarrow.csv.open_csv(
+                text.buffered(),
+                read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK),  # threads: no row numbers
+                parse_options=self._parse(set_aside),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    include_columns=names,
+                    column_types=dict.fromkeys(names, pa.string()),
+                    strings_can_be_null=True,
+                    null_values=["", *self._reading.nulls],
+                ),
+            ):
+                part = Part(pa.table(record), list(islice(numbers, len(record))), broken.copy(), text.torn)
+                broken.clear()
+                yield part
+        if broken:
+            yield Part([], [], broken)
+
+    def _parse(self, handler: Any) -> pyarrow.csv.ParseOptions:
+        return pyarrow.csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=handler)
+
+
+class JsonLines:
+    """A JSON object on each line. A field that is left out is null where the suite lets it be, else missing."""
+
+    textual = False
+    total: int | None = None
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self._path, self._encoding = path, reading.encoding
+
+    def names(self, enough: Enough) -> list[str]:
+        """List the names in the lines up to where they are enough."""
+        seen: dict[str, None] = {}
+        for _, row in self._lines():
+            if isinstance(row, dict):
+                known = len(seen)
+                seen |= dict.fromkeys(row)
+                if len(seen) > known and enough(list(seen)):
+                    break
+        return list(seen)
+
+    def parts(self, names: list[str]) -> Iterator[Part]:
+        lines = self._lines()
+        while some := list(islice(lines, ROWS)):
+            rows = [(number, row) for number, row in some if isinstance(row, dict)]
+            broken = [row for _, row in some if isinstance(row, Reject)]
+            yield Part([row for _, row in rows], [number for number, _ in rows], broken)
+
+    def _lines(self) -> Iterator[tuple[int, dict[str, Any] | Reject]]:
+        with Decoded(self._path, self._encoding) as text:
+            for number, line in enumerate(text.buffered(), start=1):
+                if line.strip():
+                    yield number, _object(f"row {number}", line.decode().removeprefix("\ufeff"))
+
+
+class Parquet:
+    """A Parquet file; its own types are held against the suite's, and nothing is read out of text."""
+
+    textual = False
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self._file = pq.ParquetFile(path)
+        self.total: int | None = self._file.metadata.num_rows
+
+    def names(self, enough: Enough) -> list[str]:
+        return list(self._file.schema_arrow.names)
+
+    def parts(self, names: list[str]) -> Iterator[Part]:
+        start = 1
+        for record in self._file.iter_batches(ROWS, columns=names):
+            table = pa.table([_plain(column) for column in record.columns], names=record.schema.names)
+            yield Part(table, range(start, start + len(record)))
+            start += len(record)
+
+
+class Decoded(io.RawIOBase):
+    """A file's text, unpacked, as UTF-8. What is not of its encoding becomes U+FFFD; `torn` once there is any."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self._raw = pa.input_stream(str(path))  # unpacks .gz
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        self._ready = memoryview(b"")
+        self.torn = False
+
+    def readable(self) -> bool:
+        return True
+
+    def buffered(self) -> io.BufferedReader:
+        """Give a reader that reads as much as it is asked for."""
+        return io.BufferedReader(self, BLOCK)
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            packed = self._raw.read(1 << 20)
+            text = self._decoder.decode(packed, final=not packed)
+            self.torn = self.torn or "\ufffd" in text
+            self._ready = memoryview(text.encode("utf-8", "replace"))
+            if not packed:
+                break
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+FORMATS: dict[str, Callable[[Path, Reading], Format]] = {
+    ".csv": Delimited,
+    ".tsv": partial(Delimited, tab=True),
+    ".txt": Delimited,
+    ".jsonl": JsonLines,
+    ".ndjson": JsonLines,
+}
+FORMATS |= {f"{ending}.gz": format_ for ending, format_ in FORMATS.items()} | {".parquet": Parquet}
+
+
+def _object(place: str, line: str) -> dict[str, Any] | Reject:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Reject(place, {"text": line.rstrip("\n")}, f"not JSON: {error}")
+    return row if isinstance(row, dict) else Reject(place, {"text": line.rstrip("\n")}, "not a JSON object")
+
+
+def _columns(rows: list[dict[str, Any]], names: list[str]) -> pa.Table | None:
+    """Turn rows into columns; None where a row lacks one or a column's values are of more than one type."""
+    try:
+        return pa.table({name: pa.array([row[name] for row in rows]) for name in names})
+    except (KeyError, OverflowError, UnicodeError, pa.ArrowException):
+        return None
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Unpack values that Parquet holds by number, as pandas writes categories."""
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def _listed(columns: Sequence[Column]) -> str:
+    return ", ".join(column.name for column in columns)

@@ -1,0 +1,213 @@
+"""Rows out of MongoDB. A source yields batches in which every row either fits the suite's types or is set aside.
+
+pymongoarrow is fast and not strict: it cuts 41.5 to 41 in an integer column, reads true as 1, and NaN and a missing
+field as null. So a batch is held against its raw BSON, and one that is not plainly clean is read again by document.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from updraft.defaults import DATABASE
+from updraft.model.columns import DATE, Column, Type
+from updraft.sources.rows import ARROW, UNDECODED, Fit, sound
+from updraft.sources.source import BadSource, Batch
+from updraft.usecase import UseCase
+
+if TYPE_CHECKING:
+    from bson import CodecOptions
+    from pymongo.collection import Collection
+    from pymongo.database import Database
+
+BATCH, SOME = 25_000, 20
+PATIENCE = {"serverSelectionTimeoutMS": 10_000}
+LOGIN_REFUSED, NOT_ALLOWED = (18, 8000), 13  # 8000 is Atlas's
+DOUBLE, BOOLEAN, NULL = 0x01, 0x08, 0x0A
+FLOAT = Column(name="", type="float64")
+BSON = ARROW | {DATE: pa.timestamp("ms")}
+
+
+class Documents:
+    """A MongoDB collection, streamed: memory does not grow with it.
+
+    Raises BadSource when the collection is empty, missing or not to be read, or the login is refused; ConnectionError
+    when no server answers.
+    """
+
+    def __init__(self, collection: Collection[Any], case: UseCase, limit: int | None = None) -> None:
+        self._collection, self._limit = collection, limit or 0
+        with translated(collection):
+            if collection.find_one(projection={"_id": 1}) is None:
+                there = collection.name in collection.database.list_collection_names()
+                raise BadSource(f"{self}: the collection {'is empty' if there else 'does not exist'}")
+            fit = Fit(case.columns, case.read)
+            has = {column.name: self._has(fit.sought(column)) for column in case.columns}
+            lenient = collection.with_options(codec_options=_lenient())
+            some = {name for document in lenient.find(limit=SOME) for name in document}
+            there_are = collection.estimated_document_count() or None  # 0, full as it is, after a kill of mongod
+        self.columns = [column for column in case.columns if has[column.name]]
+        self.absent = [name for name, there in has.items() if not there]
+        self.others = sorted(some - {name for column in case.columns for name in fit.sought(column)} - {"_id"})
+        self._fit = Fit(self.columns, case.read)
+        self.total: int | None = min(there_are, limit) if there_are and limit else there_are
+
+    def __str__(self) -> str:
+        return f"MongoDB collection {self._collection.full_name!r}"
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield batches in the collection's natural order; the next is fetched while one is decoded."""
+        names = [name for column in self.columns for name in self._fit.sought(column)]
+        projection = None if any(map(_is_path, names)) else dict.fromkeys(names, 1)
+        find = self._collection.find_raw_batches
+        with (
+            translated(self._collection),
+            find({}, projection, batch_size=BATCH, limit=self._limit) as cursor,
+            ThreadPoolExecutor(max_workers=1) as ahead,
+        ):
+            raw = ahead.submit(next, cursor, None)
+            while (batch := raw.result()) is not None:
+                raw = ahead.submit(next, cursor, None)
+                if batch:
+                    yield self._decode(batch)
+
+    def _has(self, names: list[str]) -> bool:
+        there = {"$or": [_exists(name) for name in names]}
+        return self._collection.find_one(there, {"_id": 1}) is not None
+
+    def _decode(self, raw: bytes) -> Batch:
+        names = {column.name: self._name(column, raw) for column in self.columns}
+        if any(map(_is_path, names.values())):  # in a projection and in pymongoarrow, a dot leads into a document
+            return self._sort_out(raw)
+        types = {names[c.name]: BSON[_stored_type(c, names[c.name], raw)] for c in self.columns}
+        table = _table(types, raw)
+        if table is None:  # texts where the suite has another type: that is what casts are for
+            cast = {names[c.name]: pa.string() for c in self.columns if self._fit.is_cast(c)}
+            table = _table(types | cast, raw) if cast else None
+        if table is None or UNDECODED.encode() in raw:
+            return self._sort_out(raw)
+        arrays = []
+        for column in self.columns:
+            stored = table[names[column.name]]
+            plain = _as_stored(column, names[column.name], table, raw)
+            array = self._fit.array(column, stored) if plain else None
+            if array is None:
+                return self._sort_out(raw)
+            arrays.append(array)
+        return self._fit.whole(arrays)
+
+    def _name(self, column: Column, raw: bytes) -> str:
+        """Choose the name that a column has in these documents; where it has two, they are read one by one."""
+        return next((name for name in self._fit.sought(column) if name.encode() + b"\0" in raw), column.name)
+
+    def _sort_out(self, raw: bytes) -> Batch:
+        from bson import decode_all
+
+        return self._fit.batch((f"_id {document['_id']}", document) for document in decode_all(raw, _lenient()))
+
+
+def _lenient() -> CodecOptions[Any]:
+    """Read dates beyond Python's too."""
+    from bson import CodecOptions
+    from bson.codec_options import DatetimeConversion
+
+    return CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+
+
+def _is_path(name: str) -> bool:
+    return "." in name or name.startswith("$")
+
+
+def _exists(name: str) -> dict[str, Any]:
+    if not _is_path(name):
+        return {name: {"$exists": True}}
+    return {"$expr": {"$ne": [{"$type": {"$getField": {"$literal": name}}}, "missing"]}}
+
+
+def _table(types: dict[str, pa.DataType], raw: bytes) -> pa.Table | None:
+    """Decode documents; None when a value is of another type than its column."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "pyarrow.* size changed", RuntimeWarning)
+        from pymongoarrow.context import PyMongoArrowContext
+        from pymongoarrow.schema import Schema
+    context = PyMongoArrowContext(Schema(types))
+    try:
+        context.process_bson_stream(raw)
+        return context.finish()
+    except TypeError:
+        return None
+
+
+@contextmanager
+def database(url: str) -> Iterator[Database[Any]]:
+    """Open the database that a MongoDB URL names, for a while. The URL may hold a password: it is never repeated."""
+    from pymongo import MongoClient
+    from pymongo.errors import ConfigurationError, InvalidURI
+
+    expected = "expected mongodb://user:password@host/database, with / : @ in user and password as %2F %3A %40"
+    if not url.startswith("mongodb") or "@" in url.partition("://")[2].partition("/")[2].partition("?")[0]:
+        raise BadSource(f"MONGODB_URL: {expected}")
+    try:
+        patience: dict[str, Any] = {} if "serverselectiontimeoutms" in url.lower() else PATIENCE
+        client: MongoClient[Any] = MongoClient(url, **patience)
+        found = client.get_default_database(DATABASE)
+    except (InvalidURI, ValueError):
+        raise BadSource(f"MONGODB_URL: {expected}") from None
+    except ConfigurationError as error:  # mongodb+srv looks the servers up by DNS at once, and that may pass
+        raise ConnectionError(f"MONGODB_URL: {error}") from None
+    with client:
+        yield found
+
+
+@contextmanager
+def translated(collection: Collection[Any]) -> Iterator[None]:
+    """Turn the driver's errors into one line each: BadSource where trying again is no use, else ConnectionError."""
+    from pymongo.errors import ConnectionFailure, OperationFailure
+
+    host = ", ".join(
+        f"{name}:{port}" for name, port in collection.database.client.topology_description.server_descriptions()
+    )
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code in LOGIN_REFUSED:
+            raise BadSource(f"MongoDB at {host}: wrong user or password") from None
+        told = f"MongoDB at {host}: {(error.details or {}).get('errmsg', error.code)}"
+        raise BadSource(told) if error.code == NOT_ALLOWED else ConnectionError(told) from None
+    except ConnectionFailure:
+        raise ConnectionError(f"MongoDB at {host}: no server answers") from None
+
+
+def _element(kind: int, name: str) -> bytes:
+    """Return what a field begins with in BSON: a type byte, the name and a NUL.
+
+    So one substring search tells whether a type occurs at all; a text that happens to hold those bytes only costs the
+    slow way.
+    """
+    return bytes([kind]) + name.encode() + b"\0"
+
+
+def _stored_type(column: Column, name: str, raw: bytes) -> Type:
+    """Read whole numbers that are stored as doubles, as the mongo shell does, as doubles: they are cast afterwards."""
+    return "float64" if column.type == "int64" and _element(DOUBLE, name) in raw else column.type
+
+
+def _as_stored(column: Column, name: str, table: pa.Table, raw: bytes) -> bool:
+    """Tell whether a decoded column holds exactly the fields in `raw`: nothing bent, nothing missing read as null."""
+    array = table[name]
+    if column.type in ("int64", "float64") and _element(BOOLEAN, name) in raw:
+        return False
+    if pa.types.is_floating(array.type) and not sound(FLOAT, array):
+        return False
+    if array.null_count == 0:
+        return True
+    texts = [each for each in table.columns if pa.types.is_string(each.type)]  # one that ends so looks like a null
+    if any(pc.any(pc.match_substring(text, f"\n{name}")).as_py() for text in texts):
+        return False
+    return bool(array.null_count == raw.count(_element(NULL, name)))

@@ -1,0 +1,215 @@
+"""What a row must be to fit: its values, renamed and cast as the YAML's `read` says, in the suite's types."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from updraft.model.columns import DATE, Column, Type, shown
+from updraft.sources.casts import apply, dated, unit
+from updraft.sources.source import Batch, Reject
+from updraft.usecase.blocks import Reading
+
+ARROW: dict[Type, pa.DataType] = {
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "str": pa.string(),
+    "bool": pa.bool_(),
+    DATE: pa.timestamp("us"),
+}
+EXACT = 2**53  # beyond this an integer may have been rounded to its float64
+TEXTS = (types.is_string, types.is_large_string, types.is_string_view)
+MOST_UNITS = 10
+UNDECODED = "\ufffd"
+FIRST_DAY, LAST_DAY = pa.scalar(datetime.min, pa.timestamp("us")), pa.scalar(datetime.max, pa.timestamp("us"))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a source's values come to fit `columns`. A `textual` source holds nothing but text, so text may be a number.
+
+    Two ways to the same rows: `array`, a column at a time, fast, which gives up where anything does not plainly fit;
+    and `batch`, row by row, which tells each row's fault.
+    """
+
+    columns: Sequence[Column]
+    reading: Reading
+    textual: bool = False
+    units: dict[str, set[str]] = field(default_factory=dict)
+
+    def array(self, column: Column, values: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
+        """Turn a source's values into the column's type; None when some do not plainly fit."""
+        try:
+            if self.is_cast(column) and _is_text(values.type):
+                distinct = values.combine_chunks().dictionary_encode()
+                found = [self.value(column, value) for value in distinct.dictionary.to_pylist()]
+                typed = pa.array(found, ARROW[column.type]).take(distinct.indices)
+            elif self.textual:
+                typed = _from_text(values, column.type)
+            elif _is_kind(values.type, column.type):
+                finer = types.is_timestamp(values.type) and values.type.unit == "ns"
+                typed = values.cast(ARROW[column.type], safe=not finer)  # than a microsecond: is cut
+            else:
+                return None
+        except (ValueError, OverflowError, pa.ArrowException):
+            return None
+        return typed if sound(column, typed) else None
+
+    def batch(self, placed: Iterable[tuple[str, dict[str, Any]]]) -> Batch:
+        """Read rows one by one, with their places: those that fit the columns' types become the table."""
+        fit: list[dict[str, Any]] = []
+        rejects: list[Reject] = []
+        nans = 0
+        for place, row in placed:
+            try:
+                fit.append(self._row(row))
+                nans += sum(isinstance(value, float) and math.isnan(value) for value in row.values())
+            except ValueError as error:
+                rejects.append(Reject(place, self._found(row), str(error)))
+        return Batch(pa.Table.from_pylist(fit, schema=self.schema), rejects, nans, self.units)
+
+    def whole(self, arrays: Sequence[Any]) -> Batch:
+        """Make a batch of columns in which every row fits."""
+        return Batch(pa.table(list(arrays), schema=self.schema), units=self.units)
+
+    def value(self, column: Column, value: object) -> object:
+        """Cast one value and convert it to the column's type; raise ValueError saying why it does not fit."""
+        if value in self.reading.nulls or (isinstance(value, float) and math.isnan(value)):
+            return None
+        if isinstance(value, str) and not value.isascii():
+            _whole(value)
+        if isinstance(value, Decimal):
+            value = float(value)
+        rules = self.reading.casts.get(column.name, ())
+        if isinstance(value, str) and "number_from_text" in rules and value.strip():
+            self._note(column, unit(value))
+        value = apply(rules, value)
+        if column.name in self.reading.dates:
+            value = dated(self.reading.dates[column.name], value)
+        if self.textual and isinstance(value, str) and column.type != "str":
+            value = _typed(value.strip() or None, column.type)
+        return column.convert(value)
+
+    def is_cast(self, column: Column) -> bool:
+        """Tell whether a column's texts are to be read: by the YAML, or because JSON writes dates so."""
+        if column.name in self.reading.casts or column.name in self.reading.dates:
+            return True
+        return not self.textual and (column.type == DATE or bool(self.reading.nulls))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns as Arrow has them."""
+        return pa.schema([(column.name, ARROW[column.type]) for column in self.columns])
+
+    def names(self, there: Collection[str]) -> dict[str, str]:
+        """Find the columns among the names that a source has: {the suite's name: the source's}.
+
+        Names in a header may have spaces around them.
+        """
+        known = {name.strip(): name for name in there} if self.textual else {}
+        known |= {name: name for name in there}
+        found = {
+            column.name: next((known[name] for name in self.sought(column) if name in known), None)
+            for column in self.columns
+        }
+        return {ours: name for ours, name in found.items() if name is not None}
+
+    def sought(self, column: Column) -> list[str]:
+        """List the names that a column may have in the source: those that it is renamed from, then its own.
+
+        MongoDB's `_id` comes last: a collection that was filled under our names has one too, of MongoDB's making.
+        """
+        theirs = [theirs for theirs, ours in self.reading.rename.items() if ours == column.name]
+        return sorted([*theirs, column.name], key=lambda name: name == "_id")
+
+    def _note(self, column: Column, found: str) -> None:
+        units = self.units.setdefault(column.name, set())
+        if len(units) < MOST_UNITS:
+            units.add(found)
+
+    def _found(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a refused row as its source had it; of text, what plainly is of its column's type is typed."""
+        if not self.textual:
+            return row
+        plain = [column for column in self.columns if column.type != "str" and not self.is_cast(column)]
+        return row | {column.name: _typed(row[column.name], column.type) for column in plain}
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        found = {}
+        for column in self.columns:
+            name = next((name for name in self.sought(column) if name in row), None)
+            if name is None:
+                missing = (c.name for c in self.columns if not any(name in row for name in self.sought(c)))
+                raise ValueError(f"{', '.join(missing)}: missing")
+            try:
+                found[column.name] = self.value(column, row[name])
+            except ValueError as error:
+                raise ValueError(f"{column.name}: {error}") from None
+        return found
+
+
+def sound(column: Column, values: pa.ChunkedArray) -> bool:
+    """Tell whether all numbers are finite and small enough to have come from an exact integer, all dates Python's."""
+    if column.type == "float64":
+        return not pc.any(pc.invert(pc.less(pc.abs(values), EXACT))).as_py()
+    if column.type == DATE:
+        within = pc.and_(pc.greater_equal(values, FIRST_DAY), pc.less_equal(values, LAST_DAY))
+        return pc.all(within).as_py() is not False
+    return True
+
+
+def undecoded(values: pa.ChunkedArray) -> bool:
+    """Tell whether a text holds U+FFFD."""
+    return _is_text(values.type) and bool(pc.any(pc.match_substring(values, UNDECODED)).as_py())
+
+
+def _whole(text: str) -> None:
+    if UNDECODED in text:
+        raise ValueError(f"{shown(text)} holds U+FFFD, which stands for bytes that could not be decoded")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(text)} holds half a character (a lone surrogate)") from None
+
+
+def _from_text(values: pa.ChunkedArray, type_: Type) -> pa.ChunkedArray:
+    if type_ == "str":
+        return values
+    try:
+        return values.cast(ARROW[type_])
+    except pa.ArrowInvalid:
+        return pc.utf8_trim_whitespace(values).cast(ARROW[type_])
+
+
+def _is_kind(found: pa.DataType, type_: Type) -> bool:
+    """Tell whether a type of Arrow's is a kind of the suite's: its values may be cast where nothing is lost by it."""
+    kinds: dict[Type, Sequence[Callable[[pa.DataType], bool]]] = {
+        "int64": (types.is_integer, types.is_floating),
+        "float64": (types.is_integer, types.is_floating, types.is_decimal),
+        "str": TEXTS,
+        "bool": (types.is_boolean,),
+        DATE: (types.is_timestamp, types.is_date),
+    }
+    return any(is_it(found) for is_it in (types.is_null, *kinds[type_]))
+
+
+def _is_text(found: pa.DataType) -> bool:
+    return any(is_it(found) for is_it in TEXTS)
+
+
+def _typed(text: str | None, type_: Type) -> Any:
+    """Read a text as the column's type, else as a number, else leave it as it is: `Column.convert` judges it."""
+    for arrow in (ARROW[type_], pa.float64()) if text is not None and type_ != DATE else ():
+        try:
+            return pa.scalar(text).cast(arrow).as_py()
+        except pa.ArrowInvalid:
+            continue
+    return text

@@ -1,0 +1,55 @@
+"""What every kind of source gives: batches of rows that fit, and the rows that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from updraft.errors import UserError
+from updraft.model.columns import Column
+
+Progress = Callable[[int, int | None], None]
+
+
+class BadSource(UserError):
+    """The source cannot give rows, and trying again would not help: empty, missing, refused, unreadable."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that does not fit: where it lies (`_id` or row), what was found, why it was refused."""
+
+    place: str
+    row: dict[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that fit, as a table of the suite's columns, the rows set aside, and how many NaN were read as null.
+
+    `units` are those of the numbers read from text, by column, in this batch and earlier ones.
+    """
+
+    table: pa.Table
+    rejects: list[Reject] = field(default_factory=list)
+    nans: int = 0
+    units: dict[str, set[str]] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A place that rows come from.
+
+    `columns` are those of the suite that it has at all, `absent` the others; `others` are its own that no suite names.
+    """
+
+    columns: list[Column]
+    absent: list[str]
+    others: list[str]
+    total: int | None
+
+    def batches(self) -> Iterator[Batch]: ...
+    def __str__(self) -> str: ...

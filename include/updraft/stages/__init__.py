@@ -1,0 +1,1 @@
+"""The lifecycle of a model, a file for each verb."""

@@ -1,0 +1,106 @@
+"""`ingest`: source → dataset, one Parquet file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from updraft.errors import BadData
+from updraft.sources.rows import ARROW
+from updraft.sources.source import Progress, Reject, Source
+from updraft.stages.stage_folder import DATASET, QUARANTINE, fresh, write_json
+from updraft.usecase import UseCase
+
+log = logging.getLogger(__name__)
+
+
+def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None = None) -> Path:
+    """Stream rows that fit the suite's types into `out/dataset.parquet` (zstd), others into `out/quarantine.jsonl`.
+
+    `progress` is called with the rows read so far and their total, where it is known. Returns the dataset's path.
+    Raises BadData when no row is left or more than `case.quarantine_budget` of them do not fit.
+    """
+    fresh(out)
+    started = time.monotonic()
+    read = kept = nans = 0
+    reasons: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    units: dict[str, set[str]] = {}
+    schema = pa.schema([(column.name, ARROW[column.type]) for column in source.columns])
+    with (
+        pq.ParquetWriter(out / DATASET, schema, compression="zstd") as parquet,
+        (out / QUARANTINE).open("w", encoding="utf-8", errors="backslashreplace") as rejected,
+    ):
+        for batch in source.batches():
+            parquet.write_table(batch.table)
+            for reject in batch.rejects:
+                rejected.write(_quarantined(reject) + "\n")
+                for column in reject.reason.partition(":")[0].split(", "):
+                    reasons[column] += 1
+                    examples.setdefault(column, f"{reject.place}: {reject.reason}")
+            kept += batch.table.num_rows
+            read += batch.table.num_rows + len(batch.rejects)
+            nans += batch.nans
+            units = batch.units
+            log.info("%s rows read, %.1f s%s", f"{read:,}", time.monotonic() - started, _share(read, source.total))
+            if progress:
+                progress(read, source.total)
+    facts = {"source": str(source), "rows_read": read, "rows": kept, "quarantined": read - kept, "nan_as_null": nans}
+    facts |= {"reasons": dict(reasons.most_common()), "examples": examples}
+    facts |= {"absent_columns": source.absent, "other_columns": source.others}
+    facts |= {"units": {column: sorted(found) for column, found in units.items()}}
+    write_json(out / "ingest.json", facts | {"seconds": round(time.monotonic() - started, 2)})
+    _report(facts, out)
+    _within_budget(case, facts, out)
+    return out / DATASET
+
+
+def _quarantined(reject: Reject) -> str:
+    """Write a refused row as one line of JSON; what JSON does not have, such as infinity, becomes text."""
+    line = {"place": reject.place, "reason": reject.reason, "row": reject.row}
+    try:
+        return json.dumps(line, default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        plain = {name: str(value) for name, value in reject.row.items()}
+        return json.dumps(line | {"row": plain}, ensure_ascii=False)
+
+
+def _share(read: int, total: int | None) -> str:
+    return f", {min(read / total, 1):.0%}" if total else ""
+
+
+def _report(facts: dict[str, Any], out: Path) -> None:
+    log.info("%s: %s rows read, %s fit", facts["source"], f"{facts['rows_read']:,}", f"{facts['rows']:,}")
+    if facts["absent_columns"]:
+        log.warning("columns of the suite that no row has: %s", ", ".join(facts["absent_columns"]))
+    if facts["other_columns"]:
+        log.info("left out, as the suite does not name them: %s", ", ".join(facts["other_columns"]))
+    if facts["nan_as_null"]:
+        log.warning("%s NaN read as null", f"{facts['nan_as_null']:,}")
+    for column, found in facts["units"].items():
+        if len(found) > 1:
+            log.warning("%s: numbers are read from texts with different units: %s", column, ", ".join(map(repr, found)))
+    if facts["quarantined"]:
+        worst = ", ".join(f"{column} ({count:,})" for column, count in list(facts["reasons"].items())[:5])
+        log.warning("%s rows set aside in %s: %s", f"{facts['quarantined']:,}", out / QUARANTINE, worst)
+
+
+def _within_budget(case: UseCase, facts: dict[str, Any], out: Path) -> None:
+    read, kept = facts["rows_read"], facts["rows"]
+    if not read:
+        raise BadData(f"{case.name}: the source gave no rows")
+    share = 1 - kept / read
+    if not kept or share > case.quarantine_budget:
+        column, count = next(iter(facts["reasons"].items()))
+        raise BadData(
+            f"{case.name}: {share:.2%} of {read:,} rows do not fit, more than quarantine_budget "
+            f"{case.quarantine_budget:.2%}; worst is {column!r} ({count:,}), such as {facts['examples'][column]}; "
+            f"see {out / QUARANTINE}"
+        )

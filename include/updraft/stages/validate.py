@@ -1,0 +1,186 @@
+"""`validate`: runs the use case's Great Expectations suite on a dataset, writes the report, and passes or raises."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from updraft.errors import UserError
+from updraft.model.columns import DATE, Column
+from updraft.stages.stage_folder import fresh, write_json
+from updraft.usecase import UseCase
+
+log = logging.getLogger(__name__)
+
+REPORT, DOCS = "report.json", "data_docs"
+
+
+class BadSuite(UserError):
+    """The suite itself is wrong: unknown expectations, or arguments that they do not take."""
+
+
+class ValidationFailed(UserError):
+    """A critical expectation does not hold. `failures` are the report's entries, one for each."""
+
+    def __init__(self, message: str, failures: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.failures = failures
+
+
+def validate(case: UseCase, dataset: Path, out: Path) -> Path:
+    """Hold the dataset against the suite; write `out/report.json` and HTML Data Docs under `out/data_docs/`.
+
+    Expectations of severity `warning` or `info` that fail are reported and let pass. Returns `dataset`, unchanged.
+    Raises ValidationFailed, naming the columns, when a critical one fails, and BadSuite when the suite itself is wrong.
+    """
+    fresh(out)
+    started = time.monotonic()
+    frame = pd.read_parquet(dataset)
+    result = _run(case, frame, out / DOCS)
+    entries = [_entry(each) for each in result.results]
+    failed = [entry for entry in entries if not entry["success"]]
+    critical = [entry for entry in failed if entry["severity"] == "critical"]
+    report = {
+        "success": not critical,
+        "rows": len(frame),
+        "expectations": len(entries),
+        "failed": failed,
+        "all": entries,
+    }
+    write_json(out / REPORT, report)
+    log.info("%d expectations on %s rows in %.1f s: %d failed, %d of them critical",
+             len(entries), f"{len(frame):,}", time.monotonic() - started, len(failed), len(critical))  # fmt: skip
+    for entry in failed:
+        log.log(logging.ERROR if entry in critical else logging.WARNING, "%s: %s", entry["severity"], _sentence(entry))
+    log.info("report: %s", out / DOCS / "index.html")
+    if critical:
+        worst = "; ".join(_sentence(entry) for entry in critical[:5])
+        more = f" (and {len(critical) - 5} more)" if len(critical) > 5 else ""
+        raise ValidationFailed(
+            f"{case.name}: {len(critical)} of {len(entries)} expectations failed: {worst}{more}", critical
+        )
+    return dataset
+
+
+def load_suite(path: Path) -> Any:
+    """Load a suite; raise BadSuite when Great Expectations dropped an expectation of a type it does not know."""
+    import great_expectations as gx
+
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # what it finds is told by us
+
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    _read_dates(raw["expectations"])
+    try:
+        suite = gx.ExpectationSuite(name=raw["name"], expectations=raw["expectations"])
+    except Exception as error:  # its own errors have no common base
+        raise BadSuite(f"{path}: {' '.join(str(error).split())}") from None
+    known = {expectation.expectation_type for expectation in suite.expectations}
+    if unknown := sorted({entry["type"] for entry in raw["expectations"]} - known):
+        raise BadSuite(f"{path}: no expectation is called {', '.join(map(repr, unknown))}")
+    if len(suite.expectations) != len(raw["expectations"]):
+        raise BadSuite(f"{path}: {len(raw['expectations'])} expectations, {len(suite.expectations)} loaded")
+    return suite
+
+
+def _read_dates(expectations: list[dict[str, Any]]) -> None:
+    """Turn the bounds of date columns, ISO 8601 text in JSON, into dates: Great Expectations reads not all of it."""
+    typed = (each["kwargs"] for each in expectations if each["type"] == "expect_column_values_to_be_of_type")
+    dates = {kwargs.get("column") for kwargs in typed if kwargs.get("type_") == DATE}
+    date = Column(name="", type=DATE)
+    for kwargs in (each["kwargs"] for each in expectations if each["kwargs"].get("column") in dates):
+        for end in {"min_value", "max_value"} & kwargs.keys():
+            kwargs[end] = date.convert(kwargs[end])
+
+
+def _run(case: UseCase, frame: Any, docs: Path) -> Any:
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read once, when Great Expectations is imported
+    import great_expectations as gx
+    from great_expectations.checkpoint.actions import UpdateDataDocsAction
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    context.add_data_docs_site(
+        case.name,
+        {
+            "class_name": "SiteBuilder",
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        },
+    )
+    batch = (
+        context.data_sources
+        .add_pandas("dataset")
+        .add_dataframe_asset(case.name)
+        .add_batch_definition_whole_dataframe("all")
+    )
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=case.name, data=batch, suite=context.suites.add(load_suite(case.suite)))
+    )
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(
+            name=case.name,
+            validation_definitions=[definition],
+            actions=[UpdateDataDocsAction(name="docs", site_names=[case.name])],
+            result_format="SUMMARY",
+        )
+    )
+    run = checkpoint.run(batch_parameters={"dataframe": frame})
+    return next(iter(run.run_results.values()))
+
+
+def _entry(result: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = result.to_json_dict()
+    config = plain["expectation_config"]
+    kwargs = {k: v for k, v in config["kwargs"].items() if k != "batch_id"}
+    severity = config.get("severity")
+    entry = {
+        "expectation": config["type"],
+        "column": kwargs.pop("column", None),
+        "severity": severity
+        if severity in ("warning", "info")
+        else "critical",  # what is not known to be less, is critical
+        "success": plain["success"],
+    }
+    return (
+        entry
+        | {"kwargs": kwargs, "result": json.loads(json.dumps(plain["result"]), parse_constant=str)}
+        | _fault(plain)
+    )
+
+
+def _fault(plain: dict[str, Any]) -> dict[str, str]:
+    """Say why an expectation could not be evaluated at all, for example because its column is missing."""
+    info = plain.get("exception_info") or {}
+    faults = [info] if "raised_exception" in info else [each for each in info.values() if isinstance(each, dict)]
+    messages = [each["exception_message"] for each in faults if each.get("raised_exception")]
+    return {"error": " ".join(messages[0].split())} if messages else {}
+
+
+def _sentence(entry: dict[str, Any]) -> str:
+    """Say a failed expectation in one line: the column, the rule, how many rows, examples."""
+    what = entry["expectation"].removeprefix("expect_")
+    kwargs = {key: value for key, value in entry["kwargs"].items() if key not in ("column_set", "exact_match")}
+    rule = ", ".join(
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in kwargs.items()
+    )
+    found = entry.get("error") or _found(entry["result"])
+    return f"{entry['column'] or 'table'}: {what}({rule}): {found}"
+
+
+def _found(result: dict[str, Any]) -> str:
+    mismatched = (result.get("details") or {}).get("mismatched") or {}
+    if mismatched:
+        return "; ".join(f"{kind} {', '.join(map(str, names))}" for kind, names in mismatched.items() if names)
+    if "unexpected_count" in result:
+        examples = ", ".join(map(repr, result.get("partial_unexpected_list", [])[:3]))
+        return f"{result['unexpected_count']:,} of {result['element_count']:,} rows" + (
+            f", such as {examples}" if examples else ""
+        )
+    return f"found {result.get('observed_value')!r}"

@@ -1,0 +1,201 @@
+"""The blocks that a use case's YAML is made of, and the words that it may use."""
+
+from __future__ import annotations
+
+import codecs
+from datetime import date, timedelta
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from updraft.model.signature import Task
+
+Classifier = Literal[
+    "RandomForestClassifier",
+    "HistGradientBoostingClassifier",
+    "DecisionTreeClassifier",
+    "GradientBoostingClassifier",
+    "AdaBoostClassifier",
+    "LogisticRegression",
+    "LinearSVC",
+    "MultinomialNB",
+]
+Regressor = Literal[
+    "RandomForestRegressor", "HistGradientBoostingRegressor", "DecisionTreeRegressor", "LinearRegression", "Ridge"
+]
+EstimatorName = Classifier | Regressor
+NO_TEXT = {
+    "HistGradientBoostingClassifier",
+    "GradientBoostingClassifier",
+    "HistGradientBoostingRegressor",
+}  # dense
+BinaryMetric = Literal["roc_auc", "pr_auc", "f1", "precision", "recall", "brier", "accuracy"]
+MulticlassMetric = Literal["accuracy", "f1_macro", "log_loss"]
+RegressionMetric = Literal["r2", "rmse", "mae", "mape"]
+MetricName = BinaryMetric | MulticlassMetric | RegressionMetric
+METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
+    "binary": get_args(BinaryMetric),
+    "multiclass": get_args(MulticlassMetric),
+    "regression": get_args(RegressionMetric),
+}
+Cast = Literal["strip", "lower", "number_from_text", "decimal_comma", "boolean_from_text"]  # told in casts.CASTS
+Policy = Literal["reject", "warn"]
+Scalar = int | float | str | bool
+Share = Annotated[float, Field(gt=0, lt=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+Casts = Annotated[tuple[Cast, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+def _encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError(f"{name!r} is not an encoding that Python knows, such as utf-8, latin-1 or cp1252") from None
+
+
+class Part(BaseModel):
+    """A block of the YAML: unknown keys are refused, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Reading(Part):
+    """How a source's values become the suite's: renamed columns (theirs: ours), values cast by rules in their order.
+
+    `nulls` are texts that mean null, such as "n/a", beside the empty field of a file. `dates` gives the pattern
+    (`strptime`'s) of dates that are not written as ISO 8601 has it. Encoding and delimiter are a text file's; a .tsv
+    file that is told no delimiter takes the tab.
+    """
+
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    rename: dict[str, str] = Field(default_factory=dict)
+    casts: dict[str, Casts] = Field(default_factory=dict)
+    dates: dict[str, str] = Field(default_factory=dict)
+    nulls: Names = ()
+
+
+class HashSplit(Part):
+    """By a seeded hash of the features: identical rows stay together, appended rows move no other."""
+
+    by: Literal["hash"] = "hash"
+    share: Share = 0.2
+
+
+class RandomSplit(Part):
+    """By scikit-learn's own `train_test_split`; identical rows may stand on both sides."""
+
+    by: Literal["random"]
+    share: Share = 0.2
+    stratify: bool = False
+
+
+class TimeSplit(Part):
+    """The latest rows are the test rows: those from `since` on, or the latest `share`."""
+
+    by: Literal["time"]
+    column: str
+    share: Share = 0.2
+    since: date | None = None
+
+
+class GroupSplit(Part):
+    """By a seeded hash of a column: rows of one group (a customer, a device) stay together."""
+
+    by: Literal["group"]
+    column: str
+    share: Share = 0.2
+
+
+class Impute(Part):
+    """What fills missing numbers. Without this block trees take them as they are, and others the median."""
+
+    by: Literal["median", "mean", "most_frequent", "knn"] = "median"
+    neighbors: Annotated[int, Field(ge=1)] = 3
+
+
+class Tfidf(Part):
+    """How text columns are counted: ngrams from and to, and scikit-learn's own words for the rest."""
+
+    ngrams: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 2)
+    min_df: Annotated[int, Field(ge=1)] = 1
+    max_features: Annotated[int, Field(ge=1)] | None = None
+    sublinear_tf: bool = True
+
+
+class Search(Part):
+    """Parameters to try by cross-validation on the training rows: all combinations, or `budget` of them at random."""
+
+    grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+    budget: Annotated[int, Field(ge=1)] | None = None
+
+
+class Candidate(Part):
+    """An estimator of scikit-learn's, its parameters, and those to search for."""
+
+    estimator: EstimatorName
+    params: dict[str, Any] = Field(default_factory=dict)
+    search: Search | None = None
+
+
+class Threshold(Part):
+    """How the decision threshold of a binary model is found on out-of-fold scores.
+
+    `best_f1`; `precision` or `recall`: the best of the other one that keeps this one `at_least`; `cost`: the least sum
+    of what false positives and false negatives cost.
+    """
+
+    rule: Literal["best_f1", "precision", "recall", "cost"] = "best_f1"
+    at_least: Share | None = None
+    false_positive: Annotated[float, Field(gt=0)] | None = None
+    false_negative: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Threshold:
+        needed = {"precision": {"at_least"}, "recall": {"at_least"}, "cost": {"false_positive", "false_negative"}}
+        given = {name for name in ("at_least", "false_positive", "false_negative") if getattr(self, name) is not None}
+        if given != needed.get(self.rule, set()):
+            told = ", ".join(sorted(needed.get(self.rule, set()))) or "nothing more"
+            raise ValueError(f"rule {self.rule!r} takes {told}")
+        return self
+
+
+class Slice(Part):
+    """Rows that share a value of a column are measured on their own; floors hold for each value of 30 rows or more."""
+
+    floors: dict[MetricName, float] = Field(default_factory=dict)
+
+
+class Gate(Part):
+    """The challenger must beat the champion by `margin` on `metric`, both at their stored thresholds."""
+
+    metric: MetricName
+    margin: Annotated[float, Field(ge=0)] = 0.02
+
+
+class Serving(Part):
+    """What the service does with values beyond the suite's critical bounds, and which columns it does not store.
+
+    `unseen` is of columns with a value set, `out_of_range` of columns with a range, of numbers or dates: `reject`, as
+    without the column's name, or answer and `warn`. Values of `private` columns are not stored with predictions.
+    """
+
+    unseen: dict[str, Policy] = Field(default_factory=dict)
+    out_of_range: dict[str, Policy] = Field(default_factory=dict)
+    private: Names = ()
+
+
+class Retry(Part):
+    """What Airflow does on errors that may pass (network, memory); bad data is never tried again."""
+
+    tries: Annotated[int, Field(ge=0)] = 3
+    delay_seconds: Annotated[float, Field(ge=0)] = 10
+    timeout_minutes: Annotated[float, Field(gt=0)] = 60
+
+    @property
+    def delay(self) -> timedelta:
+        return timedelta(seconds=self.delay_seconds)
+
+    @property
+    def timeout(self) -> timedelta:
+        return timedelta(minutes=self.timeout_minutes)

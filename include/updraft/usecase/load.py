@@ -1,0 +1,95 @@
+"""Load a use case: the only reader of `include/usecases/*.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from updraft.defaults import ROOT
+from updraft.model.columns import BadColumns, Column, read
+from updraft.run_params import RunParams
+from updraft.usecase.messages import listed, nearest, remains, told
+from updraft.usecase.rules import disagreements
+from updraft.usecase.schema import NAME, NAME_RULE, BadUseCase, Draft, UseCase
+from updraft.usecase.yaml_lines import Document, Fault, Place, document, line_in_suite
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A use case's YAML, all that is wrong with it and its suite, and the use case, as far as it could be read."""
+
+    yaml: Document
+    faults: list[Fault]
+    case: UseCase | None
+
+
+def load(name: str, root: Path = ROOT) -> UseCase:
+    """Load a use case by its name; raise BadUseCase that lists all that is wrong in its YAML and suite."""
+    found = examine(name, root)
+    if found.faults or found.case is None:
+        raise BadUseCase("\n".join(fault.told(root) for fault in found.faults))
+    return found.case
+
+
+def check_params(values: dict[str, Any]) -> RunParams:
+    """Check the values that a run was started with; raise BadUseCase that lists what is wrong with them."""
+    try:
+        return RunParams.model_validate(values)
+    except ValidationError as error:
+        faults = (message for _, message in told(RunParams, values, error))
+        raise BadUseCase("; ".join(f"run parameter {fault}" for fault in faults)) from None
+
+
+def applied(params: RunParams, case: UseCase) -> UseCase:
+    """Return the use case as a run with these parameters has it."""
+    given = {name: value for name, value in (("seed", params.seed), ("promote", params.promote)) if value is not None}
+    return case.model_copy(update=given)
+
+
+def examine(name: str, root: Path = ROOT) -> Examined:
+    """Read a use case and collect its faults; raise BadUseCase when there is none of that name."""
+    path, suite = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
+    if not path.is_file():
+        names = [known.stem for known in paths(root)]
+        raise BadUseCase(f"no use case {name!r}{nearest(name, names)}; there are: {listed(names) or 'none'}")
+    yaml = document(path)
+    columns, known, in_suite = _columns(suite)
+    faults = [*yaml.faults, *in_suite]
+    if not NAME.fullmatch(name):
+        faults.append(Fault(path, None, f"{name!r} is no name of a use case: {NAME_RULE}"))
+    if not yaml.values:
+        return Examined(yaml, faults, None)
+    case, found = _read(yaml.values | {"name": name, "suite": suite, "columns": columns}, known)
+    trapped = {fault.line for fault in yaml.faults}  # the same mistake, told by the blocks once more
+    in_yaml = (yaml.fault(place, message) for place, message in found)
+    faults += [fault for fault in in_yaml if fault.line is None or fault.line not in trapped]
+    return Examined(yaml, sorted(faults, key=lambda fault: (fault.file == suite, fault.line or 0)), case)
+
+
+def paths(root: Path = ROOT) -> list[Path]:
+    """List the YAML files of all use cases, by name."""
+    return sorted((root / "include" / "usecases").glob("*.yaml"))
+
+
+def _read(raw: dict[str, Any], names: Sequence[str]) -> tuple[UseCase | None, list[tuple[Place, str]]]:
+    """Read the blocks; what does not fit together is told of a draft too, in which the faulty parts are left out."""
+    try:
+        case: UseCase = UseCase.model_validate(raw)
+        return case, list(disagreements(case, names, set()))
+    except ValidationError as error:
+        draft, doubtful = remains(Draft, raw)
+        further = disagreements(draft, names, doubtful) if draft else ()
+        return draft, [*told(UseCase, raw, error), *further]
+
+
+def _columns(suite: Path) -> tuple[list[Column], Sequence[str], list[Fault]]:
+    """Read the suite's columns and their names; of a suite with faults the names alone."""
+    try:
+        columns = read(suite)
+        return columns, [column.name for column in columns], []
+    except BadColumns as error:
+        return [], error.names, [Fault(suite, line_in_suite(suite, name, said), said) for name, said in error.faults]

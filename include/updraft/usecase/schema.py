@@ -1,0 +1,137 @@
+"""What is to be learned: `UseCase`, with a YAML's keys as attributes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from updraft.errors import UserError
+from updraft.model.columns import Column
+from updraft.model.signature import Label, Task
+from updraft.run_params import Promote
+from updraft.usecase.blocks import (
+    METRICS_OF,
+    Candidate,
+    Gate,
+    GroupSplit,
+    HashSplit,
+    Impute,
+    MetricName,
+    Names,
+    Part,
+    RandomSplit,
+    Reading,
+    Retry,
+    Serving,
+    Slice,
+    Tfidf,
+    Threshold,
+    TimeSplit,
+)
+from updraft.usecase.demo_block import Demo
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+NAME_RULE = "lower-case letters, digits and _, a letter first, 63 at most"
+
+
+class BadUseCase(UserError):
+    """A use case's YAML or suite is wrong; the message lists every fault, a line each."""
+
+
+def _cron(value: str) -> str:
+    from croniter import croniter
+
+    if not croniter.is_valid(value):
+        raise ValueError(f"{value!r} is not a cron expression such as '0 3 * * 1'")
+    return value
+
+
+class UseCase(Part):
+    """One use case: the YAML's keys as attributes, and the `columns` that its suite names and types."""
+
+    name: str
+    title: str
+    suite: Path
+    columns: tuple[Column, ...]
+    collection: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
+    read: Reading = Reading()
+    schedule: Annotated[str, AfterValidator(_cron)] | None = None
+    owner: str = "updraft"
+
+    task: Task = "binary"
+    target: str
+    id: str | None = None
+    text: Names = ()
+    categorical: Names = ()
+    ignored: Names = ()
+    labels: tuple[Label, ...] = ()
+    positive: int | str | None = None
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)]
+    split: Annotated[HashSplit | RandomSplit | TimeSplit | GroupSplit, Field(discriminator="by")] = HashSplit()
+    deduplicate: bool = False
+    folds: Annotated[int, Field(ge=2)] = 3
+    quarantine_budget: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+    impute: Impute | None = None
+    tfidf: Tfidf = Tfidf()
+    candidates: Annotated[dict[str, Candidate], Field(min_length=1)]
+    choose_by: MetricName
+    threshold: Annotated[Threshold, BeforeValidator(lambda v: {"rule": v} if isinstance(v, str) else v)] = Threshold()
+    floors: dict[MetricName, float] = Field(default_factory=dict)
+    max_gap: dict[MetricName, float] = Field(default_factory=dict)
+    slices: dict[str, Slice] = Field(default_factory=dict)
+    gate: Gate
+    promote: Promote = "auto"
+    serving: Serving = Serving()
+    retry: Retry = Retry()
+    demo: Demo = Demo()
+
+    @property
+    def features(self) -> list[Column]:
+        """Columns a model learns from, in the suite's order."""
+        left_out = {self.target, self.id, *self.ignored}
+        return [column for column in self.columns if column.name not in left_out]
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the features."""
+        return [column.name for column in self.features]
+
+    def column(self, name: str) -> Column:
+        """Return a column by its name."""
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """Metrics of the use case's task."""
+        return METRICS_OF[self.task]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        metric = {"multiclass": "f1_macro", "regression": "r2"}.get(str(raw.get("task")))
+        gate = raw.get("gate", {})
+        told = {"choose_by": metric or "pr_auc"} | raw
+        told |= {"gate": {"metric": metric or "f1"} | gate if isinstance(gate, dict) else gate}
+        return {"split_seed": raw.get("seed", 42)} | told  # a run's own seed leaves the split alone
+
+
+class Draft(UseCase):
+    """A use case as far as it could be read: what is missing is empty."""
+
+    title: str = ""
+    collection: str = "-"
+    target: str = ""
+    candidates: dict[str, Candidate] = Field(default_factory=dict)
+
+
+def sides(case: UseCase) -> list[str]:
+    """Name what words may speak for: the labels, or the lower and the upper half of a number."""
+    return [label.name for label in case.labels] or ["low", "high"]

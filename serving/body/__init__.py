@@ -1,0 +1,1 @@
+"""A request's body, read strictly: bytes → rows that fit the signature."""

@@ -1,0 +1,1 @@
+"""Rows → predictions → a response."""

@@ -1,0 +1,130 @@
+"""`updraft registry …` on a real registry: what it prints, what it does, and how it fails."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.servers import LOGIN
+from updraft.cli.registry import app
+from updraft.local_stack.servers import free_port
+from updraft.registry.registry import Registry
+
+NAME = "vehicle_insurance"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(registry_environ: dict[str, str]) -> Run:
+    """Give a function that runs `updraft registry` with the environment of the test's registry."""
+
+    def run(*arguments: str, **environ: str) -> Result:
+        return CliRunner().invoke(app, arguments, env={**registry_environ, "COLUMNS": "200", **environ})
+
+    return run
+
+
+@pytest.fixture
+def two_versions(registry: Registry, tmp_path: Path) -> Registry:
+    """Give a registry with two versions, nothing in production."""
+    for number in (1, 2):
+        folder = tmp_path / f"model{number}"
+        folder.mkdir()
+        (folder / "model.joblib").write_bytes(b"model %d" % number)
+        registry.push(NAME, folder, {"metrics": {"roc_auc": 0.85}}, f"[run] {number}")
+    return registry
+
+
+def test_promote_and_roll_back(run: Run, two_versions: Registry) -> None:
+    for number, line in (
+        ("1", "production is version 1 now (was nothing)"),
+        ("2", "production is version 2 now (was 1)"),
+    ):
+        promoted = run("promote", NAME, number, "--why", "it is better")
+        assert (promoted.exit_code, promoted.stdout) == (0, f"{NAME}: {line}\n")
+    again = run("promote", NAME, "2", "--why", "twice")
+    assert (again.exit_code, again.stdout) == (0, f"{NAME}: version 2 is in production already\n")
+    back = run("rollback", NAME, "--why", "it is worse")
+    assert (back.exit_code, back.stdout) == (0, f"{NAME}: production is version 1 again\n")
+    assert two_versions.production(NAME) == 1
+    last = two_versions.history(NAME)[-1]
+    assert (last["who"], last["why"], last["action"]) == (getpass.getuser(), "it is worse", "rollback")
+
+
+def test_list(run: Run, two_versions: Registry) -> None:
+    two_versions.promote(NAME, 2, expect=None, who="a test", why="better")
+    table = run("list").stdout
+    assert [NAME in line and "[run]" in line for line in table.splitlines()].count(True) == 2
+    assert "[run] 2" in next(line for line in table.splitlines() if "production" in line and NAME in line)
+    rows = json.loads(run("list", NAME, "--json").stdout)
+    assert [(row["name"], row["version"], row["production"]) for row in rows] == [(NAME, 1, False), (NAME, 2, True)]
+
+
+def test_show(run: Run, two_versions: Registry) -> None:
+    two_versions.promote(NAME, 2, expect=None, who="a test", why="[bold]better[/bold]")
+    shown = run("show", NAME).stdout
+    for text in ("vehicle_insurance version 2 (in production)", "[run] 2", "roc_auc", "model.joblib", "[bold]better"):
+        assert text in shown
+    one = json.loads(run("show", NAME, "1", "--json").stdout)
+    assert (one["version"], one["production"], one["manifest"]["metrics"]) == (1, False, {"roc_auc": 0.85})
+    assert [move["production"] for move in one["history"]] == [2]
+
+
+def test_verify_says_which_version_is_refused(run: Run, two_versions: Registry) -> None:
+    assert run("verify", NAME).exit_code == 0
+    two_versions.bucket.put(f"{NAME}/versions/0001/model.joblib", b"another")
+    checked = run("verify", NAME)
+    assert checked.exit_code == 1
+    assert checked.stdout == f"{NAME} version 2: signature and files are right\n"
+    assert checked.stderr.startswith(
+        f"updraft: refused: {NAME} version 1: 'model.joblib' is not the file that was signed"
+    )
+    assert run("verify", NAME, "2").exit_code == 0
+    refused = run("promote", NAME, "1", "--why", "do not look")
+    assert (refused.exit_code, two_versions.production(NAME)) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["list"], "registry: no version in s3://"),
+        (["list", "Vehicle"], "'Vehicle' is no use case"),
+        (["show", NAME], f"{NAME}: nothing is in production; name a version"),
+        (["show", NAME, "3"], f"{NAME}: there is no version 3 in s3://"),
+        (["promote", NAME, "3", "--why", "x"], f"{NAME}: there is no version 3 in s3://"),
+        (["rollback", NAME, "--why", "x"], f"{NAME}: nothing is in production"),
+        (["verify", NAME], f"{NAME}: no version in s3://"),
+    ],
+)
+def test_a_mistake_is_one_line(run: Run, arguments: list[str], message: str) -> None:
+    failed = run(*arguments)
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert failed.stderr.startswith(f"updraft: {message}")
+    assert failed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"UPDRAFT_REGISTRY": ""}, "UPDRAFT_REGISTRY: '' is not s3://bucket"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "S3: An error occurred (SignatureDoesNotMatch)"),
+        ({"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{free_port()}"}, "S3: Could not connect to the endpoint URL"),
+    ],
+)
+def test_what_cannot_be_reached_is_one_line_without_a_secret(run: Run, environ: dict[str, str], message: str) -> None:
+    failed = run("list", **environ)
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith(f"updraft: {message}")
+    assert failed.stderr.count("\n") == 1
+    assert LOGIN["AWS_SECRET_ACCESS_KEY"] not in failed.output
+
+
+def test_a_move_needs_a_reason(run: Run) -> None:
+    failed = run("promote", NAME, "1")
+    assert failed.exit_code == 2
+    assert "--why" in failed.stderr

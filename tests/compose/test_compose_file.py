@@ -1,0 +1,74 @@
+"""What can be said of the images and the Compose file without Docker."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.imports import SHARED
+from updraft.defaults import ROOT
+
+COMPOSE, CELERY = ((ROOT / f"docker-compose{kind}.yaml").read_text(encoding="utf-8") for kind in ("", ".celery"))
+DOCKERFILES = [ROOT / "Dockerfile", ROOT / "serving" / "Dockerfile"]
+SERVICES = yaml.safe_load(COMPOSE)["services"]
+OF_CELERY = yaml.safe_load(re.sub(r"!(override|reset)", "", CELERY))["services"]
+
+
+def test_env_example_names_each_variable_of_the_compose_file_and_no_other() -> None:
+    used = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE + CELERY)) | {"COMPOSE_FILE"}
+    told = re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.M)
+    assert sorted(told) == sorted(used)
+
+
+def test_every_setting_of_the_service_can_be_given() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py"))
+    read = set(re.findall(r'"((?:SERVING|SERVE)_[A-Z_]+)"', text)) - {"SERVING_CACHE", "SERVING_DATA"}
+    secret = {"SERVING_API_KEYS", "SERVING_TRAIN_TOKEN"}
+    given = {name for name in SERVICES["serving"]["environment"] if name.startswith("SERV")}
+    assert given == read - secret
+    assert secret <= set(re.findall(r"\$\{(SERVING_[A-Z_]+)", COMPOSE))
+
+
+def test_the_services_image_holds_the_shared_modules_and_no_other_of_the_package() -> None:
+    text = DOCKERFILES[1].read_text(encoding="utf-8")
+    copied = set(re.findall(r"include/updraft/(\w+)", text))
+    assert copied == {"__init__", *SHARED}
+    assert set(re.findall(r"^COPY (?:--\S+ )*(\S+)", text, re.M)) == {
+        "serving/requirements.txt",
+        "/app/.venv",
+        "deploy/entrypoint.sh",
+        "include/updraft/__init__.py",
+        "include/updraft/model",
+        "include/updraft/registry",
+        "serving",
+    }
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_an_image_is_built_in_stages_from_locks_and_does_not_run_as_root(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    pinned = re.search(r"^UV := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert "syntax=" not in text
+    assert re.findall(r"^FROM (\S+)", text, re.M) == ["python:3.11-slim-bookworm"] * 2
+    assert pinned and f"uv=={pinned[1]}\n" in text
+    users = re.findall(r"^USER (\S+)", text, re.M)
+    assert users and not {"root", "0"} & set(users)
+    assert not re.search(r"apt-get|https?://|--index", text)
+
+
+def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> None:
+    known = {name for name, service in OF_CELERY.items() if "AIRFLOW__CORE__EXECUTOR" in service.get("environment", {})}
+    assert known == {"worker", "scheduler", "airflow-init", "apiserver", "dag-processor", "triggerer", "cli"}
+    assert all(OF_CELERY[name]["environment"]["UPDRAFT_ARTIFACTS"] for name in known)
+
+
+def test_long_running_services_restart_and_ask_whether_they_are_well() -> None:
+    for name, service in {**SERVICES, "redis": OF_CELERY["redis"]}.items():
+        if service["restart"] == "no":
+            continue
+        assert service["restart"] == "unless-stopped", name
+        assert service["healthcheck"]["test"][0] == "CMD", name
+        assert service["mem_limit"] and service["logging"]["options"]["max-size"], name

@@ -1,0 +1,176 @@
+"""The secrets of the Docker stack: what is taken over, what is refused, and who gets what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from cryptography.fernet import Fernet
+
+from updraft.compose_secrets.__main__ import login
+from updraft.compose_secrets.secrets import FIXED, OURS, settled, variable
+from updraft.compose_secrets.service_folders import Folder, folders
+from updraft.compose_secrets.variables import BadVariable, check
+from updraft.errors import UserError
+
+KEYS = {"signing.pem": "private", "verify.pem": "public"}
+ELSEWHERE = {"S3_ENDPOINT": "https://s3.example.com"}
+MINE = {"S3_ACCESS_KEY": "MY-ACCESS-KEY", "S3_SECRET_KEY": "my-secret-key"}
+
+
+def given(tmp_path: Path, **variables: str) -> dict[str, Folder]:
+    return folders(settled(tmp_path, variables), variables, KEYS)
+
+
+def env(folder: Folder) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in folder.files["env"].splitlines())
+
+
+def test_secrets_are_made_once_and_each_is_another(tmp_path: Path) -> None:
+    first = settled(tmp_path, {})
+    assert first.keys() == OURS.keys()
+    assert len(set(first.values())) == len(first)
+    assert settled(tmp_path, {}) == first
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(set(OURS) - set(FIXED)))
+def test_what_is_given_takes_the_place_of_what_was_made_and_stays(tmp_path: Path, name: str) -> None:
+    settled(tmp_path, {})
+    variables = {variable(name): "another-value-of-32-characters-or-more"}
+    half = MINE if variable(name) in MINE else {}
+    assert settled(tmp_path, half | variables)[name] == "another-value-of-32-characters-or-more"
+    assert settled(tmp_path, {})[name] == "another-value-of-32-characters-or-more"
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_the_data_was_made_with_is_kept(tmp_path: Path, name: str) -> None:
+    first = Fernet.generate_key().decode() if "fernet" in name else "first-password"
+    settled(tmp_path, {variable(name): first})
+    with pytest.raises(BadVariable, match=f"{variable(name)}: the data was made with another one") as caught:
+        settled(tmp_path, {variable(name): OURS[name]()})
+    assert first not in str(caught.value)
+    assert settled(tmp_path, {variable(name): first})[name] == first
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"POSTGRES_PASSWORD": "short"}, "POSTGRES_PASSWORD: expected 8 or more"),
+        ({"MONGODB_PASSWORD": "pässwörter"}, "MONGODB_PASSWORD: expected 8 or more printable ASCII"),
+        ({"REDIS_PASSWORD": "two\nlines of it"}, "REDIS_PASSWORD: .* in one line"),
+        ({"AIRFLOW_ADMIN_PASSWORD": " spaces around "}, "AIRFLOW_ADMIN_PASSWORD: "),
+        ({"AIRFLOW_JWT_SECRET": "x" * 31}, "AIRFLOW_JWT_SECRET: expected 32 or more"),
+        ({"AIRFLOW_FERNET_KEY": "x" * 44}, "AIRFLOW_FERNET_KEY: expected 32 bytes in URL-safe base64"),
+        ({"SERVING_TRAIN_TOKEN": "0123456789abcde"}, "SERVING_TRAIN_TOKEN: it has 15 characters, expected 16"),
+        ({"SERVING_TRAIN_TOKEN": "0123456789 abcdef"}, "SERVING_TRAIN_TOKEN: it holds a space"),
+    ],
+)
+def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
+    tmp_path: Path, variables: dict[str, str], told: str
+) -> None:
+    with pytest.raises(BadVariable, match=told) as caught:
+        settled(tmp_path, variables)
+    assert not any(value in str(caught.value) for value in variables.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"S3_ACCESS_KEY": "MY-ACCESS-KEY"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both, or neither"),
+        ({**ELSEWHERE, "S3_SECRET_KEY": "my-secret"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both"),
+        ({"S3_ENDPOINT": "s3.example.com"}, "S3_ENDPOINT: expected a URL such as http://"),
+        ({"S3_ENDPOINT": "https://me:my-secret@s3.example.com"}, "S3_ENDPOINT: expected a URL .* without a login"),
+        ({"UPDRAFT_REGISTRY": "nonsense"}, "UPDRAFT_REGISTRY: 'nonsense' is not s3://bucket"),
+        ({"UPDRAFT_LOGS": "/var/log"}, "UPDRAFT_LOGS: '/var/log' is not s3://bucket"),
+        ({"MONGODB_URL": "mongodb://host/db\nAIRFLOW__CORE__FERNET_KEY=mine"}, "MONGODB_URL: expected one line"),
+        ({"SERVING_API_KEYS": "ann:short"}, "SERVING_API_KEYS: line 1: the key has 5 characters"),
+        ({"SERVING_API_KEYS": "prometheus:0123456789abcdef"}, "SERVING_API_KEYS: the name 'prometheus'"),
+        ({"AIRFLOW_PARALLELISM": "many"}, "AIRFLOW_PARALLELISM: 'many', expected a whole number, 1 or more"),
+        ({"AIRFLOW_WORKER_TASKS": "1.5"}, "AIRFLOW_WORKER_TASKS: '1.5', expected"),
+        ({"SERVING_WORKERS": "0"}, "SERVING_WORKERS: '0', expected"),
+    ],
+)
+def test_variables_are_checked_before_anything_is_made(variables: dict[str, str], told: str) -> None:
+    with pytest.raises(BadVariable, match=told):
+        check(variables)
+
+
+def test_nothing_given_is_nothing_wrong() -> None:
+    check({})
+    check(dict.fromkeys([*OURS, "SERVING_WORKERS", "SERVING_API_KEYS", "MONGODB_URL", "UPDRAFT_REGISTRY"], ""))
+
+
+def test_showing_the_login_makes_and_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="docker compose up makes them"):
+        login(tmp_path, {})
+    (tmp_path / "all").mkdir()
+    token = "0123456789$(abcdef)"
+    values = settled(tmp_path / "all", {"SERVING_TRAIN_TOKEN": token})
+    told = login(tmp_path, {"SERVING_URL": "http://here", "SERVING_TRAIN_TOKEN": "another", "SERVING_API_KEYS": "a:b"})
+    assert f"user admin, password {values['airflow_admin_password']}" in told
+    assert f"--oauth2-bearer '{token}' -H 'X-API-Key: <yours>' http://here/train/" in told
+    assert settled(tmp_path / "all", {}) == values
+    assert [each.name for each in tmp_path.iterdir()] == ["all"]
+
+
+def test_each_service_gets_what_it_needs_and_no_more(tmp_path: Path) -> None:
+    values = settled(tmp_path, {})
+    got = folders(values, {}, KEYS)
+    told = {name: {each for each, value in values.items() if value in str(folder)} for name, folder in got.items()}
+    assert told == {
+        "postgres": {"postgres_password"},
+        "mongodb": {"mongodb_root_password"},
+        "mongodb-init": {"mongodb_password"},
+        "redis": {"redis_password"},
+        "s3": {"s3_access_key", "s3_secret_key", "s3_reader_access_key", "s3_reader_secret_key"},
+        "grafana": {"grafana_admin_password"},
+        "prometheus": {"metrics_key"},
+        "airflow": (airflow := {
+            "postgres_password", "mongodb_password", "redis_password", "s3_access_key", "s3_secret_key",
+            "airflow_jwt_secret", "airflow_secret_key", "airflow_fernet_key",
+        }),
+        "exporter": {"postgres_password"},
+        "init": airflow | {"airflow_admin_password", "airflow_service_password"},
+        "serving": {"s3_reader_access_key", "s3_reader_secret_key", "airflow_service_password", "train_token"},
+    }  # fmt: skip
+    assert "signing.pem" not in got["serving"].files
+
+
+def test_a_login_for_another_s3_server_is_not_taken_for_ours(tmp_path: Path) -> None:
+    before = settled(tmp_path, {})
+    there = given(tmp_path, **ELSEWHERE, **MINE)
+    for name in ("airflow", "serving"):
+        assert env(there[name])["AWS_SECRET_ACCESS_KEY"] == MINE["S3_SECRET_KEY"]
+    assert settled(tmp_path, {}) == before
+    with_role = given(tmp_path, S3_ENDPOINT="")
+    assert "AWS_ACCESS_KEY_ID" not in env(with_role["airflow"])
+
+
+def test_our_s3_servers_logins_are_for_the_buckets_that_are_named(tmp_path: Path) -> None:
+    logins = json.loads(
+        given(tmp_path, UPDRAFT_REGISTRY="s3://models/a", UPDRAFT_LOGS="s3://models/b")["s3"].files["s3.json"]
+    )
+    writer, reader = logins["identities"]
+    assert reader["actions"] == ["Read:models", "List:models"]
+    assert {action.split(":")[1] for action in writer["actions"]} == {"models", "updraft-artifacts"}
+
+
+def test_with_api_keys_prometheus_has_one_of_its_own_and_without_them_none_stays(tmp_path: Path) -> None:
+    values = settled(tmp_path, {})
+    files = folders(values, {"SERVING_API_KEYS": "ann:a-key-of-anns"}, KEYS)["serving"].files
+    assert files["api_keys"] == f"ann:a-key-of-anns\nprometheus:{values['metrics_key']}\n"
+    assert "api_keys" not in folders(values, {}, KEYS)["serving"].files
+
+
+def test_passwords_with_signs_that_urls_and_files_give_a_meaning_arrive_whole(tmp_path: Path) -> None:
+    odd = 'p@ss:w/rd? #%41"\\$'
+    got = given(tmp_path, POSTGRES_PASSWORD=odd, MONGODB_PASSWORD=odd, REDIS_PASSWORD=odd)
+    airflow = env(got["airflow"])
+    for name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "MONGODB_URL", "AIRFLOW__CELERY__BROKER_URL"):
+        assert unquote(urlsplit(airflow[name]).password or "") == odd, name
+    assert json.dumps(odd) in got["mongodb-init"].files["user.js"]
+    assert got["redis"].files["redis.conf"] == 'requirepass "p@ss:w/rd? #%41\\"\\\\$"\n'

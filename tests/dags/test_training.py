@@ -1,0 +1,269 @@
+"""The DAGs under real Airflow, on a metadata database of their own, with a real MongoDB and a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from airflow.sdk import DAG, CronTriggerTimetable
+from pymongo import MongoClient
+
+from updraft.defaults import ROOT
+from updraft.destinations.mongodb import load
+from updraft.model.columns import Column
+from updraft.registry.registry import Registry
+from updraft.sources.source import Batch
+from updraft.usecase import UseCase, paths
+
+STAGES = ["ingest", "validate", "transform", "train", "evaluate", "push"]
+
+
+class Rows:
+    """A frame as a source."""
+
+    def __init__(self, frame: pd.DataFrame, columns: tuple[Column, ...]) -> None:
+        self.columns, self.absent, self.others, self.total = list(columns), list[str](), list[str](), len(frame)
+        self._frame = frame
+
+    def batches(self) -> Iterator[Batch]:
+        import pyarrow as pa
+
+        yield Batch(pa.Table.from_pandas(self._frame, preserve_index=False))
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def dags(airflow_db: None) -> dict[str, DAG]:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(ROOT / "dags"))
+    assert bag.import_errors == {}
+    return bag.dags
+
+
+@pytest.fixture
+def environ(
+    monkeypatch: pytest.MonkeyPatch,
+    registry_environ: dict[str, str],
+    mongodb_url: str,
+    tmp_path: Path,
+    case: UseCase,
+    frame: pd.DataFrame,
+) -> None:
+    for name, value in {
+        **registry_environ,
+        "MONGODB_URL": mongodb_url,
+        "UPDRAFT_ARTIFACTS": str(tmp_path / "runs"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    fill(mongodb_url, case, frame)
+
+
+def fill(url: str, case: UseCase, frame: pd.DataFrame) -> None:
+    with MongoClient[dict[str, Any]](url) as client:
+        load(Rows(frame, case.columns), client.get_default_database()[case.collection])
+
+
+def states(run: Any) -> dict[str, str]:
+    return {
+        ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": str(ti.state)
+        for ti in run.get_task_instances()
+    }
+
+
+def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict[str, DAG], case: UseCase) -> None:
+    assert sorted(dags) == sorted(f"train_{path.stem}" for path in paths())
+    for dag in dags.values():
+        assert dag.task_ids == STAGES
+        assert (dag.catchup, dag.max_active_runs) == (False, 1)
+        assert dag.doc_md and "ingest" in dag.doc_md
+        assert set(dag.params) == {"limit", "seed", "promote"}
+    dag = dags[f"train_{case.name}"]
+    assert all(task.retries == case.retry.tries and task.retry_delay == case.retry.delay for task in dag.tasks)
+    assert dag.schedule == CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=False)
+    assert [asset.name for asset in dag.get_task("push").outlets] == [f"{case.name}_model"]
+
+
+def test_a_role_that_is_named_may_start_and_follow_every_use_case(
+    monkeypatch: pytest.MonkeyPatch, dags: dict[str, DAG], airflow_db: None
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    assert {dag.access_control is None for dag in dags.values()} == {True}  # other auth managers know no roles
+    monkeypatch.setenv("UPDRAFT_TRAINER_ROLE", "trainer")
+    for dag in DagBag(str(ROOT / "dags")).dags.values():
+        assert dag.access_control == {
+            "trainer": {"DAGs": {"can_read", "can_edit"}, "DAG Runs": {"can_create", "can_read"}}
+        }
+
+
+def test_a_broken_yaml_shows_as_a_dag_that_says_why_and_hides_no_other(tmp_path: Path, airflow_db: None) -> None:
+    import shutil
+    import subprocess
+    import sys
+
+    for folder in ("dags", "include", "expectations"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "include" / "usecases" / "broken.yaml").write_text("tarjet: x\n")
+    (tmp_path / "include" / "usecases" / "odd name.yaml").write_text("title: x\n")
+    script = (
+        "import runpy; made = runpy.run_path('dags/training.py')\n"
+        "print(*[made[name].dag_id for name in made if name.startswith('train_')]); print(made['train_broken'].doc_md)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "include"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    made = done.stdout.splitlines()[0].split()
+    assert made == sorted(["train_broken", "train_odd_name", *(f"train_{path.stem}" for path in paths())])
+    assert "broken.json: no such suite" in done.stdout
+
+
+def test_a_run_from_mongodb_to_the_registry_and_a_second_one_that_does_not_win(
+    dags: dict[str, DAG], environ: None, registry: Registry, case: UseCase, tmp_path: Path
+) -> None:
+    dag = dags[f"train_{case.name}"]
+    first = dag.test(logical_date=None, run_conf={"promote": "auto"})
+    assert states(first) == dict.fromkeys(
+        ["ingest", "validate", "transform", "train[0]", "train[1]", "evaluate", "push"], "success"
+    )
+    assert registry.production(case.name) == 1
+    folder = tmp_path / "runs" / case.name / first.run_id
+    assert {path.name for path in folder.iterdir()} == {*STAGES}
+    assert {path.name for path in (folder / "train").iterdir()} == set(case.candidates)
+
+    second = dag.test(logical_date=None)
+    assert states(second)["push"] == "skipped" and str(second.state) == "success"
+    assert registry.numbers(case.name) == [1]
+    told = json.loads((tmp_path / "runs" / case.name / second.run_id / "evaluate" / "evaluation.json").read_text())
+    assert told["decision"] == "reject" and told["champion"]["version"] == 1
+
+
+def test_with_artifacts_on_s3_nothing_stays_on_the_machine(
+    dags: dict[str, DAG],
+    environ: None,
+    registry: Registry,
+    case: UseCase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket = registry.bucket
+    root = f"{bucket}/artifacts"
+    monkeypatch.setenv("UPDRAFT_ARTIFACTS", root)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"promote": "auto"})
+    assert set(states(run).values()) == {"success"}
+    assert registry.production(case.name) == 1
+    place = f"{case.name}/{run.run_id}"
+    passed = {ti.task_id: ti.xcom_pull(task_ids=ti.task_id) for ti in run.get_task_instances() if ti.map_index < 0}
+    assert passed["ingest"] == passed["validate"] == f"{root}/{place}/ingest/dataset.parquet"
+    assert passed["transform"] == f"{root}/{place}/transform"
+    marks = {key.removesuffix("/complete.json") for key in bucket.keys(f"artifacts/{place}/") if "complete.json" in key}
+    assert marks == {*STAGES} - {"train", "push"} | {f"train/{name}" for name in case.candidates}
+    assert not list(tmp_path.rglob("updraft-run-*")) and not list(tmp_path.rglob("*.parquet"))
+
+
+def test_rows_that_were_set_aside_can_be_read_on_s3_after_the_run_has_failed(
+    dags: dict[str, DAG],
+    environ: None,
+    registry: Registry,
+    case: UseCase,
+    monkeypatch: pytest.MonkeyPatch,
+    mongodb_url: str,
+) -> None:
+    monkeypatch.setenv("UPDRAFT_ARTIFACTS", f"{registry.bucket}/artifacts/")
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        client.get_default_database()[case.collection].update_many({}, {"$set": {"Age": "old"}})
+    run = dags[f"train_{case.name}"].test(logical_date=None)
+    assert states(run)["ingest"] == "failed"
+    aside = registry.bucket.get(f"artifacts/{case.name}/{run.run_id}/ingest/quarantine.jsonl")
+    assert aside is not None and aside[0].count(b"\n") == 2000
+
+
+def test_an_unknown_run_parameter_is_refused_before_any_row_is_read(
+    dags: dict[str, DAG], environ: None, case: UseCase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"sede": 1})
+    assert states(run)["ingest"] == "failed"
+    assert "run parameter unknown key 'sede' (did you mean 'seed'?)" in "".join(capfd.readouterr())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_wrong_value_of_a_run_parameter_is_refused(dags: dict[str, DAG], environ: None, case: UseCase) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError, match="seven"):
+        dags[f"train_{case.name}"].test(logical_date=None, run_conf={"seed": "seven"})
+
+
+def test_the_params_reach_the_stages(
+    dags: dict[str, DAG], environ: None, case: UseCase, tmp_path: Path, registry: Registry
+) -> None:
+    run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"limit": 1500, "seed": 7, "promote": "never"})
+    folder = tmp_path / "runs" / case.name / run.run_id
+    split = json.loads((folder / "transform" / "split.json").read_text())
+    trained = json.loads((folder / "train" / "random_forest" / "training.json").read_text())
+    assert (split["rows"], split["seed"], trained["seed"]) == (1500, case.split_seed, 7)
+    assert states(run)["push"] == "success"
+    assert (registry.numbers(case.name), registry.production(case.name)) == ([1], None)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("Vehicle_Age", "3 Years"), ("Age", 17), ("Gender", None), ("Vintage", ...)],
+    ids=["category", "range", "null", "missing column"],
+)
+def test_bad_rows_stop_the_run_at_validate_with_nothing_pushed_and_no_second_try(
+    dags: dict[str, DAG],
+    environ: None,
+    case: UseCase,
+    frame: pd.DataFrame,
+    mongodb_url: str,
+    registry: Registry,
+    column: str,
+    value: Any,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if value is ...:
+        frame = frame.drop(columns=column)
+    else:
+        frame[column] = frame[column].where(frame.index != 3, value)
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        rows = client.get_default_database()[case.collection]
+        rows.drop()
+        rows.insert_many(frame.astype("object").where(frame.notna(), None).to_dict(orient="records"))
+    run = dags[f"train_{case.name}"].test(logical_date=None)
+    found = states(run)
+    assert (found["ingest"], found["validate"], found["push"]) == ("success", "failed", "upstream_failed")
+    assert any("expectations failed" in line and column in line for line in "".join(capfd.readouterr()).splitlines())
+    (validate,) = [ti for ti in run.get_task_instances() if ti.task_id == "validate"]
+    assert validate.try_number == 1
+    assert registry.names() == []
+
+
+def test_an_unreachable_mongodb_is_tried_again(
+    dags: dict[str, DAG], environ: None, case: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGODB_URL", "mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=100")
+    dag = dags[f"train_{case.name}"]
+    dag.get_task("ingest").retry_delay = timedelta(0)
+    run = dag.test(logical_date=None)
+    (ingest,) = [ti for ti in run.get_task_instances() if ti.task_id == "ingest"]
+    assert (str(ingest.state), ingest.try_number) == ("failed", case.retry.tries + 1)

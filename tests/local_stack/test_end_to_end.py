@@ -1,0 +1,229 @@
+"""The whole path on the whole stack, as a newcomer meets it: `updraft demo` twice, a killed task, `updraft down`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from tests.local_stack.test_stack import free, free_environment, marked, updraft
+from updraft.demo.rows import generate, write
+from updraft.destinations.mongodb import load as fill
+from updraft.local_stack import supervision
+from updraft.local_stack.airflow_api import Airflow, AirflowError
+from updraft.local_stack.credentials import ADMIN, SERVICE
+from updraft.local_stack.stack import Stack
+from updraft.model.model import Model
+from updraft.registry.registry import Registry, open_registry
+from updraft.sources.files import File
+from updraft.sources.mongodb import database
+from updraft.usecase import load, paths
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+CASE = "vehicle_insurance"
+DAG = f"train_{CASE}"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Give a stack that is not up yet: the first demo starts it."""
+    stack = Stack(tmp_path_factory.mktemp("end to end") / "home", free_environment())
+    yield stack
+    supervision.stop(stack.home)
+
+
+def demo(stack: Stack, *words: str) -> tuple[int, str]:
+    process = updraft(stack.home, stack.given | {"COLUMNS": "200"}, "demo", *words)
+    output, error = process.communicate(timeout=600)
+    return process.returncode, output + error
+
+
+def registry(stack: Stack) -> Registry:
+    return open_registry(stack.environment())
+
+
+def airflow(stack: Stack) -> Airflow:
+    password = (stack.home / "secrets" / "airflow_admin_password").read_text()
+    return Airflow(stack.environment()["AIRFLOW_URL"], ADMIN, password)
+
+
+def training_process(server: Airflow, run_id: str) -> psutil.Process | None:
+    """Find a process that trains a candidate at this moment."""
+    for task in server.tasks(DAG, run_id):
+        if task["task_id"] == "train" and task["state"] == "running" and task["pid"]:
+            return psutil.Process(task["pid"])
+    return None
+
+
+def test_the_first_demo_promotes_a_version_that_the_service_answers_with(stack: Stack) -> None:
+    code, output = demo(stack)
+    assert code == 0, output
+    for name in ("ingest", "validate", "transform", "train [random_forest]", "evaluate", "push"):
+        assert any(line.strip().startswith(f"{name} ") for line in output.splitlines()), name
+    assert "version 1" in output and "decision: promote, because there is no champion yet" in output
+    assert stack.environment()["AIRFLOW_URL"] in output and "Traceback" not in output
+
+    assert registry(stack).production(CASE) == 1
+    models = requests.get(f"{stack.environment()['SERVING_URL']}/models", timeout=10).json()["models"]
+    assert [(model["use_case"], model["version"]) for model in models] == [(CASE, 1)]
+    assert stack.running()
+
+
+def test_the_second_demo_skips_push_with_its_reason(stack: Stack) -> None:
+    code, output = demo(stack)
+    assert code == 0, output
+    assert any(line.split()[:2] == ["push", "skipped"] for line in output.splitlines())
+    assert "decision: reject, because f1 does not beat the champion's, version 1" in output
+    assert [version.number for version in registry(stack).versions(CASE)] == [1]
+
+
+def test_nothing_listens_to_other_machines(stack: Stack) -> None:
+    addresses = {
+        connection.laddr.ip
+        for process in marked(stack.home)
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_no_program_is_given_secrets_that_it_does_not_need(stack: Stack) -> None:
+    secret = {path.name: path.read_text() for path in (stack.home / "secrets").iterdir() if path.is_file()}
+    programs = stack.processes()
+    s3, training = {"s3_access_key", "s3_secret_key"}, {"airflow_service_password", "train_token"}
+    for name, needed in {"mongod": set(), "serving": s3 | training}.items():
+        values = "\0".join(psutil.Process(programs[name]["pid"]).environ().values())
+        assert {each for each, value in secret.items() if value in values} == needed, name
+    values = "\0".join(psutil.Process(programs["scheduler"]["pid"]).environ().values())
+    assert not {each for each in training if secret[each] in values}
+
+
+def test_the_service_trains_with_a_user_that_can_do_no_more(stack: Stack, tmp_path: Path) -> None:
+    """A POST leads to a version that serves; its user sees no connection of Airflow's."""
+    settings, store = stack.environment(), registry(stack)
+    for key in list(store.bucket.keys("")):  # no champion: whatever this run makes wins
+        store.bucket.client.delete_object(Bucket=store.bucket.name, Key=store.bucket.base + key)
+    headers = {"Authorization": f"Bearer {settings['SERVING_TRAIN_TOKEN']}", "Idempotency-Key": "end-to-end"}
+    started = [
+        requests.post(f"{settings['SERVING_URL']}/train/{CASE}", json={"seed": 7}, headers=headers, timeout=60)
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in started] == [202, 202], started[0].text
+    assert started[0].json()["run_id"] == started[1].json()["run_id"] == "service__end-to-end"
+    url = settings["SERVING_URL"] + started[0].headers["Location"]
+    until = time.monotonic() + 240
+    while (run := requests.get(url, headers=headers, timeout=30).json())["state"] not in ("success", "failed"):
+        assert time.monotonic() < until, run
+        time.sleep(0.5)
+    assert (run["outcome"], run["version"]) == ("promoted", store.production(CASE)), run
+    assert run["reason"] == "there is no champion yet"
+    assert {task["candidate"] for task in run["tasks"] if task["name"] == "train"} == {*load(CASE).candidates}
+    assert {task["state"] for task in run["tasks"]} == {"success"}
+    row = Model.load(store.pull(CASE, run["version"], tmp_path / "version")).signature.example
+    until = time.monotonic() + 30
+    while served(settings, row) != (run["version"], run["run_id"]):
+        assert time.monotonic() < until
+        time.sleep(0.5)
+
+    service = Airflow(settings["AIRFLOW_URL"], SERVICE, settings["AIRFLOW_PASSWORD"])
+    with pytest.raises(AirflowError, match="403"):
+        service._ask("GET", "connections")
+    with pytest.raises(AirflowError, match="403"):
+        service._ask("GET", "variables")
+
+
+def served(settings: dict[str, str], row: dict[str, Any]) -> tuple[int | None, str]:
+    """Ask the service for a prediction; give the version that made it and the run that made the version."""
+    answer = requests.post(f"{settings['SERVING_URL']}/predict/{CASE}", json=row, timeout=10).json()
+    models = requests.get(f"{settings['SERVING_URL']}/models", timeout=10).json()["models"]
+    (model,) = [model for model in models if model["use_case"] == CASE]
+    return answer.get("version"), model["run_id"].partition("~")[0]
+
+
+def test_a_wrong_parameter_fails_in_the_first_task_and_names_it(stack: Stack) -> None:
+    server = airflow(stack)
+    server.trigger(DAG, "wrong", {"sede": 1})
+    assert _wait(server, "wrong") == "failed"
+    failed = [task for task in server.tasks(DAG, "wrong") if task["state"] == "failed"]
+    assert [task["task_id"] for task in failed] == ["ingest"] and failed[0]["try_number"] == 1
+    assert "sede" in server.error(failed[0])
+
+
+def test_a_killed_training_task_is_tried_again_and_the_run_makes_one_version(stack: Stack) -> None:
+    server, store = airflow(stack), registry(stack)
+    for key in list(store.bucket.keys("")):  # no champion: whatever this run makes wins
+        store.bucket.client.delete_object(Bucket=store.bucket.name, Key=store.bucket.base + key)
+    server.trigger(DAG, "killed")
+    until = time.monotonic() + 120
+    while (victim := training_process(server, "killed")) is None and time.monotonic() < until:
+        time.sleep(0.05)
+    assert victim is not None, server.tasks(DAG, "killed")
+    victim.kill()
+    assert _wait(server, "killed") == "success"
+    tries = [task["try_number"] for task in server.tasks(DAG, "killed") if task["task_id"] == "train"]
+    assert sorted(tries) == [1, 2]
+    (number,) = store.numbers(CASE)
+    assert store.production(CASE) == number
+    store.verify(CASE, number)
+
+
+def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stack: Stack, tmp_path: Path) -> None:
+    server, settings = airflow(stack), stack.environment()
+    names = [path.stem for path in paths()]
+    for name in names:
+        case = load(name)
+        file = write(case, generate(case, 1500, seed=1), tmp_path / f"{name}.csv")
+        with database(settings["MONGODB_URL"]) as opened:
+            fill(File(file, case), opened[case.collection])
+    for name in names:
+        until_parsed(server, f"train_{name}")
+        server.trigger(f"train_{name}", "together")
+        server.unpause(f"train_{name}")
+    for name in names:
+        assert _wait(server, "together", dag=f"train_{name}", seconds=400) == "success", name
+    production = {name: registry(stack).production(name) for name in names}
+    assert None not in production.values(), production
+    until = time.monotonic() + 30
+    while (ready := requests.get(f"{settings['SERVING_URL']}/readyz", timeout=10).json()["versions"]) != production:
+        assert time.monotonic() < until, (ready, production)
+        time.sleep(0.5)
+    for name in names:
+        pulled = registry(stack).pull(name, production[name] or 0, tmp_path / name)
+        example = Model.load(pulled).signature.example
+        answer = requests.post(f"{settings['SERVING_URL']}/predict/{name}", json=example, timeout=10)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["version"] == production[name] and len(answer.json()["predictions"]) == 1
+
+
+def until_parsed(server: Airflow, dag_id: str) -> None:
+    until = time.monotonic() + 60
+    while server.dag(dag_id) is None:
+        assert time.monotonic() < until, dag_id
+        time.sleep(0.5)
+
+
+def test_the_task_logs_hold_no_secret(stack: Stack) -> None:
+    values = [path.read_text() for path in (stack.home / "secrets").iterdir() if path.suffix == "" and path.is_file()]
+    logs = [path for path in (stack.home / "logs").rglob("*.log*") if path.is_file()]
+    assert len(logs) > 15
+    assert [str(path) for path in logs for value in values if value in path.read_text(errors="replace")] == []
+
+
+def test_down_leaves_no_process_and_no_port(stack: Stack) -> None:
+    process = updraft(stack.home, stack.given, "down")
+    output, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "") and output.startswith("Stopped: ")
+    assert marked(stack.home) == [] and free(stack.given)
+
+
+def _wait(server: Airflow, run_id: str, seconds: float = 240, dag: str = DAG) -> str:
+    until = time.monotonic() + seconds
+    while (state := server.state(dag, run_id)) not in ("success", "failed") and time.monotonic() < until:
+        time.sleep(0.5)
+    return state

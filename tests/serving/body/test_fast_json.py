@@ -1,0 +1,191 @@
+"""The fast way to rows against the slow one: what it gives is the same, and it gives up where that one refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from werkzeug.exceptions import HTTPException
+
+from serving.body import json_body, request_rows
+from serving.body.fast_json import Decoder
+from tests.support.small_cases import date, integer, real, text
+from updraft.model.columns import Column
+from updraft.model.signature import BadRow, Rows, Signature
+
+COLUMNS = (
+    integer("small", minimum=18, maximum=85),
+    integer("any whole"),
+    integer("coded", allowed=(1, 2, 152)),
+    integer("coded in range", allowed=(1, 2, 152), maximum=100),
+    real("amount", minimum=0.5, maximum=1e6),
+    real("any real", nullable=False),
+    real("region", allowed=(1.0, 2.5, 28.0)),
+    text("kind", allowed=("Yes", "No", "> 2 Years", "Fräulein"), nullable=False),
+    text("name", pattern="^[A-Z]", shortest=2, longest=5),
+    text("free"),
+    Column(name="flag", type="bool", nullable=False),
+    date("on", earliest=datetime(2020, 1, 1), latest=datetime(2026, 1, 1)),
+    text("new kind", allowed=("a", "b")),
+    real("rough", minimum=0, maximum=10),
+)
+SIGNATURE = Signature(
+    use_case="all_kinds", title="All kinds", candidate="none", columns=COLUMNS, id="id", target="y", split={},
+    versions={}, example={}, warn_unseen=("new kind",), warn_out_of_range=("rough",),
+)  # fmt: skip
+DECODER = Decoder(SIGNATURE)
+GOOD: dict[str, Any] = {
+    "small": 44, "any whole": -3, "coded": 152, "coded in range": 2, "amount": 12.25, "any real": 1e300 / 1e290,
+    "region": 28.0, "kind": "> 2 Years", "name": "Ada", "free": "Grüße, 🚗", "flag": True, "on": "2024-02-29T08:00:00",
+    "new kind": "a", "rough": 3,
+}  # fmt: skip
+MAX_ROWS = 20
+ODD = [
+    None, True, False, 0, 1, -1, 17, 18, 85, 86, 44.0, 44.5, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63, -(2**63),
+    10**30, 1e15, 1e16, 1e300, -0.0, 0.1, 0.5, 0.4999999999999999, 1e6, 1000000.1, 28, 2.5, 152, "", " ", "Yes", "yes",
+    "No\0", "Ada", "ada", "A", "Adaline", "Ädä", "🚗🚗", "a", "z", "2024-02-29", "2019-12-31",
+    "2026-01-01T00:00:00+00:00", "2026-01-01T01:00:00+01:00",
+    "31.12.2024", 'quo"te', "back\\slash", "new\nline", "é", [], {}, [1], {"a": 1},
+]  # fmt: skip
+RAW = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1E400", "01", "1.", ".5", "+1", "0x10", "9" * 30, "9" * 5000,
+       "1e5", "44e0", "4.4e1", "123456789012345678901234567890.0", "0.1000000000000000055511151231257827", "-0", "tru",
+       '"\\ud800"', '"\\u0041da"', "'x'", "nul", "[[[[]]]]", "1 2", '"a" "b"']  # fmt: skip
+
+
+def slow(raw: bytes) -> Rows | None:
+    try:
+        return request_rows._json(raw, SIGNATURE, MAX_ROWS)
+    except (BadRow, HTTPException):
+        return None
+
+
+def same(fast: Rows, told: Rows) -> bool:
+    """Compare rows to the bit and the type, the pointer and words of each warning too."""
+
+    def exact(rows: Rows) -> list[list[tuple[type, str]]]:
+        return [[(type(value), repr(value)) for value in values] for values in rows.columns]
+
+    return exact(fast) == exact(told) and fast.warnings == told.warnings and fast.names == told.names
+
+
+def assert_agrees(raw: bytes) -> bool:
+    """Hold one body against both; return whether the fast way gave rows."""
+    found, told = DECODER.decode(raw, MAX_ROWS), slow(raw)
+    if found is None:
+        return False
+    assert told is not None, raw[:2000]
+    assert same(found, told), raw[:2000]
+    return True
+
+
+def dress(rows: list[dict[str, Any]], draw: random.Random) -> bytes:
+    """Write rows in one of the three ways, with separators of some kind."""
+    separators = draw.choice([None, (",", ":"), (" , ", " : "), (",\n", ":\t")])
+    escaped = draw.random() < 0.5
+    way = draw.randrange(3)
+    if way == 0:
+        value: Any = rows[0]
+    elif way == 1:
+        value = {"rows": rows}
+    else:
+        value = {"columns": {name: [row.get(name) for row in rows] for name in rows[0]}}
+    return json.dumps(value, separators=separators, ensure_ascii=escaped).encode()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_it_gives_rows_that_fit(rows: int) -> None:
+    for value in (GOOD, {"rows": [GOOD] * rows}, {"columns": {name: [told] * rows for name, told in GOOD.items()}}):
+        assert assert_agrees(json.dumps(value, ensure_ascii=False).encode())
+
+
+def test_it_gives_warnings_as_the_slow_way_does() -> None:
+    rows = [GOOD | {"new kind": "z"}, GOOD, GOOD | {"rough": 11, "new kind": "y"}]
+    found = DECODER.decode(json.dumps({"rows": rows}, ensure_ascii=False).encode(), MAX_ROWS)
+    assert found is not None
+    assert [each["pointer"] for each in found.warnings] == ["/rows/0/new kind", "/rows/2/new kind", "/rows/2/rough"]
+    assert assert_agrees(json.dumps({"rows": rows}, ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_ways_agree_on_odd_values(seed: int) -> None:
+    """Values of every kind in every column, in all three dresses; also with an id, a name too many, one too few."""
+    draw = random.Random(seed)
+    given = 0
+    for _ in range(2500):
+        rows = [dict(GOOD) for _ in range(draw.randint(1, 3))]
+        for _ in range(draw.randint(0, 2)):
+            draw.choice(rows)[draw.choice([*GOOD, "id"])] = draw.choice(ODD)
+        if draw.random() < 0.05:
+            draw.choice(rows).pop(draw.choice(list(GOOD)), None)
+        if draw.random() < 0.05:
+            draw.choice(rows)[draw.choice(["y", "colour", "rows", "columns"])] = draw.choice(ODD)
+        given += assert_agrees(dress(rows, draw))
+    assert given > 300
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_ways_agree_on_spoiled_bytes(seed: int) -> None:
+    """What json.dumps would not write: raw literals, bytes changed, cut, doubled, a key twice, a byte order mark."""
+    draw = random.Random(100 + seed)
+    for _ in range(2500):
+        raw = bytearray(dress([dict(GOOD) for _ in range(draw.randint(1, 2))], draw))
+        match draw.randrange(6):
+            case 0:
+                raw = bytearray(raw.replace(b"44", draw.choice(RAW).encode(), 1))
+            case 1:
+                raw[draw.randrange(len(raw))] = draw.randrange(256)
+            case 2:
+                del raw[draw.randrange(len(raw)) :]
+            case 3:
+                at = draw.randrange(len(raw))
+                raw[at:at] = raw[at : at + draw.randrange(40)]
+            case 4:
+                pair = json.dumps({draw.choice(list(GOOD)): draw.choice(ODD)}, separators=(",", ":"))[1:-1]
+                raw[1:1] = f"{pair},".encode()
+            case 5:
+                raw[0:0] = draw.choice([b"\xef\xbb\xbf", b" ", b"\n", b"\0", b"\xff\xfe", b"//"])
+        assert_agrees(bytes(raw))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**64), 2**64), st.text(max_size=12))
+def test_both_ways_agree_on_any_number_and_text(number: float, whole: int, told: str) -> None:
+    row = GOOD | {"any real": number, "any whole": whole, "free": told}
+    assert_agrees(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    assert_agrees(json.dumps(row).encode())
+
+
+def test_a_key_given_twice_is_never_let_pass() -> None:
+    """msgspec takes the last one without a word, and spaces before colons hide keys from a count of '":'."""
+    raw = json.dumps(GOOD, separators=(",", ":"), ensure_ascii=False).encode()
+    twice = raw[:-1] + b',"flag":false}'
+    assert msgspec_takes(twice)
+    assert DECODER.decode(twice, MAX_ROWS) is None
+    assert DECODER.decode(twice.replace(b'"small":', b'"small" :'), MAX_ROWS) is None
+    assert DECODER.decode(b'{"rows":[],"rows":[' + raw + b"]}", MAX_ROWS) is None
+    with pytest.raises(HTTPException, match="twice"):
+        json_body.parse(twice)
+
+
+def msgspec_takes(raw: bytes) -> bool:
+    return DECODER._row.decode(raw).c10 is False
+
+
+def test_rows_beyond_the_limit_and_none_at_all_are_left_to_the_slow_way() -> None:
+    for rows in (0, MAX_ROWS + 1):
+        assert DECODER.decode(json.dumps({"rows": [GOOD] * rows}).encode(), MAX_ROWS) is None
+        columns = {name: [told] * rows for name, told in GOOD.items()}
+        assert DECODER.decode(json.dumps({"columns": columns}).encode(), MAX_ROWS) is None
+
+
+def test_nothing_that_is_not_finite_comes_through() -> None:
+    for literal in ("1e999", "-1e999", "NaN", "Infinity"):
+        raw = json.dumps(GOOD, ensure_ascii=False).replace("12.25", literal).encode()
+        found = DECODER.decode(raw, MAX_ROWS)
+        assert found is None or all(math.isfinite(value) for value in found.columns[4])  # type: ignore[arg-type]

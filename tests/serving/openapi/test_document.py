@@ -1,0 +1,204 @@
+"""The OpenAPI document: it is valid, says what the service does, and follows the models that are live."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from serving.app import create_app
+from serving.models.live_models import Shelf
+from serving.models.version_cache import Cache
+from serving.openapi import schemas
+from serving.openapi.document import document
+from tests.conftest import write_key_pair
+from tests.support.served_models import ODD, shelve
+from tests.support.small_cases import date, integer, real, text
+from tests.support.small_models import NAME, ROW, model, promote, push
+from updraft.model.columns import Column
+from updraft.model.signature import Signature
+from updraft.registry.registry import Registry, open_registry
+
+ALL = {"trains": True, "keys": True, "logs": True, "max_rows": 50}
+
+
+@pytest.fixture(scope="module")
+def shelf(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """A shelf with a model of each kind, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("described")
+    return shelve(open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-openapi"}), folder)
+
+
+@pytest.fixture
+def client(shelf: Shelf) -> FlaskClient:
+    return create_app(shelf, max_rows=50).test_client()
+
+
+def schema_of(told: dict[str, Any], name: str) -> Draft202012Validator:
+    """Give a validator of one of the document's schemas, which may refer to others."""
+    return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": told["components"]})
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["all on", "all off"])
+def test_it_is_valid_whatever_is_on_and_whichever_models_are_live(shelf: Shelf, on: bool) -> None:
+    flags = {"trains": on, "keys": on, "logs": on, "max_rows": 50}
+    for lives in (shelf.live, {}):
+        told = document(lives, [*shelf.names, "coming"], **flags)
+        validate(json.loads(json.dumps(told, allow_nan=False)))
+        assert told["openapi"] == "3.1.0"
+        assert ("/train/{use_case}" in told["paths"], "/feedback" in told["paths"], "security" in told) == (on, on, on)
+        assert "coming" in told["info"]["description"]
+
+
+def test_each_operation_has_an_id_of_its_own_and_a_known_tag(shelf: Shelf) -> None:
+    told = document(shelf.live, shelf.names, **ALL)
+    operations = [item[method] for item in told["paths"].values() for method in ("get", "post") if method in item]
+    ids = [each["operationId"] for each in operations]
+    assert len(set(ids)) == len(ids)
+    assert {tag for each in operations for tag in each["tags"]} <= {each["name"] for each in told["tags"]}
+    for name in shelf.names:
+        assert f"predict_{name}" in ids
+
+
+def test_its_examples_are_what_the_service_takes_and_answers(client: FlaskClient) -> None:
+    told = client.get("/openapi.json").get_json()
+    for name in ("rent", "sms_spam", "species", NAME):
+        operation = told["paths"][f"/predict/{name}"]["post"]
+        expected = operation["responses"]["200"]["content"]
+        answer = schema_of(told, f"{name}.answer")
+        answer.validate(expected["application/json"]["example"])
+        for kind, body in operation["requestBody"]["content"].items():
+            listed = [each["value"] for each in body.get("examples", {}).values()]
+            values = listed or [body.get("example", body["schema"].get("description", "").partition(": ")[2])]
+            for value in values:
+                data = value if isinstance(value, str) else json.dumps(value)
+                found = client.post(f"/predict/{name}", data=data, content_type=kind)
+                assert found.status_code == 200, (name, kind, found.text)
+                answer.validate(found.get_json())
+                assert found.get_json()["predictions"] == expected["application/json"]["example"]["predictions"]
+        row = operation["requestBody"]["content"]["application/json"]["examples"]["row"]["value"]
+        table = client.post(f"/predict/{name}", json=row, headers={"Accept": "text/csv"})
+        assert table.mimetype == "text/csv"
+        assert expected["text/csv"]["example"].startswith(table.text.splitlines()[0])
+
+
+COLUMNS: dict[str, tuple[Column, list[Any]]] = {
+    "whole number": (integer("x", minimum=1, maximum=12), [1, 12, 0, 13, 3.0, 3.5, "3", True, None, 2**70]),
+    "whole number without a range": (integer("x"), [2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 0.5, 1e30]),
+    "of a range with fractions": (integer("x", minimum=0.5, maximum=2.5), [0, 1, 2, 3]),
+    "number": (real("x", minimum=0.5, maximum=4.25), [0.5, 4.25, 0.49, 4.26, 1, None, True, "1", [1]]),
+    "number, not null": (real("x", nullable=False), [0, -1.5, None, 2**53, 2**53 + 2]),
+    "number of a set": (real("x", allowed=(-1, 0, 1)), [-1, 0, 1, 1.0, 0.5, None, True]),
+    "text": (text("x", nullable=False), ["", "a\nb", "🌞", 1, None]),
+    "text of a set": (text("x", allowed=("a", "b c")), ["a", "b c", "", "c", None]),
+    "text of a length": (text("x", shortest=1, longest=3), ["", "a", "🌞🌞🌞", "abcd"]),
+    "text of a pattern": (text("x", pattern=r"^\d{5}$"), ["04109", "4109", "x04109", ""]),
+    "text of a pattern anywhere": (text("x", pattern="b+"), ["abc", "ac"]),
+    "true or false": (Column(name="x", type="bool", nullable=False), [True, False, 0, 1, "true", None]),
+    "only true": (Column(name="x", type="bool", nullable=False, allowed=(1,)), [True, False, 1]),
+    "date": (date("x"), ["2026-01-31T08:00:00Z", None, 20260131, True]),
+}
+
+
+@pytest.mark.parametrize(("column", "values"), COLUMNS.values(), ids=COLUMNS)
+def test_the_schema_and_the_check_agree_on_values(column: Column, values: list[Any]) -> None:
+    signature = signature_of(column)
+    told = Draft202012Validator({"type": "object", **_row(signature)})
+    verdicts = set()
+    for value in values:
+        taken = _taken(signature, {"x": value})
+        assert told.is_valid({"x": value}) is taken, value
+        verdicts.add(taken)
+    assert verdicts == {True, False}
+
+
+def test_what_is_only_warned_of_is_told_in_words_alone() -> None:
+    columns = (text("x", allowed=("a", "b")), integer("y", minimum=1, maximum=5))
+    signature = signature_of(*columns, warn_unseen=("x",), warn_out_of_range=("y",))
+    row = _row(signature)
+    told = Draft202012Validator(row)
+    assert told.is_valid({"x": "c", "y": 9})
+    assert _taken(signature, {"x": "c", "y": 9})
+    assert "a, b" in row["properties"]["x"]["description"]
+    assert "1 to 5" in row["properties"]["y"]["description"]
+    assert "warning" in row["properties"]["y"]["description"]
+
+
+def test_a_pattern_of_pythons_own_is_told_in_words_alone() -> None:
+    row = _row(signature_of(text("x", pattern=r"(?i)\Aabc\Z"), text("y", pattern=r"^(?:a|b)(?=c)")))
+    assert "pattern" not in row["properties"]["x"]
+    assert r"(?i)\Aabc\Z" in row["properties"]["x"]["description"]
+    assert row["properties"]["y"]["pattern"] == r"^(?:a|b)(?=c)"
+
+
+def test_the_id_may_be_there_and_the_target_may_not(shelf: Shelf) -> None:
+    told = schema_of(document(shelf.live, shelf.names, **ALL), f"{NAME}.row")
+    assert told.is_valid(ROW)
+    assert told.is_valid(ROW | {"id": "anything"})
+    assert not told.is_valid(ROW | {"Response": 1})
+    assert not told.is_valid({name: value for name, value in ROW.items() if name != "Age"})
+
+
+def test_odd_names_are_described_as_they_are(shelf: Shelf) -> None:
+    told = document(shelf.live, shelf.names, **ALL)
+    assert {ODD, "a/b~c", "floor area, m²"} <= told["components"]["schemas"]["rent.row"]["properties"].keys()
+
+
+def test_it_is_not_sent_again_while_nothing_has_changed(client: FlaskClient) -> None:
+    answer = client.get("/openapi.json")
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
+    again = client.get("/openapi.json", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    assert client.get("/openapi.json", headers={"If-None-Match": '"another"'}).status_code == 200
+
+
+def test_it_follows_a_swap(registry: Registry, tmp_path: Path) -> None:
+    own = Shelf(registry, Cache(tmp_path / "cache"))
+    client = create_app(own).test_client()
+    empty = client.get("/openapi.json")
+    validate(empty.get_json())
+    assert f"/predict/{NAME}" not in empty.get_json()["paths"]
+    tags = [empty.headers["ETag"]]
+    for number, threshold in enumerate((0.3, 0.7), start=1):
+        promote(registry, push(registry, tmp_path / f"run-{number}", model(threshold=threshold)))
+        assert own.refresh()
+        found = client.get("/openapi.json", headers={"If-None-Match": tags[-1]})
+        operation = found.get_json()["paths"][f"/predict/{NAME}"]["post"]
+        assert f"version {number}" in operation["description"]
+        example = operation["responses"]["200"]["content"]["application/json"]["example"]
+        assert (example["version"], example["threshold"]) == (number, threshold)
+        tags.append(found.headers["ETag"])
+    assert len(set(tags)) == 3
+
+
+def signature_of(*columns: Column, **told: Any) -> Signature:
+    return Signature(
+        use_case="small",
+        title="Small",
+        task="regression",
+        candidate="c",
+        columns=columns,
+        id=None,
+        target="answer",
+        split={},
+        versions={},
+        example={},
+        **told,
+    )
+
+
+def _row(signature: Signature) -> dict[str, Any]:
+    return schemas.row(signature)
+
+
+def _taken(signature: Signature, row: dict[str, Any]) -> bool:
+    try:
+        signature.check([row])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""`updraft_version_refused`: whether the service tells Prometheus of a version that it does not let in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from serving.app import create_app
+from serving.models.live_models import Shelf
+from serving.models.version_cache import Cache
+from tests.support.service import service
+from tests.support.small_models import NAME, model, promote, push
+from updraft.registry.registry import Registry, Version
+
+REFUSED = f'updraft_version_refused{{use_case="{NAME}"}} '
+
+
+def refused(exposition: str) -> list[float]:
+    """Give the values of the figure; a second one would be a second series of the same labels."""
+    return [float(line.removeprefix(REFUSED)) for line in exposition.splitlines() if line.startswith(REFUSED)]
+
+
+def put(registry: Registry, folder: Path, *, bad: bool = False) -> Version:
+    spoil = (lambda files: (files / "model.joblib").write_bytes(b"?")) if bad else None
+    version = push(registry, folder, model(), spoil=spoil)
+    promote(registry, version)
+    return version
+
+
+def test_a_refused_version_is_told_for_as_long_as_it_is_pointed_to(registry: Registry, tmp_path: Path) -> None:
+    shelf = Shelf(registry, Cache(tmp_path / "cache"))
+    client = create_app(shelf).test_client()
+
+    def told() -> list[float]:
+        for _ in range(2):
+            shelf.refresh()
+        return refused(client.get("/metrics").text)
+
+    assert told() == []
+    put(registry, tmp_path / "1", bad=True)
+    assert told() == [1]
+    good = put(registry, tmp_path / "2")
+    assert told() == [0]
+    put(registry, tmp_path / "3", bad=True)
+    assert told() == [1]
+    promote(registry, good)
+    assert told() == [0]
+    assert shelf.refusals[NAME].version == 3  # is history
+
+
+def test_a_pointer_that_is_not_believed_is_told_until_it_is_whole_again(registry: Registry, tmp_path: Path) -> None:
+    shelf = Shelf(registry, Cache(tmp_path / "cache"))
+    client = create_app(shelf).test_client()
+    put(registry, tmp_path / "1")
+    shelf.refresh()
+    whole, _ = registry.bucket.get(f"{NAME}/pointer.json") or (b"", "")
+    for content, value in ((whole, 0), (b"junk", 1), (whole, 0), (b"junk", 1)):
+        registry.bucket.put(f"{NAME}/pointer.json", content)
+        shelf.refresh()
+        assert refused(client.get("/metrics").text) == [value]
+    registry.bucket.client.delete_object(Bucket=registry.bucket.name, Key=f"{registry.bucket.base}{NAME}/pointer.json")
+    shelf.refresh()
+    assert refused(client.get("/metrics").text) == [0]
+
+
+def test_two_workers_tell_of_a_refused_version_once(
+    registry: Registry, registry_environ: dict[str, str], tmp_path: Path
+) -> None:
+    put(registry, tmp_path / "run", bad=True)
+    (tmp_path / "service").mkdir()
+    with service(registry_environ, tmp_path / "service", "--workers", "2") as it:
+        for _ in range(8):
+            assert refused(it.ask("GET", "/metrics")[2].decode()) == [1]

@@ -1,0 +1,145 @@
+"""`updraft check`: what scikit-learn and Great Expectations would say, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.shop import Write, expectation, shop_suite, write_shop
+from updraft.defaults import ROOT
+from updraft.stages.check import check, misnamed
+from updraft.usecase import paths
+
+FOREST = "estimator: RandomForestClassifier, params: {n_estimators: 10}"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Write:
+    """Give a function that writes a small use case, its YAML edited, and returns the root."""
+    return partial(write_shop, tmp_path)
+
+
+def told(root: Path) -> list[str]:
+    return [fault.told(root) for fault in check("shop", root)]
+
+
+@pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)
+def test_nothing_is_wrong_with_a_shipped_use_case(path: Path) -> None:
+    assert check(path.stem) == []
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        (
+            "estimator: RandomForestClassifier, params: {n_estimatorz: 10}",
+            "params.n_estimatorz: RandomForestClassifier has no such parameter (did you mean 'n_estimators'?)",
+        ),
+        (
+            "estimator: RandomForestClassifier, params: {max_depth: -3}",
+            "params.max_depth: The 'max_depth' parameter of RandomForestClassifier must be an int in the range "
+            "[1, inf) or None. Got -3 instead.",
+        ),
+        (
+            "estimator: LinearSVC, search: {grid: {C: [1, many]}}",
+            "search.grid.C: The 'C' parameter of LinearSVC must be a float in the range (0.0, inf). "
+            "Got 'many' instead.",
+        ),
+        (
+            "estimator: MultinomialNB, search: {grid: {depth: [1]}}",
+            "search.grid.depth: MultinomialNB has no such parameter; there are: alpha, class_prior, fit_prior, "
+            "force_alpha",
+        ),
+    ],
+)
+def test_a_parameter_that_the_estimator_does_not_take_is_told(shop: Write, new: str, message: str) -> None:
+    root = shop((FOREST, new))
+    assert told(root) == [f"include/usecases/shop.yaml:12: candidates.forest.{message}"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            expectation("column_values_to_be_betwen", column="size", min_value=0),
+            "no expectation is called 'expect_column_values_to_be_betwen' "
+            "(did you mean 'expect_column_values_to_be_between'?)",
+        ),
+        (
+            expectation("column_values_to_be_between", column="size", min_value=0, max_valu=1),
+            "expect_column_values_to_be_between: max_valu: extra fields not permitted",
+        ),
+        (expectation("column_values_to_be_in_set", column="colour"), "expect_column_values_to_be_in_set: value_set: "),
+    ],
+)
+def test_an_expectation_that_great_expectations_refuses_is_told_with_its_line(
+    shop: Write, entry: dict[str, Any], message: str
+) -> None:
+    suite = [*shop_suite(), entry | {"severity": "warning"}]
+    (line,) = told(shop(suite=suite))
+    assert line.startswith(f"expectations/shop.json:{len(suite) + 1}: {message}")
+
+
+def test_faults_of_all_kinds_are_told_together(shop: Write) -> None:
+    suite = [*shop_suite(), expectation("column_to_be", column="size")]
+    root = shop(("id: key", "id: kee"), ("roc_auc", "auc"), ("n_estimators", "n_trees"), suite=suite)
+    assert [line.split(" ")[0] for line in told(root)] == [
+        "include/usecases/shop.yaml:4:",
+        "include/usecases/shop.yaml:12:",
+        "include/usecases/shop.yaml:13:",
+        "expectations/shop.json:14:",
+    ]
+
+
+def test_files_that_nobody_reads_are_told(shop: Write) -> None:
+    root = shop()
+    (root / "include/usecases/other.yml").write_text("")
+    assert [fault.told(root) for fault in misnamed(root)] == [
+        "include/usecases/other.yml: not read: the name must end in .yaml"
+    ]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Give a copy of what a use case needs of the repository."""
+    for folder in ("include", "expectations"):
+        shutil.copytree(ROOT / folder, tmp_path / "copy" / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "copy"
+
+
+def updraft(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": str(repository / "include"), "UPDRAFT_HOME": str(repository / "home")}
+    command = [sys.executable, "-c", "from updraft.cli.main import main; main()", *words]
+    return subprocess.run(command, cwd=repository, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_the_command_says_every_fault_and_ends_with_1(repository: Path) -> None:
+    done = updraft(repository, "check")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"{path.stem}: nothing wrong" for path in paths()]
+
+    yaml = repository / "include/usecases/vehicle_insurance.yaml"
+    yaml.write_text(yaml.read_text().replace("target: Response", "target: Respond\nsed: 1"))
+    done = updraft(repository, "check")
+    assert done.returncode == 1
+    faulty = [line for line in done.stdout.splitlines() if not line.endswith(": nothing wrong")]
+    assert ["target: no column 'Respond' in the suite" in faulty[0], "unknown key 'sed'" in faulty[1]] == [True, True]
+
+    assert updraft(repository, "check", "vehicle_price").returncode == 0
+    done = updraft(repository, "check", "vehicle_insurance", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ok"], found["use_cases"]) == (1, False, ["vehicle_insurance"])
+    assert [Path(fault["file"]).name for fault in found["faults"]] == ["vehicle_insurance.yaml"] * 2
+    assert all(fault["line"] and fault["message"] for fault in found["faults"])
+
+    done = updraft(repository, "check", "vehicle_insurence")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "did you mean 'vehicle_insurance'?" in done.stderr and "Traceback" not in done.stderr

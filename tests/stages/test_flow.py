@@ -1,0 +1,134 @@
+"""From configuration to prediction without Airflow: the command line, a real registry, and the service's app."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pymongo
+import pytest
+
+from serving.app import create_app
+from serving.models.live_models import Shelf
+from serving.models.version_cache import Cache
+from tests.support.small_cases import NOT_THERE, SHARED_DATA
+from updraft.defaults import ROOT
+from updraft.demo.rows import generate
+from updraft.registry.registry import Registry
+from updraft.usecase import UseCase
+
+REAL = SHARED_DATA / "vehicle_insurance" / "data.csv"
+
+
+@pytest.fixture
+def updraft(registry_environ: dict[str, str], tmp_path: Path) -> Any:
+    """Give a function that runs the `updraft` command in a folder and a registry of the test's own."""
+    environ = {**os.environ, **registry_environ, "UPDRAFT_HOME": str(tmp_path / "home")}
+    environ |= {"UPDRAFT_ARTIFACTS": str(tmp_path / "runs"), "PYTHONPATH": str(ROOT / "include"), "COLUMNS": "200"}
+
+    def run(*words: str, **others: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from updraft.cli.main import main; main()", *words]
+        return subprocess.run(command, env={**environ, **others}, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_file_becomes_a_prediction_that_names_its_version(
+    updraft: Any, registry: Registry, case: UseCase, tmp_path: Path
+) -> None:
+    rows = generate(case, 3000)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    first = last_line(updraft("run", case.name, "--data", str(tmp_path / "rows.csv"), "--json"))
+    assert (first["version"], first["decision"]) == (1, "promote") and first["chosen"] in case.candidates
+    assert first["metrics"] == first["candidates"][first["chosen"]]
+
+    shelf = Shelf(registry, Cache(tmp_path / "cache"))
+    shelf.refresh()
+    row = json.loads(rows.drop(columns=case.target).head(1).to_json(orient="records"))[0]
+    answer = create_app(shelf).test_client().post(f"/predict/{case.name}", json=row)
+    assert answer.status_code == 200 and answer.json is not None
+    assert (answer.json["version"], len(answer.json["predictions"])) == (1, 1)
+    assert 0 <= answer.json["probabilities"][0] <= 1
+
+    second = last_line(updraft("run", case.name, "--data", str(tmp_path / "rows.csv"), "--json"))
+    assert (second["version"], second["decision"]) == (None, "reject")
+    assert "version 1" in second["reason"]
+    assert registry.numbers(case.name) == [1]
+
+    said = updraft("run", case.name, "--data", str(tmp_path / "rows.csv"))
+    assert "champion, version 1" in said.stdout and "does not beat" in said.stdout
+
+
+def test_rows_go_through_mongodb_in_the_shell_too(
+    updraft: Any, case: UseCase, frame: pd.DataFrame, mongodb_url: str, tmp_path: Path
+) -> None:
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    loaded = updraft("load", case.name, str(tmp_path / "rows.csv"), MONGODB_URL=mongodb_url)
+    assert loaded.returncode == 0 and "2,000 rows" in loaded.stdout
+    assert last_line(updraft("run", case.name, "--json", MONGODB_URL=mongodb_url))["version"] == 1
+
+
+def test_made_up_rows_can_be_loaded(updraft: Any, mongodb_url: str) -> None:
+    loaded = updraft("load", "vehicle_insurance", "--made-up", "300", MONGODB_URL=mongodb_url)
+    assert loaded.returncode == 0 and "300 made-up rows are in " in loaded.stdout
+    with pymongo.MongoClient(mongodb_url) as client:
+        rows = client.get_default_database()["vehicle_insurance"]
+        assert rows.count_documents({}) == 300
+        assert isinstance(rows.find_one()["Age"], int)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["load", "vehicle_insurance"], "load: expected a file, or --made-up"),
+        (["load", "vehicle_insurance", "rows.csv", "--made-up", "9"], "load: expected a file, or --made-up"),
+        (["run", "vehicle_insurence"], "no use case 'vehicle_insurence' (did you mean 'vehicle_insurance'?)"),
+        (["run", "vehicle_insurance", "--data", "absent.csv"], "file 'absent.csv': no such file"),
+        (
+            ["run", "vehicle_insurance", "--promote", "maybe"],
+            "run parameter promote: 'maybe' is unknown; there are: auto, never",
+        ),
+        (["run", "vehicle_insurance"], "MONGODB_URL: expected mongodb://"),
+        (["load", "vehicle_insurance", "absent.csv"], "file 'absent.csv': no such file"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_1(updraft: Any, words: list[str], complaint: str) -> None:
+    done = updraft(*words)
+    assert done.returncode == 1
+    assert complaint in done.stderr and "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("updraft: ")]) == 1
+
+
+def test_an_unreachable_registry_is_one_line(updraft: Any, case: UseCase, frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    words = ["run", case.name, "--data", str(tmp_path / "rows.csv")]
+    done = updraft(*words, AWS_ENDPOINT_URL_S3="http://127.0.0.1:1")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "127.0.0.1:1" in done.stderr
+
+
+def test_bad_rows_push_nothing(
+    updraft: Any, registry: Registry, case: UseCase, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame.assign(Gender="?").to_csv(tmp_path / "rows.csv", index=False)
+    done = updraft("run", case.name, "--data", str(tmp_path / "rows.csv"))
+    assert done.returncode == 1 and "Gender" in done.stderr and "Traceback" not in done.stderr
+    assert registry.names() == []
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_file(), reason=NOT_THERE)
+def test_the_real_data_reaches_its_reference_scores(updraft: Any, case: UseCase) -> None:
+    told = last_line(updraft("run", case.name, "--data", str(REAL), "--json"))
+    assert told["metrics"]["roc_auc"] >= 0.845
+    assert told["metrics"]["pr_auc"] >= 0.34

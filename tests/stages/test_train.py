@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from tests.conftest import Trained
+from tests.support.small_cases import date, integer, real, small_case, text
+from updraft.learning.estimators import ESTIMATORS
+from updraft.learning.example_row import example
+from updraft.model.columns import Column
+from updraft.model.model import Model
+from updraft.stages.evaluate import Champion, decide, evaluate
+from updraft.stages.stage_folder import TEST, read_json
+from updraft.stages.train import choose, train
+from updraft.stages.transform import BadData, transform
+from updraft.usecase import UseCase
+from updraft.usecase.blocks import NO_TEXT, EstimatorName, Regressor, Slice
+
+METRICS_OF = {"roc_auc": 0.9, "pr_auc": 0.5, "f1": 0.5, "precision": 0.4, "recall": 0.6, "brier": 0.1, "accuracy": 0.8}
+
+
+def test_the_same_rows_and_seed_give_the_same_bytes_in_another_process(
+    case: UseCase, trained: Trained, tmp_path: Path
+) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\n"
+        "from updraft.stages.train import train\nfrom updraft.usecase import load\n"
+        "train(load('vehicle_insurance'), sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))"
+    )
+    for model in trained.models:
+        again = tmp_path / model.name
+        subprocess.run(
+            [sys.executable, "-c", script, model.name, trained.split, again], check=True, env=trained.environ
+        )
+        for file in ("model.joblib", "signature.json"):
+            assert (again / file).read_bytes() == (model / file).read_bytes(), (model.name, file)
+
+
+def test_a_stored_model_runs_on_one_thread(trained: Trained) -> None:
+    forest = Model.load(trained.models[0]).pipeline["model"]
+    assert forest.get_params()["n_jobs"] == 1
+
+
+def test_a_model_takes_raw_rows_as_json_gives_them_and_answers_as_in_evaluation(
+    case: UseCase, trained: Trained
+) -> None:
+    test = pd.read_parquet(trained.split / TEST)
+    for folder in trained.models:
+        model = Model.load(folder)
+        rows = json.loads(test.drop(columns=case.target).to_json(orient="records"))
+        answered = model.predict(model.signature.frame(rows))
+        assert answered.probabilities == model.scores(test).tolist()
+        assert answered.predictions == [int(p >= model.signature.threshold) for p in answered.probabilities]
+        assert set(answered.names) == {"interested", "not interested"}
+
+
+BOUNDED = [
+    real("amount", minimum=0, maximum=100),
+    integer("count", minimum=0, maximum=9),
+    text("colour", nullable=False, allowed=("red", "blue")),
+    integer("code", allowed=(1, 2, 3)),
+    date("day", earliest=datetime(2026, 1, 1), latest=datetime(2026, 12, 31)),
+]
+STRANGE = [
+    {"amount": 101.0, "count": 10, "colour": "green", "code": 4, "day": "2027-01-01"},
+    {"amount": 1e15, "count": 10**15, "colour": "", "code": -(10**15), "day": "9999-12-31T23:59:59.999999"},
+    {"amount": -1e15, "count": -(2**63), "colour": "\U0001f534" * 999, "code": 2**63 - 1, "day": "0001-01-01"},
+    {"amount": 1e38, "count": 2**63 - 1, "colour": "red ", "code": 0, "day": "1677-09-21"},
+]
+POLICIES = {
+    "unseen": {"colour": "warn", "code": "warn"},
+    "out_of_range": {"amount": "warn", "count": "warn", "day": "warn"},
+}
+
+
+@pytest.mark.parametrize("words", [False, True], ids=["", "text"])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_answers_what_the_service_lets_pass_with_a_warning(
+    name: EstimatorName, words: bool, tmp_path: Path
+) -> None:
+    """Categories that nobody has seen, numbers far beyond the range, and texts of which no word is known."""
+    if words and name in NO_TEXT:
+        pytest.skip("takes no text")
+    random = np.random.default_rng(5)
+    rows = 120
+    frame = pd.DataFrame({
+        "amount": random.random(rows) * 100,
+        "count": random.integers(0, 10, rows),
+        "colour": random.choice(["red", "blue"], rows),
+        "code": random.integers(1, 4, rows),
+        "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(random.integers(0, 360, rows), unit="D"),
+    })
+    regression = name in get_args(Regressor)
+    frame["y"] = frame["amount"] * 2 if regression else (frame["amount"] + 9 * random.random(rows) > 50).astype(int)
+    columns = [*BOUNDED, real("y", nullable=False) if regression else integer("y", allowed=(0, 1))]
+    if words:
+        columns, frame["words"] = [*columns, text("words")], np.where(frame["amount"] > 50, "good fine", "bad poor")
+    case = small_case(
+        columns,
+        task="regression" if regression else "binary",
+        candidates={"one": {"estimator": name}},
+        text=["words"] if words else [],
+        categorical=["code"],
+        folds=2,
+        serving=POLICIES,
+    )
+    frame.astype({column.name: column.type for column in columns}).to_parquet(tmp_path / "dataset.parquet")
+    split = transform(case, tmp_path / "dataset.parquet", tmp_path / "split")
+    model = Model.load(train(case, "one", split, tmp_path / "one"))
+    told = [{"words": word} if words else {} for word in ("unknown \u00e9\U0001f600", "", None, "x" * 5000)]
+    checked = model.signature.check([row | more for row, more in zip(STRANGE, told, strict=True)])
+    assert len(checked.warnings) == 20
+    answered = model.predict(checked.frame())
+    assert np.isfinite(answered.predictions).all() and np.isfinite(answered.probabilities or 0).all()
+
+
+def test_categories_never_seen_in_training_are_scored(trained: Trained) -> None:
+    for folder in trained.models:
+        model = Model.load(folder)
+        row = model.signature.example | {"Region_Code": 59, "Policy_Sales_Channel": 199}
+        (probability,) = model.predict(model.signature.frame([row])).probabilities
+        assert 0 <= probability <= 1
+
+
+def test_the_threshold_comes_from_training_rows_and_decides_the_held_out_f1(case: UseCase, trained: Trained) -> None:
+    test = pd.read_parquet(trained.split / TEST)
+    evaluation = read_json(trained.evaluation / "evaluation.json")
+    for folder in trained.models:
+        told = read_json(folder / "training.json")
+        model = Model.load(folder)
+        assert model.signature.threshold == told["threshold"]
+        expected = f1_score(test[case.target] == 1, model.scores(test) >= told["threshold"])
+        assert evaluation["candidates"][folder.name]["f1"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_held_out_rows_have_no_say_in_the_choice(case: UseCase, trained: Trained) -> None:
+    evaluation = read_json(trained.evaluation / "evaluation.json")
+    scores = {name: figures[case.choose_by] for name, figures in evaluation["validation"].items()}
+    assert evaluation["chosen"] == max(scores, key=lambda name: scores[name])
+    flipped = {"random_forest": METRICS_OF | {"pr_auc": 0.1}, "hist_gradient_boosting": METRICS_OF}
+    assert choose(case, flipped) == "hist_gradient_boosting"
+    assert choose(case, dict.fromkeys(flipped, METRICS_OF)) == "random_forest"
+    by_brier = case.model_copy(update={"choose_by": "brier"})
+    assert (
+        choose(by_brier, {"random_forest": METRICS_OF, "hist_gradient_boosting": METRICS_OF | {"brier": 0.01}})
+        == "hist_gradient_boosting"
+    )
+
+
+def test_the_test_rows_are_scored_raw_and_whole(case: UseCase, trained: Trained) -> None:
+    evaluation = read_json(trained.evaluation / "evaluation.json")
+    test = pd.read_parquet(trained.split / TEST)
+    assert (evaluation["rows"], evaluation["positive"]) == (len(test), int(test[case.target].sum()))
+    assert set(evaluation["metrics"]) == set(case.metrics)
+
+
+def against(gain: float) -> dict[str, Any]:
+    return {"version": 3, "challenger": 0.5 + gain, "champion": 0.5, "gain": gain, "interval": [gain - 0.1, gain + 0.1]}
+
+
+def facts(metrics: dict[str, float], champion: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    return {"metrics": METRICS_OF | metrics, "champion": champion, "slices": {}, "train_metrics": None} | more
+
+
+@pytest.mark.parametrize(
+    ("update", "metrics", "rival", "decision", "reason"),
+    [
+        ({}, {}, None, "promote", "there is no champion yet"),
+        ({}, {}, against(0.02), "promote", "f1 beats the champion's, version 3, by 0.02: 0.5200 against 0.5000, +0.02"),
+        ({}, {}, against(0.019), "reject", "does not beat"),
+        ({}, {}, against(-0.1), "reject", "-0.1000 (95 % -0.2000 to +0.0000)"),
+        ({"promote": "never"}, {}, against(0.1), "hold", "but promote is 'never'"),
+        ({"promote": "never"}, {}, None, "hold", "but promote is 'never'"),
+        ({}, {}, {"version": 3, "error": "columns are missing: {'x'}"}, "hold", "version 3, cannot score these rows"),
+        ({}, {"roc_auc": 0.7}, None, "reject", "roc_auc 0.7000 does not reach the floor 0.75"),
+        ({}, {"roc_auc": 0.7}, against(0.3), "reject", "roc_auc 0.7000 does not reach the floor 0.75"),
+        ({"floors": {"brier": 0.05}}, {}, None, "reject", "brier 0.1000 does not reach the floor 0.05"),
+    ],
+)
+def test_the_decision(
+    case: UseCase,
+    update: dict[str, Any],
+    metrics: dict[str, float],
+    rival: dict[str, Any] | None,
+    decision: str,
+    reason: str,
+) -> None:
+    found = decide(case.model_copy(update=update), facts(metrics, rival))
+    assert found[0] == decision and reason in found[1]
+
+
+def test_the_margin_of_zero_still_asks_for_a_gain(case: UseCase) -> None:
+    gate = case.gate.model_copy(update={"margin": 0.0})
+    assert decide(case.model_copy(update={"gate": gate}), facts({}, against(0.0)))[0] == "reject"
+
+
+def test_a_slice_below_its_floor_and_a_gap_above_its_limit_reject(case: UseCase) -> None:
+    strict = case.model_copy(update={"slices": {"Gender": Slice(floors={"f1": 0.4})}, "max_gap": {"f1": 0.05}})
+    slices = {"Gender": {"Male": {"rows": 90, "metrics": METRICS_OF}, "Female": {"rows": 50, "metrics": {"f1": 0.3}}}}
+    found = decide(strict, facts({}, None, slices=slices, train_metrics=METRICS_OF | {"f1": 0.7}))
+    assert found == (
+        "reject",
+        "Gender = Female: f1 0.3000 does not reach the floor 0.4; "
+        "f1 is 0.2000 better on the training rows, more than max_gap 0.05",
+    )
+    even = {"Gender": {"Male": {"rows": 90, "metrics": METRICS_OF}}}
+    assert decide(strict, facts({}, None, slices=even, train_metrics=METRICS_OF))[0] == "promote"
+
+
+def test_a_champion_meets_the_challenger_on_the_same_rows_and_wins_against_itself(
+    case: UseCase, trained: Trained, tmp_path: Path
+) -> None:
+    chosen = read_json(trained.evaluation / "evaluation.json")["chosen"]
+    folder = next(model for model in trained.models if model.name == chosen)
+    out = evaluate(case, trained.models, trained.split, Champion(4, folder), tmp_path / "out")
+    told = read_json(out / "evaluation.json")
+    assert told["decision"] == "reject" and "version 4" in told["reason"]
+    assert told["champion"]["metrics"] == told["metrics"]
+    assert (told["champion"]["gain"], told["champion"]["interval"]) == (0, [0, 0])
+    card = (out / "card.html").read_text()
+    assert card.count("data:image/svg+xml;base64,") == 5 and "champion, version 4" in card
+
+
+def test_a_champion_of_other_columns_leads_to_hold(
+    case: UseCase, trained: Trained, tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    fewer = case.model_copy(update={"columns": tuple(c for c in case.columns if c.name != "Vintage")})
+    dataset = tmp_path / "dataset.parquet"
+    frame.drop(columns="Vintage").to_parquet(dataset)
+    split = transform(fewer, dataset, tmp_path / "split")
+    model = train(fewer, "hist_gradient_boosting", split, tmp_path / "train" / "hist_gradient_boosting")
+    out = evaluate(fewer, [model], split, Champion(1, trained.models[0]), tmp_path / "out")
+    told = read_json(out / "evaluation.json")
+    assert told["decision"] == "hold" and "Vintage" in told["reason"]
+
+
+def test_a_fold_without_a_positive_is_refused(case: UseCase, frame: pd.DataFrame, tmp_path: Path) -> None:
+    rare = frame.copy()
+    rare["Response"] = 0
+    rare.loc[rare.index[:2], "Response"] = 1
+    dataset = tmp_path / "dataset.parquet"
+    for seed in range(20):
+        rare.to_parquet(dataset)
+        try:
+            split = transform(case.model_copy(update={"split_seed": seed}), dataset, tmp_path / "split")
+        except BadData:
+            continue
+        with pytest.raises(BadData, match=r"have one label only"):
+            train(case, "hist_gradient_boosting", split, tmp_path / "model")
+        return
+    pytest.fail("no seed put a positive on each side")
+
+
+def test_a_model_finds_the_signal_in_the_rows(case: UseCase, trained: Trained) -> None:
+    model = Model.load(trained.models[1])
+    damage = [model.signature.example | {"Vehicle_Damage": value, "Previously_Insured": 0} for value in ("Yes", "No")]
+    yes, no = model.predict(model.signature.frame(damage)).probabilities
+    assert yes > no + 0.05
+    assert np.isfinite([yes, no]).all()
+
+
+def test_floors_of_a_slice_that_cannot_be_judged_reject(case: UseCase) -> None:
+    strict = case.model_copy(update={"slices": {"Gender": Slice(floors={"f1": 0.4})}})
+    decision, reason = decide(strict, facts({}, None, slices={"Gender": {}}))
+    assert decision == "reject" and "no value of Gender has 30 held-out rows" in reason
+
+
+PEOPLE = pd.DataFrame({
+    "age": [61, 20, 44, 45, 46],
+    "height": [np.nan, 1.5, 1.83, 1.7, 2.0],
+    "town": ["Ulm", "Bonn", "Bonn", "Kiel", "Bonn"],
+    "grade": [3, 1, 2, 2, 1],
+    "zip": [5, 5, 5, 7, 7],
+    "born": pd.to_datetime(["1999-12-31", "1970-01-01", "1980-02-02", "1975-05-05", "2001-01-01"]),
+    "letter": ["my name is Ann", "I am Bob", "I am Bob", "I am Bob", "Cem"],
+    "name": ["Ann", "Bob", "Cem", "Dan", "Eva"],
+    "car": ["UL-A 1", "BN-B 22", "BN-C 3", "KI-D 44", "BN-E 5"],
+    "flag": [False, True, True, False, True],
+    "y": [0, 1, 0, 1, 0],
+})
+PERSONAL = [
+    integer("age", minimum=0, maximum=120),
+    real("height"),
+    text("town", nullable=False),
+    integer("grade", allowed=(1, 2, 3)),
+    integer("zip"),
+    date("born"),
+    text("letter", nullable=False, shortest=40, longest=50),
+    text("name", nullable=False, longest=6),
+    text("car", nullable=False, pattern=r"^[A-Z]{2}-[A-Z] \d+$"),
+    Column(name="flag", type="bool", nullable=False),
+    integer("y", allowed=(0, 1)),
+]
+
+
+def shown(columns: list[Column], private: list[str]) -> dict[str, Any]:
+    frame = PEOPLE.astype({column.name: column.type for column in columns})
+    made = small_case(columns, text=["letter"], categorical=["zip"], serving={"private": private})
+    return example(made, frame)
+
+
+def test_the_example_is_the_first_training_row_as_json_has_it() -> None:
+    assert shown(PERSONAL, []) == {
+        "age": 61, "height": None, "town": "Ulm", "grade": 3, "zip": 5, "born": "1999-12-31T00:00:00",
+        "letter": "my name is Ann", "name": "Ann", "car": "UL-A 1", "flag": False,
+    }  # fmt: skip
+
+
+def test_what_is_private_in_the_example_is_nobodys() -> None:
+    names = [column.name for column in PERSONAL[:-1]]
+    row = shown(PERSONAL, names)
+    assert list(row) == names
+    assert {name: row[name] for name in names if name != "car"} == {
+        "age": 45, "height": 1.7, "town": "Bonn", "grade": 1, "zip": 5, "born": "1980-02-02T00:00:00",
+        "letter": "This is an example. This is an example..", "name": "This i", "flag": True,
+    }  # fmt: skip
+    assert row["car"] not in set(PEOPLE["car"])
+    for column in PERSONAL[:-1]:
+        column.check(row[column.name])
+    assert row == shown(PERSONAL, names)
+    json.dumps(row, allow_nan=False)
+
+
+def test_a_private_text_that_nothing_can_be_made_for_is_null_or_stops_the_run() -> None:
+    impossible = {"pattern": "a(?<!a)|Bob|Ann|Cem|Dan|Eva", "longest": 2}
+    columns = [column for column in PERSONAL if column.name != "name"]
+    assert shown([*columns, text("name", **impossible)], ["name"])["name"] is None
+    with pytest.raises(BadData, match=r"serving\.private: no text could be made up that 'name' takes"):
+        shown([*columns, text("name", nullable=False, **impossible)], ["name"])
+
+
+def test_a_signature_says_what_the_service_is_to_do(case: UseCase, trained: Trained) -> None:
+    test = pd.read_parquet(trained.split / "train.parquet")
+    for folder in trained.models:
+        told = Model.load(folder).signature
+        assert (told.warn_unseen, told.private) == ((), case.serving.private)
+        assert told.warn_out_of_range == tuple(case.serving.out_of_range)
+        assert told.example["Age"] == test["Age"].quantile(0.5, interpolation="lower")
+        assert told.example["Vintage"] == test["Vintage"].iloc[0]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.support.small_cases import date, integer, real, small_case, text
+from updraft.stages.stage_folder import read_json
+from updraft.stages.validate import BadSuite, ValidationFailed, load_suite, validate
+from updraft.usecase import UseCase
+
+Spoil = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def dataset(frame: pd.DataFrame, folder: Path) -> Path:
+    frame.to_parquet(folder / "dataset.parquet")
+    return folder / "dataset.parquet"
+
+
+def test_good_rows_pass_and_leave_a_report_as_json_and_as_a_page(
+    case: UseCase, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    path = dataset(frame, tmp_path)
+    assert validate(case, path, tmp_path / "out") == path
+    report = read_json(tmp_path / "out" / "report.json")
+    expected = json.loads(case.suite.read_text())["expectations"]
+    assert (report["success"], report["rows"], report["expectations"]) == (True, len(frame), len(expected))
+    assert "vehicle_insurance" in (tmp_path / "out" / "data_docs" / "index.html").read_text()
+
+
+COLUMNS = [
+    date("d", nullable=False, earliest=datetime(2026, 1, 1), latest=datetime(2026, 12, 31)),
+    text("code", pattern="^[A-Z]", shortest=2, longest=3),
+    text("empty"),
+    real("gaps"),
+    integer("y", allowed=(0, 1)),
+]
+ROWS = {"d": [datetime(2026, 1, 31)] * 3, "code": ["AB", None, "ABC"], "empty": [None] * 3, "gaps": [None, 1.5, None]}
+
+
+def typed(**columns: Any) -> pd.DataFrame:
+    frame = pd.DataFrame(ROWS | {"y": [0, 1, 1]} | columns)
+    return frame.astype({column.name: column.type for column in COLUMNS})
+
+
+def test_dates_and_columns_with_nulls_have_the_types_that_great_expectations_finds(tmp_path: Path) -> None:
+    case = small_case(COLUMNS, folder=tmp_path)
+    path = dataset(typed(), tmp_path)
+    assert validate(case, path, tmp_path / "out") == path
+    assert list((tmp_path / "out" / "data_docs").rglob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ({"d": [datetime(2026, 1, 31), datetime(2025, 12, 31), None]}, "d: column_values_to_be_between"),
+        ({"d": [datetime(2026, 1, 31), datetime(2025, 12, 31), None]}, "such as '2025-12-31T00:00:00'"),
+        ({"code": ["AB", "bc", None]}, "code: column_values_to_match_regex(regex=^[A-Z]): 1 of 3 rows, such as 'bc'"),
+        ({"code": ["AB", "ABCD", None]}, "code: column_value_lengths_to_be_between(min_value=2, max_value=3): 1 of 3"),
+    ],
+)
+def test_bounds_of_dates_and_texts_are_held(tmp_path: Path, columns: dict[str, Any], complaint: str) -> None:
+    case = small_case(COLUMNS, folder=tmp_path)
+    with pytest.raises(ValidationFailed) as failure:
+        validate(case, dataset(typed(**columns), tmp_path), tmp_path / "out")
+    assert complaint in str(failure.value)
+
+
+def keep(rows: int) -> Spoil:
+    return lambda frame: frame.drop(frame.index[rows:])
+
+
+def set_value(column: str, value: Any) -> Spoil:
+    return lambda frame: frame.assign(**{column: frame[column].where(frame.index != 5, value)})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "column", "complaint"),
+    [
+        (set_value("Age", 17), "Age", "between(min_value=18, max_value=100): 1 of 2,000 rows, such as 17"),
+        (set_value("Vehicle_Age", "3 Years"), "Vehicle_Age", "such as '3 Years'"),
+        (set_value("Age", None), "Age", "to_not_be_null(): 1 of 2,000 rows"),
+        (set_value("Gender", None), "Gender", "to_not_be_null(): 1 of 2,000 rows"),
+        (set_value("id", 1), "id", "to_be_unique(): 2 of 2,000 rows"),
+        (lambda frame: frame.drop(columns="Vintage"), "Vintage", "missing Vintage"),
+        (lambda frame: frame.assign(Extra=1), "Extra", "unexpected Extra"),
+        (keep(100), "table", "found 100"),
+    ],
+    ids=["range", "category", "null-number", "null-text", "duplicate", "missing-column", "extra-column", "too-few"],
+)
+def test_a_critical_fault_stops_the_run_with_the_column_named(
+    case: UseCase, frame: pd.DataFrame, tmp_path: Path, spoil: Spoil, column: str, complaint: str
+) -> None:
+    with pytest.raises(ValidationFailed) as failure:
+        validate(case, dataset(spoil(frame), tmp_path), tmp_path / "out")
+    assert column in str(failure.value) and complaint in str(failure.value)
+    assert len(str(failure.value).splitlines()) == 1
+    assert read_json(tmp_path / "out" / "report.json")["success"] is False
+    assert (tmp_path / "out" / "data_docs" / "index.html").is_file()
+
+
+def test_a_warning_is_reported_and_lets_pass(case: UseCase, frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame["Response"] = 1
+    path = dataset(frame, tmp_path)
+    assert validate(case, path, tmp_path / "out") == path
+    (failed,) = read_json(tmp_path / "out" / "report.json")["failed"]
+    assert (failed["severity"], failed["column"]) == ("warning", "Response")
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        (
+            {"type": "expect_column_values_to_be_nice", "kwargs": {"column": "Age"}},
+            "no expectation is called 'expect_column_values_to_be_nice'",
+        ),
+        ({"type": "expect_column_values_to_be_between", "kwargs": {"column": "Age", "minimum": 1}}, "minimum"),
+    ],
+)
+def test_an_expectation_that_great_expectations_would_drop_is_refused(
+    case: UseCase, tmp_path: Path, entry: dict[str, Any], complaint: str
+) -> None:
+    raw = json.loads(case.suite.read_text())
+    raw["expectations"].append(entry)
+    path = tmp_path / "suite.json"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(BadSuite, match=r"suite\.json") as refusal:
+        load_suite(path)
+    assert complaint in str(refusal.value)

@@ -1,0 +1,80 @@
+"""A real api-server of Airflow with our DAGs, without a scheduler: what is started on it stays queued."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.support.servers import server
+from updraft.defaults import ROOT
+from updraft.local_stack.airflow_api import Airflow
+from updraft.local_stack.credentials import ADMIN, SERVICE
+from updraft.local_stack.servers import HOST, free_port
+
+LIVE = "sms_spam"  # the use case whose DAG is unpaused
+
+
+class AirflowServer:
+    """An api-server in `folder`, on a port that it keeps over a restart; `password` is the service's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.password = secrets.token_hex(16)
+        self.log = folder.with_suffix(".log")
+        self._running = ExitStack()
+        admin = secrets.token_hex(16)
+        (folder / "passwords.json").write_text(json.dumps({ADMIN: admin, SERVICE: self.password}))
+        for words in (("db", "migrate"), ("dags", "reserialize")):
+            subprocess.run(_command(*words), env=self._environ(), check=True, capture_output=True)
+        self.admin = Airflow(self.url, ADMIN, admin)
+
+    def start(self) -> None:
+        """Start it, with a JWT secret that it never had before."""
+        self._running.enter_context(server(_command("api-server"), self.port, self.log, self._environ()))
+
+    def stop(self) -> None:
+        """Stop it; its port is free then."""
+        self._running.close()
+
+    def runs(self, dag_id: str) -> list[str]:
+        """Name the runs of a DAG."""
+        answer = self.admin._ask("GET", f"dags/{dag_id}/dagRuns?limit=100") or {}
+        return [run["dag_run_id"] for run in answer["dag_runs"]]
+
+    def _environ(self) -> dict[str, str]:
+        settings = {
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+            "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin,{SERVICE}:user",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.folder / 'airflow.db'}",
+            "API__HOST": HOST,
+            "API__PORT": str(self.port),
+            "API_AUTH__JWT_SECRET": secrets.token_hex(64),
+        }
+        path = {"AIRFLOW_HOME": str(self.folder), "PYTHONPATH": os.pathsep.join((str(ROOT / "include"), str(ROOT)))}
+        return {**os.environ, **path, **{f"AIRFLOW__{name}": value for name, value in settings.items()}}
+
+
+@contextmanager
+def airflow_server(folder: Path) -> Iterator[AirflowServer]:
+    """Run one until the block ends."""
+    it = AirflowServer(folder)
+    it.start()
+    try:
+        yield it
+    finally:
+        it.stop()
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "airflow", *words]

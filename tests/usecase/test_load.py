@@ -1,0 +1,281 @@
+"""Use cases as people write them: what loads, and what is said of what does not, with file and line."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.shop import Write, expectation, shop_suite, write_shop
+from updraft.usecase import BadUseCase, applied, check_params, load, paths
+from updraft.usecase.blocks import Serving
+
+METRICS = "roc_auc, pr_auc, f1, precision, recall, brier, accuracy"
+CLASSIFIERS = (
+    "RandomForestClassifier, HistGradientBoostingClassifier, DecisionTreeClassifier, GradientBoostingClassifier, "
+    "AdaBoostClassifier, LogisticRegression, LinearSVC, MultinomialNB"
+)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Write:
+    """Give a function that writes a small use case, its YAML edited, and returns the root."""
+    return partial(write_shop, tmp_path)
+
+
+def refusal(root: Path, name: str = "shop") -> list[str]:
+    with pytest.raises(BadUseCase) as refused:
+        load(name, root)
+    return str(refused.value).splitlines()
+
+
+@pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)
+def test_every_shipped_use_case_loads_and_learns_from_columns_that_are_no_answer(path: Path) -> None:
+    case = load(path.stem)
+    features = [column.name for column in case.features]
+    assert features
+    assert not {case.target, case.id} & set(features)
+
+
+def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
+    assert load("shop", shop()).gate.metric == "f1"
+
+
+@pytest.mark.parametrize(
+    ("edits", "line", "message"),
+    [
+        # keys and values of the YAML
+        ([("title:", "titel:")], 1, "unknown key 'titel' (did you mean 'title'?)"),
+        ([("target: sold", "tarjet: sold")], 3, "unknown key 'tarjet' (did you mean 'target'?)"),
+        ([("title: What sells?\n", "")], None, "title: missing"),
+        ([("{metric: f1}", "{metrik: f1}")], 14, "unknown key 'gate.metrik' (did you mean 'metric'?)"),
+        ([("{metric: f1}", "{}\nzzz: 1")], 15, "unknown key 'zzz'"),
+        ([("{metric: f1}", "{zzz: 1}")], 14, "unknown key 'gate.zzz'; there are: metric, margin"),
+        ([("{by: hash}", "{by: time, colum: day}")], 10, "unknown key 'split.colum' (did you mean 'column'?)"),
+        ([("params", "parms")], 12, "unknown key 'candidates.forest.parms' (did you mean 'params'?)"),
+        ([("{by: hash}", "{by: hsah}")], 10,
+         "split.by: 'hsah' is unknown (did you mean 'hash'?); there are: hash, random, time, group"),
+        ([("{by: hash}", "{share: 0.1}")], 10, "split.by: missing; there are: hash, random, time, group"),
+        ([("{by: hash}", "{by: hash, share: 2}")], 10, "split.share: expected less than 1, found 2"),
+        ([("{by: hash}", "{by: hash}\nfolds: three")], 11,
+         "folds: expected a valid integer, unable to parse string as an integer, found 'three'"),
+        ([("{by: hash}", "{by: hash}\nschedule: mondays")], 11,
+         "schedule: 'mondays' is not a cron expression such as '0 3 * * 1'"),
+        ([("{metric: f1}", "f1")], 14, "gate: expected keys and values, found 'f1'"),
+        ([("{by: hash}", "{by: hash}\nthreshold: precision")], 11, "threshold: rule 'precision' takes at_least"),
+        ([("{by: hash}", "{by: hash}\nthreshold: best_f2")], 11,
+         "threshold: 'best_f2' is unknown (did you mean 'best_f1'?); there are: best_f1, precision, recall, cost"),
+        ([("{by: hash}", "{by: hash}\ntask: regresion")], 11,
+         "task: 'regresion' is unknown (did you mean 'regression'?); there are: binary, multiclass, regression"),
+        ([("RandomForestClassifier", "RandomForrest")], 12,
+         "candidates.forest.estimator: 'RandomForrest' is unknown (did you mean 'RandomForestClassifier'?); "
+         f"there are: {CLASSIFIERS}"),
+        ([("roc_auc", "auc")], 13, f"floors: 'auc' is unknown (did you mean 'pr_auc'?); there are: {METRICS}"),
+        ([("collection: shop", "collection: my shop")], 2,
+         "collection: String should match pattern '^[\\w-][\\w.-]*$', found 'my shop'"),
+        ([("forest:", "my/forest:")], 12, "candidates: 'my/forest' names a folder too: letters, digits, _ and - only"),
+        # YAML itself
+        ([("target: sold", "target: sold\ntitle: again")], 4, "title: set again, first on line 1"),
+        ([("{roc_auc: 0.7}", "{roc_auc: 0.7, roc_auc: 0.8}")], 13, "floors.roc_auc: set again, first on line 13"),
+        ([("{by: hash}", "{by: hash")], 11, "not YAML: while parsing a flow mapping expected ',' or '}', but got ':'"),
+        ([("id: key", "\tid: key")], 4,
+         "not YAML: while scanning for the next token found character '\\t' that cannot start any token"),
+        ([('name: "no"', "name: no")], 7,
+         'labels.0.name: YAML reads a bare no as false; write "no" in quotes where text is meant'),
+        ([("positive: 1", "positive: yes")], 9,
+         'positive: YAML reads a bare yes as true; write "yes" in quotes where text is meant'),
+        ([("{by: hash}", "{by: hash}\nsuite: x.json")], 11, "suite: not set here, suite is the file in expectations/"),
+        # columns and their roles
+        ([("target: sold", "target: solt")], 3, "target: no column 'solt' in the suite (did you mean 'sold'?)"),
+        ([("[colour]", "[colour, COLUR]")], 5, "categorical: no column 'COLUR' in the suite (did you mean 'colour'?)"),
+        ([("{by: hash}", "{by: group, column: shop}")], 10, "split.column: no column 'shop' in the suite"),
+        ([("{by: hash}", "{by: hash}\nslices: {colur: {}}")], 11,
+         "slices.colur: no column 'colur' in the suite (did you mean 'colour'?)"),
+        ([("{by: hash}", "{by: hash}\nread: {casts: {sise: strip}}")], 11,
+         "read.casts.sise: no column 'sise' in the suite (did you mean 'size'?)"),
+        ([("{by: hash}", "{by: hash}\nread: {casts: {colour: number_from_text}}")], 11,
+         "read.casts.colour: number_from_text gives int64 or float64, and column 'colour' is str in the suite"),
+        ([("id: key", "id: sold")], 4, "id: column 'sold' is target too"),
+        ([("[colour]", "[colour]\ntext: colour")], 5, "categorical: column 'colour' stands in text too"),
+        ([("[colour]", "[colour, colour]")], 5, "categorical: column 'colour' stands here twice"),
+        ([("[colour]", "[]\ntext: [size]")], 6, "text: column 'size' is float64 in the suite, expected str"),
+        ([("[colour]", "[day]")], 5, "categorical: column 'day' is datetime64[us] in the suite, expected no date"),
+        ([("[colour]", "[]\nignored: [colour, size, day]")], 6, "ignored: no column is left to learn from"),
+        # what the service does
+        ([("{by: hash}", "{by: hash}\nserving: {unsen: {}}")], 11,
+         "unknown key 'serving.unsen' (did you mean 'unseen'?)"),
+        ([("{by: hash}", "{by: hash}\nserving: {unseen: {colour: warm}}")], 11,
+         "serving.unseen.colour: 'warm' is unknown (did you mean 'warn'?); there are: reject, warn"),
+        ([("{by: hash}", "{by: hash}\nserving: {unseen: colour}")], 11,
+         "serving.unseen: expected keys and values, found 'colour'"),
+        ([("{by: hash}", "{by: hash}\nserving:\n  unseen: {colur: warn}")], 12,
+         "serving.unseen.colur: no column 'colur' in the suite (did you mean 'colour'?)"),
+        ([("{by: hash}", "{by: hash}\nserving:\n  unseen: {}\n  private: [colour, sise]")], 13,
+         "serving.private: no column 'sise' in the suite (did you mean 'size'?)"),
+        ([("{by: hash}", "{by: hash}\nserving: {private: colur}")], 11,
+         "serving.private: no column 'colur' in the suite (did you mean 'colour'?)"),
+        ([("{by: hash}", "{by: hash}\nserving: {private: sold}")], 11,
+         "serving.private: column 'sold' is the target: no request has it"),
+        ([("{by: hash}", "{by: hash}\nserving: {out_of_range: {key: warn}}")], 11,
+         "serving.out_of_range.key: column 'key' is the id: it is passed over"),
+        ([("{by: hash}", "{by: hash}\nignored: size\nserving: {out_of_range: {size: warn}}")], 12,
+         "serving.out_of_range.size: column 'size' stands in ignored: no request has it"),
+        ([("{by: hash}", "{by: hash}\nserving: {unseen: {colour: warn}}")], 11,
+         "serving.unseen.colour: column 'colour' has no critical value set in the suite"),
+        ([("{by: hash}", "{by: hash}\nserving: {out_of_range: {size: reject}}")], 11,
+         "serving.out_of_range.size: column 'size' has no critical range in the suite"),
+        # labels
+        ([("value: 0", 'value: "0"')], 7,
+         "labels.0.value: '0' is text, and column 'sold' is int64 in the suite; without quotes it is a number"),
+        ([("value: 0", "value: 2")], 7, "labels.0.value: 2 is not in the suite's value set of 'sold': 0, 1"),
+        ([("positive: 1", "positive: 7")], 9, "positive: 7 is not the value of a label; there are: 0, 1"),
+        ([("positive: 1\n", "")], None, "positive: missing; there are: 0, 1"),
+        ([("value: 1", "value: 0")], 8, "labels.1.value: 0 is named twice"),
+        ([("positive: 1", "task: multiclass")], 6, "labels: a multiclass task has three or more, found 0, 1"),
+        # tasks
+        ([("{metric: f1}", "{metric: rmse}")], 14,
+         f"gate.metric: 'rmse' is no metric of a binary task; there are: {METRICS}"),
+        ([("RandomForestClassifier", "Ridge")], 12, "candidates.forest.estimator: Ridge does not do binary"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_yaml_is_told_with_its_line_and_what_was_expected(
+    shop: Write, edits: list[tuple[str, str]], line: int | None, message: str
+) -> None:
+    place = f"include/usecases/shop.yaml{f':{line}' if line else ''}"
+    assert f"{place}: {message}" in refusal(shop(*edits))
+
+
+@pytest.mark.parametrize(
+    ("edits", "places"),
+    [
+        (  # one of each kind: neither the blocks' faults nor those between them hide the others
+            [("id: key", "id: kee"), ("RandomForestC", "C"), ("roc_auc", "r2"), ("[colour]", "[color]")],
+            [4, 5, 12, 13],
+        ),
+        ([("{by: hash}", "{by: hash}\nseed: -1\nfolds: 1\ntask: binry"), ("id: key", "id: kee")], [4, 11, 12, 13]),
+    ],
+)
+def test_all_faults_are_told_at_once_in_the_order_of_the_file(
+    shop: Write, edits: list[tuple[str, str]], places: list[int]
+) -> None:
+    told = refusal(shop(*edits))
+    assert [int(line.split(":")[1]) for line in told] == places
+
+
+def test_one_mistake_is_told_once(shop: Write) -> None:
+    """A misspelt task says nothing of labels, metrics and estimators; a misspelt key is not missing too."""
+    assert len(refusal(shop(("positive: 1", "positive: 1\ntask: regresion")))) == 1
+    assert len(refusal(shop(("collection: shop", "colection: shop")))) == 1
+    assert len(refusal(shop(("positive: 1", "positive: 1\nseed: many")))) == 1
+
+
+def test_faults_of_the_suite_are_told_with_those_of_the_yaml(shop: Write) -> None:
+    suite = [each for each in shop_suite() if each["kwargs"].get("column") != "size"]
+    suite.append(expectation("column_values_to_be_of_type", column="sise", type_="str"))
+    suite = [each for each in suite if each != expectation("column_values_to_not_be_null", column="key")]
+    told = refusal(shop(("[colour]", "[color]"), suite=suite))
+    assert told == [
+        "include/usecases/shop.yaml:5: categorical: no column 'color' in the suite (did you mean 'colour'?)",
+        "expectations/shop.json:2: column 'size' needs a critical type out of int64, float64, str, bool, "
+        "datetime64[us], found None",
+        "expectations/shop.json:3: column 'key' is int64 and may be null, which pandas cannot hold: "
+        "declare it float64, or add a critical expect_column_values_to_not_be_null",
+        "expectations/shop.json:11: column 'sise' has an expectation and is not in the column set",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "expectations/shop.json: no such suite"),
+        ('{"expectations": [\n{"type": 1,}]}', "expectations/shop.json:2: not a suite: Invalid JSON: trailing comma"),
+        ('{"expectations": []}', "expectations/shop.json: no 'expect_table_columns_to_match_set' names the columns"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_named(shop: Write, text: str | None, told: str) -> None:
+    root = shop()
+    (root / "expectations/shop.json").unlink()
+    if text is not None:
+        (root / "expectations/shop.json").write_text(text)
+    assert refusal(root)[0].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("", "found nothing"), ("- a\n", "found list"), ("words", "found str")], ids=lambda text: text
+)
+def test_a_yaml_without_keys_is_refused(shop: Write, text: str, told: str) -> None:
+    root = shop()
+    (root / "include/usecases/shop.yaml").write_text(text)
+    assert refusal(root) == [f"include/usecases/shop.yaml: expected keys and values, {told}"]
+
+
+def test_a_yaml_that_is_not_utf_8_is_refused(shop: Write) -> None:
+    root = shop()
+    (root / "include/usecases/shop.yaml").write_bytes(b"title: \xe9\n")
+    assert refusal(root)[0].startswith("include/usecases/shop.yaml: not UTF-8")
+
+
+def test_aliases_and_merged_keys_are_yaml_as_well(shop: Write) -> None:
+    forest = "  forest: &forest {estimator: RandomForestClassifier, params: {n_estimators: 10}}\n  other: {<<: *forest}"
+    case = load("shop", shop(("  forest: {estimator: RandomForestClassifier, params: {n_estimators: 10}}", forest)))
+    assert case.candidates["other"] == case.candidates["forest"]
+
+
+@pytest.mark.parametrize("name", ["Shop", "my-shop", "1shop", "s" * 64, "shöp"])
+def test_a_name_that_is_not_allowed_is_refused(shop: Write, name: str) -> None:
+    told = f"{name!r} is no name of a use case: lower-case letters, digits and _, a letter first, 63 at most"
+    assert refusal(shop(name=name), name) == [f"include/usecases/{name}.yaml: {told}"]
+
+
+def test_what_the_service_does_is_refuse_unless_the_yaml_says_otherwise(shop: Write) -> None:
+    assert load("shop", shop()).serving == Serving()
+    bounds = [
+        expectation("column_values_to_be_in_set", column="colour", value_set=["red", "blue"]),
+        expectation("column_values_to_be_between", column="size", max_value=9),
+        expectation("column_values_to_be_between", column="day", min_value="2026-01-01"),
+        expectation("column_values_to_be_between", column="key", min_value=0) | {"severity": "warning"},
+    ]
+    told = "serving: {unseen: {colour: warn}, out_of_range: {size: reject, day: warn}, private: size}"
+    case = load("shop", shop(("{by: hash}", "{by: hash}\n" + told), suite=[*shop_suite(), *bounds]))
+    assert case.serving.unseen == {"colour": "warn"}
+    assert case.serving.out_of_range == {"size": "reject", "day": "warn"}
+    assert case.serving.private == ("size",)
+
+
+def test_all_faults_of_what_the_service_does_are_told_at_once(shop: Write) -> None:
+    told = "serving:\n  unseen: {colour: warn, sold: warn}\n  out_of_range: {sise: warn}\n  private: [key, day]"
+    assert [line.split(" ")[:2] for line in refusal(shop(("{by: hash}", "{by: hash}\n" + told)))] == [
+        ["include/usecases/shop.yaml:12:", "serving.unseen.colour:"],
+        ["include/usecases/shop.yaml:12:", "serving.unseen.sold:"],
+        ["include/usecases/shop.yaml:13:", "serving.out_of_range.sise:"],
+        ["include/usecases/shop.yaml:14:", "serving.private:"],
+    ]
+
+
+def test_an_unknown_use_case_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(BadUseCase, match=r"no use case 'vehicle_insurence' \(did you mean 'vehicle_insurance'\?\)"):
+        load("vehicle_insurence")
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"dataste": 1}, "run parameter unknown key 'dataste'"),
+        ({"sed": 1}, "did you mean 'seed'?"),
+        ({"limit": 0}, "limit: expected greater than or equal to 1, found 0"),
+        ({"limit": "10"}, "limit: expected a valid integer, found '10'"),
+        ({"seed": 2**32}, "seed: expected less than 4294967296, found 4294967296"),
+        ({"promote": "always"}, "promote: 'always' is unknown; there are: auto, never"),
+    ],
+)
+def test_wrong_run_parameters_are_refused(values: dict[str, object], complaint: str) -> None:
+    with pytest.raises(BadUseCase) as refused:
+        check_params(values)
+    assert complaint in str(refused.value)
+
+
+def test_run_parameters_override_the_yaml_and_none_does_not() -> None:
+    case = applied(check_params({"seed": 7, "limit": None, "promote": "never"}), load("vehicle_insurance"))
+    assert (case.seed, case.promote) == (7, "never")
+    assert applied(check_params({"seed": None}), case).seed == 7
