@@ -103,7 +103,7 @@ def test_every_fault_of_a_row_is_told_and_the_answer_stays_small(tmp_path: Path)
 
 def test_a_model_saved_beside_dill_is_the_same_bytes_and_needs_no_dill(tmp_path: Path) -> None:
     """Airflow imports dill in each task; that changes what every pickler of the process writes."""
-    save = "import sys, pathlib; from tests.small_models import model; model().save(pathlib.Path(sys.argv[1]))"
+    save = "import sys, pathlib; from tests.support.small_models import model; model().save(pathlib.Path(sys.argv[1]))"
     for name, before in {"plain": "", "beside": "import dill; "}.items():
         (tmp_path / name).mkdir()
         environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'include'}{os.pathsep}{ROOT}"}
