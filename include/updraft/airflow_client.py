@@ -1,10 +1,10 @@
-"""A client of Airflow's REST API: find a DAG, start a run under an id of one's own, see what came of it."""
+"""A client of Airflow's REST API: find a DAG, start a run under an id of one's own, follow it, read its results."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -15,25 +15,30 @@ from msgspec import Struct
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry, Timeout
 
-ONCE_MORE = Retry(
+from updraft.errors import UserError
+
+DAG_PREFIX = "train_"  # of the ids of our DAGs
+PAGE_SIZE = 100  # the most that Airflow returns at once
+# Retry-After is ignored: a response must not put a thread of the service to sleep.
+RETRY_ONCE = Retry(
     1,
     allowed_methods=["GET"],
     status_forcelist=[502, 503, 504],
     raise_on_status=False,
-    respect_retry_after_header=False,  # or an answer may put a thread of ours to sleep
+    respect_retry_after_header=False,
 )
-OWN = "train_"  # what the ids of our DAGs begin with
-PAGE = 100  # the most that Airflow gives at once
+RETRY_PATIENTLY = RETRY_ONCE.new(total=5, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
+LAST = datetime.max.replace(tzinfo=UTC)
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 
 
-class AirflowDown(Exception):
-    """Airflow does not answer, or not this service, or not what it should; the text is for the log alone."""
+class AirflowError(UserError):
+    """Airflow cannot be reached, refused a request, or sent an unexpected response. The message holds no secret."""
 
 
 class Dag(Struct, frozen=True):
-    """A DAG, as far as the service asks for it; so are the ones below."""
+    """A DAG. Like the structs below, it has only the fields that are used here."""
 
     dag_id: str
     is_paused: bool
@@ -41,8 +46,9 @@ class Dag(Struct, frozen=True):
 
 
 class DagRun(Struct, frozen=True):
-    """A run of a DAG."""
+    """A run of a DAG; `state` is queued, running, success or failed."""
 
+    dag_run_id: str
     state: str
     start_date: datetime | None
     end_date: datetime | None
@@ -50,18 +56,24 @@ class DagRun(Struct, frozen=True):
 
 
 class TaskInstance(Struct, frozen=True):
-    """A task of a run; `map_index` is below 0 where it is not mapped."""
+    """A task of a run; `map_index` is negative unless the task is mapped."""
 
+    dag_id: str
+    dag_run_id: str
     task_id: str
     map_index: int
     rendered_map_index: str | None
     state: str | None
     start_date: datetime | None
     end_date: datetime | None
+    duration: float | None
+    try_number: int
+    hostname: str | None
+    pid: int | None
 
 
-class Made(Struct, frozen=True):
-    """What a run tells of the model that it made."""
+class ModelEvent(Struct, frozen=True):
+    """The extra fields of the asset event that a run emits for its model."""
 
     version: int | None = None
     decision: str | None = None
@@ -81,113 +93,218 @@ class _Tasks(Struct):
 
 
 class _Event(Struct):
-    extra: Made | None
+    extra: ModelEvent | None
 
 
 class _Events(Struct):
     asset_events: list[_Event]
 
 
-class AirflowRuns:
-    """The DAGs and runs of the Airflow at `url`. It logs in at the first question, and again when its token is refused.
+class _ImportError(Struct):
+    filename: str
+    stack_trace: str
 
-    Safe to share between threads. A question waits at most `read` seconds for its answer, one that changes nothing is
-    put twice, and no proxy is asked. Every method raises AirflowDown, also for an answer of another shape.
+
+class _ImportErrors(Struct):
+    import_errors: list[_ImportError]
+
+
+class _XCom(Struct):
+    value: Any = None
+
+
+class _Exception(Struct):
+    exc_type: str
+    exc_value: str
+
+
+class _LogLine(Struct):
+    event: str
+    error_detail: list[_Exception] | None = None
+
+
+class _Log(Struct):
+    content: list[_LogLine | str]
+
+
+class Airflow:
+    """The Airflow at `url`. The client logs in at the first request, and again when its token is refused.
+
+    Safe to share between threads. By default it fails fast: a response takes at most `read` seconds, and only GET is
+    retried, once. No proxy is used. Every method raises AirflowError.
     """
 
-    def __init__(self, url: str, user: str, password: str, *, connect: float = 3.0, read: float = 10.0) -> None:
-        self._url = url.rstrip("/")
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        password: str,
+        *,
+        connect: float = 3.0,
+        read: float = 10.0,
+        retry: Retry = RETRY_ONCE,
+        login_retry: Retry = RETRY_ONCE,
+    ) -> None:
+        self.url = url.rstrip("/")
         self._user, self._password = user, password
         self._pool = urllib3.PoolManager(maxsize=4, timeout=Timeout(connect=connect, read=read))
+        self._retry, self._login_retry = retry, login_retry
         self._token: str | None = None
         self._login = threading.Lock()
 
+    @classmethod
+    def patient(cls, url: str, user: str, password: str) -> Airflow:
+        """Return a client for an Airflow that may be starting or busy: five retries with back-off, 30 s each."""
+        login_retry = RETRY_PATIENTLY.new(allowed_methods=["POST"])  # a login changes nothing
+        return cls(url, user, password, connect=30.0, read=30.0, retry=RETRY_PATIENTLY, login_retry=login_retry)
+
     def dag(self, dag_id: str) -> Dag | None:
-        """Return what Airflow knows of a DAG; None when it knows none of that id."""
-        return self._get(f"dags/{_part(dag_id)}", Dag)
+        """Return a DAG; None when Airflow has not parsed one of that id."""
+        return self._get(_dag(dag_id), Dag)
 
     def use_cases(self) -> list[str]:
-        """Name the use cases that have a DAG."""
-        found = self._all("dags", _Dags, lambda page: page.dags, dag_id_pattern=f"{OWN}%")  # to which _ is anything
-        return sorted(dag.dag_id.removeprefix(OWN) for dag in found if dag.dag_id.startswith(OWN))
+        """Return the names of the use cases that have a DAG."""
+        pattern = f"{DAG_PREFIX}%"  # its _ matches any character
+        dags = self._get_all("dags", _Dags, lambda page: page.dags, dag_id_pattern=pattern)
+        return sorted(dag.dag_id.removeprefix(DAG_PREFIX) for dag in dags if dag.dag_id.startswith(DAG_PREFIX))
 
-    def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> DagRun | None:
-        """Start a run; None when there is one of that id."""
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
-        return self._ask("POST", f"dags/{_part(dag_id)}/dagRuns", body, DagRun, none=HTTPStatus.CONFLICT)
+    def import_errors(self) -> list[str]:
+        """Return the last line of each error that a DAG file raised when it was parsed."""
+        page = self._get("importErrors", _ImportErrors)
+        errors = page.import_errors if page else []
+        return [f"{error.filename}: {error.stack_trace.strip().splitlines()[-1]}" for error in errors]
+
+    def unpause(self, dag_id: str) -> None:
+        """Unpause a DAG: the runs of a paused one stay queued."""
+        self.request("PATCH", _dag(dag_id), {"is_paused": False})
+
+    def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> DagRun | None:
+        """Start a run; None when a run of that id exists."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
+        return self._typed("POST", f"{_dag(dag_id)}/dagRuns", body, DagRun, none=HTTPStatus.CONFLICT)
 
     def run(self, dag_id: str, run_id: str) -> DagRun | None:
-        """Return what Airflow knows of a run; None when it knows none of that id."""
-        return self._get(f"dags/{_part(dag_id)}/dagRuns/{_part(run_id)}", DagRun)
+        """Return a run; None when no run of that id exists."""
+        return self._get(_run(dag_id, run_id), DagRun)
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a run that exists."""
+        run = self.run(dag_id, run_id)
+        if run is None:
+            raise AirflowError(f"Airflow at {self.url}: {dag_id} has no run {run_id}")
+        return run.state
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskInstance]:
-        """Return a run's task instances; a mapped one once for each of its candidates."""
-        path = f"dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances"
-        return self._all(path, _Tasks, lambda page: page.task_instances)
+        """Return a run's task instances by start; a mapped task has one for each of its candidates."""
+        tasks = self._get_all(f"{_run(dag_id, run_id)}/taskInstances", _Tasks, lambda page: page.task_instances)
+        return sorted(tasks, key=lambda task: (task.start_date or LAST, task.map_index))
 
-    def made(self, dag_id: str, run_id: str) -> Made:
-        """Return what a run told of the model that it made; nothing of it when it made none."""
-        asked = urlencode({"source_dag_id": dag_id, "source_run_id": run_id, "limit": 1, "order_by": "-timestamp"})
-        found = self._get(f"assets/events?{asked}", _Events)
-        return (found.asset_events[0].extra if found and found.asset_events else None) or Made()
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return the value that a task returned; None when there is none."""
+        xcom = self._get(f"{_run(dag_id, run_id)}/taskInstances/{_segment(task_id)}/xcomEntries/return_value", _XCom)
+        return xcom.value if xcom else None
 
-    def _all(self, path: str, kind: type[Answer], items: Callable[[Answer], list[Item]], **asked: str) -> list[Item]:
-        """Return a list that Airflow gives page by page."""
+    def model_event(self, dag_id: str, run_id: str) -> ModelEvent:
+        """Return what a run reported about its model; an empty event when it made none."""
+        query = urlencode({"source_dag_id": dag_id, "source_run_id": run_id, "limit": 1, "order_by": "-timestamp"})
+        page = self._get(f"assets/events?{query}", _Events)
+        return (page.asset_events[0].extra if page and page.asset_events else None) or ModelEvent()
+
+    def failure(self, task: TaskInstance) -> str:
+        """Return in one line why a task failed: the exception in its log, else the log's last line."""
+        query = urlencode({"full_content": "true", "map_index": task.map_index})
+        path = f"{_run(task.dag_id, task.dag_run_id)}/taskInstances/{_segment(task.task_id)}/logs/{task.try_number}"
+        log = self._get(f"{path}?{query}", _Log)
+        lines = [line for line in log.content if isinstance(line, _LogLine)] if log else []
+        exceptions = [each for line in lines for each in line.error_detail or []]
+        if exceptions:
+            return f"{exceptions[0].exc_type}: {' '.join(exceptions[0].exc_value.split())}"
+        events = [line.event for line in lines if not line.event.startswith("::")]  # a group's head or end
+        return events[-1] if events else "no log"
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request to a path below /api/v2/ and return the decoded JSON; None for an empty response."""
+        response = self._send(method, path, body)
+        self._check(response, method, path)
+        return _decode(response, Any) if response.data else None
+
+    def _get_all(
+        self, path: str, kind: type[Answer], items: Callable[[Answer], list[Item]], **params: str
+    ) -> list[Item]:
+        """Return all items of a paginated list."""
         found: list[Item] = []
         while True:
-            query = urlencode(asked | {"limit": str(PAGE), "offset": str(len(found))})
+            query = urlencode(params | {"limit": str(PAGE_SIZE), "offset": str(len(found))})
             answer = self._get(f"{path}?{query}", kind)
             page = [] if answer is None else items(answer)
             found += page
-            if len(page) < PAGE:
+            if len(page) < PAGE_SIZE:
                 return found
 
     def _get(self, path: str, kind: type[Answer]) -> Answer | None:
-        return self._ask("GET", path, None, kind, none=HTTPStatus.NOT_FOUND)
+        return self._typed("GET", path, None, kind, none=HTTPStatus.NOT_FOUND)
 
-    def _ask(self, method: str, path: str, body: Any, kind: type[Answer], none: HTTPStatus) -> Answer | None:
-        """Ask with the token at hand, and once with a new one: 401 is said of one that ran out, 403 of a forged one."""
-        token = self._token or self._new_token(None)
-        response = self._send(method, f"/api/v2/{path}", body, token)
-        if response.status in {401, 403}:
-            response = self._send(method, f"/api/v2/{path}", body, self._new_token(token))
+    def _typed(self, method: str, path: str, body: Any, kind: type[Answer], none: HTTPStatus) -> Answer | None:
+        """Send a request and decode the response as `kind`; a response of status `none` is None."""
+        response = self._send(method, path, body)
         if response.status == none:
             return None
-        if response.status not in {200, 201}:
-            told = response.data[:200].decode(errors="replace").replace(self._password, "***")
-            raise AirflowDown(f"{method} {path}: {response.status} {told!r}")
-        return _read(response, kind)
+        self._check(response, method, path)
+        return _decode(response, kind)
+
+    def _send(self, method: str, path: str, body: Any) -> urllib3.BaseHTTPResponse:
+        """Send a request with the current token, once more with a new one: expired is 401, signed elsewhere is 403."""
+        token = self._token or self._new_token(None)
+        response = self._exchange(method, f"/api/v2/{path}", body, token, self._retry)
+        if response.status in {401, 403}:
+            response = self._exchange(method, f"/api/v2/{path}", body, self._new_token(token), self._retry)
+        return response
+
+    def _check(self, response: urllib3.BaseHTTPResponse, method: str, path: str) -> None:
+        if response.status not in {200, 201, 204}:
+            text = response.data[:200].decode(errors="replace")
+            text = text.replace(self._password, "***") if self._password else text
+            raise AirflowError(f"Airflow at {self.url}: {method} {path}: {response.status} {text!r}")
 
     def _new_token(self, stale: str | None) -> str:
-        """Log in, unless another thread has done so since `stale` was taken."""
+        """Log in, unless another thread has done so since `stale` was read."""
         with self._login:
             if self._token is None or self._token == stale:
                 login = {"username": self._user, "password": self._password}
-                response = self._send("POST", "/auth/token", login, None)
+                response = self._exchange("POST", "/auth/token", login, None, self._login_retry)
                 if response.status not in {200, 201}:  # its text may repeat the password
-                    raise AirflowDown(f"the login of {self._user!r}: {response.status}")
-                self._token = _read(response, _Token).access_token
+                    raise AirflowError(f"Airflow at {self.url}: the login of {self._user!r}: {response.status}")
+                self._token = _decode(response, _Token).access_token
             return self._token
 
-    def _send(self, method: str, path: str, body: Any, token: str | None) -> urllib3.BaseHTTPResponse:
+    def _exchange(self, method: str, path: str, body: Any, token: str | None, retry: Retry) -> urllib3.BaseHTTPResponse:
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         try:
             return self._pool.request(
-                method, self._url + path, json=body, headers=headers, retries=ONCE_MORE, redirect=False
+                method, self.url + path, json=body, headers=headers, retries=retry, redirect=False
             )
         except (HTTPError, OSError) as error:
-            cause = getattr(error, "reason", None) or error
-            raise AirflowDown(f"{method} {path.partition('?')[0]}: {type(cause).__name__}") from None
+            cause = type(getattr(error, "reason", None) or error).__name__
+            message = f"Airflow at {self.url} does not answer: {method} {path.partition('?')[0]}: {cause}"
+            raise AirflowError(message) from None
 
 
-def _read(response: urllib3.BaseHTTPResponse, kind: type[Answer]) -> Answer:
-    """Read what Airflow answered; its text may hold a secret and is not repeated."""
+def _decode(response: urllib3.BaseHTTPResponse, kind: type[Answer]) -> Answer:
+    """Decode a JSON response; its text may hold a secret and is not repeated."""
     try:
         return msgspec.json.decode(response.data, type=kind)
     except (ValueError, RecursionError) as error:
-        told = str(error) if isinstance(error, msgspec.ValidationError) else type(error).__name__
-        raise AirflowDown(f"it answers something else than expected ({told}): is AIRFLOW_URL Airflow's?") from None
+        cause = str(error) if isinstance(error, msgspec.ValidationError) else type(error).__name__
+        raise AirflowError(f"Airflow: unexpected response ({cause}): does AIRFLOW_URL lead to Airflow?") from None
 
 
-def _part(text: str) -> str:
+def _dag(dag_id: str) -> str:
+    return f"dags/{_segment(dag_id)}"
+
+
+def _run(dag_id: str, run_id: str) -> str:
+    return f"{_dag(dag_id)}/dagRuns/{_segment(run_id)}"
+
+
+def _segment(text: str) -> str:
     return quote(text, safe="")

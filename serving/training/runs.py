@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from updraft.airflow_client import OWN, AirflowRuns, TaskInstance
+from updraft.airflow_client import DAG_PREFIX, Airflow, TaskInstance
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Run:
     tasks: tuple[Task, ...] = ()
 
 
-def look(airflow: AirflowRuns, use_case: str, run_id: str) -> Run | None:
-    """Ask Airflow for a run; None when there is none of that id. Raises AirflowDown."""
-    found = airflow.run(OWN + use_case, run_id)
+def look(airflow: Airflow, use_case: str, run_id: str) -> Run | None:
+    """Ask Airflow for a run; None when there is none of that id. Raises AirflowError."""
+    found = airflow.run(DAG_PREFIX + use_case, run_id)
     if found is None:
         return None
-    state, tasks = found.state, airflow.tasks(OWN + use_case, run_id)
-    parts = sorted(map(_task, tasks), key=lambda task: task.started or "~")
+    state, tasks = found.state, airflow.tasks(DAG_PREFIX + use_case, run_id)
+    parts = tuple(map(_task, tasks))
     outcome = _outcome(airflow, use_case, run_id, tasks) if state == "success" else {}
     outcome = {"outcome": "failed"} if state == "failed" else outcome
-    return Run(use_case, run_id, state, told(found.start_date), told(found.end_date), tasks=tuple(parts), **outcome)
+    return Run(use_case, run_id, state, told(found.start_date), told(found.end_date), tasks=parts, **outcome)
 
 
 def told(at: datetime | None) -> str | None:
@@ -60,11 +60,11 @@ def _task(task: TaskInstance) -> Task:
     return Task(task.task_id, candidate, task.state or "waiting", told(task.start_date), told(task.end_date))
 
 
-def _outcome(airflow: AirflowRuns, use_case: str, run_id: str, tasks: list[TaskInstance]) -> dict[str, Any]:
+def _outcome(airflow: Airflow, use_case: str, run_id: str, tasks: list[TaskInstance]) -> dict[str, Any]:
     """Say what came of a run that ended well: the event of its model, if `push` was not skipped."""
     if any(task.task_id == "push" and task.state == "skipped" for task in tasks):
         why = "The model was not good enough to be stored; the log of the task push tells more."
         return {"outcome": "rejected", "reason": why}
-    made = airflow.made(OWN + use_case, run_id)
-    outcome = "promoted" if made.decision == "promote" else "stored"
-    return {"outcome": outcome, "version": made.version, "reason": made.reason}
+    event = airflow.model_event(DAG_PREFIX + use_case, run_id)
+    outcome = "promoted" if event.decision == "promote" else "stored"
+    return {"outcome": outcome, "version": event.version, "reason": event.reason}

@@ -26,7 +26,7 @@ from werkzeug.exceptions import (
 from serving.server.auth import Challenge, digest, secret
 from serving.training.rate_limit import Rates
 from serving.training.runs import Run, look, told
-from updraft.airflow_client import OWN, AirflowDown, AirflowRuns, Dag, DagRun
+from updraft.airflow_client import DAG_PREFIX, Airflow, AirflowError, Dag, DagRun
 from updraft.api_keys import key_fault
 from updraft.registry.s3 import NAME
 from updraft.run_params import RunParams
@@ -51,7 +51,7 @@ class Trainer:
     errors.
     """
 
-    def __init__(self, airflow: AirflowRuns, token: str, rates: Rates | None = None, starts: int = STARTS) -> None:
+    def __init__(self, airflow: Airflow, token: str, rates: Rates | None = None, starts: int = STARTS) -> None:
         self._airflow = airflow
         self._token = digest(token)
         self._rates = rates or Rates()
@@ -83,7 +83,7 @@ class Trainer:
             raise BadRequest(f"Idempotency-Key: expected {KEY_RULE}.")
         run_id = PREFIX + (key or secrets.token_hex(16))
         with self._talk() as airflow:
-            dag = airflow.dag(OWN + use_case) if NAME.fullmatch(use_case) else None
+            dag = airflow.dag(DAG_PREFIX + use_case) if NAME.fullmatch(use_case) else None
             if dag is None:
                 _unknown(airflow)
             found = airflow.run(dag.dag_id, run_id) if key else None
@@ -118,13 +118,13 @@ class Trainer:
         return run if time.monotonic() - at < FRESH else None
 
     @contextmanager
-    def _talk(self) -> Iterator[AirflowRuns]:
+    def _talk(self) -> Iterator[Airflow]:
         if not self._turn.acquire(timeout=PATIENCE):
             raise ServiceUnavailable("Airflow is slow to answer.", retry_after=RETRY_AFTER)
         try:
             yield self._airflow
-        except AirflowDown as error:
-            log.error("Airflow: %s", error)
+        except AirflowError as error:
+            log.error("%s", error)
             raise ServiceUnavailable("Airflow does not answer this service.", retry_after=RETRY_AFTER) from None
         finally:
             self._turn.release()
@@ -145,10 +145,10 @@ def open_trainer(environment: Mapping[str, str], folder: Path, starts: int = STA
         raise ValueError("AIRFLOW_URL: expected Airflow's http:// or https:// URL, as SERVING_TRAIN_TOKEN is set")
     if not user or not password:
         raise ValueError(f"AIRFLOW_USER and {PASSWORD}: expected both, as SERVING_TRAIN_TOKEN is set")
-    return Trainer(AirflowRuns(str(url), user, password), token, Rates(folder / "rates.sqlite"), starts)
+    return Trainer(Airflow(str(url), user, password), token, Rates(folder / "rates.sqlite"), starts)
 
 
-def _unknown(airflow: AirflowRuns) -> NoReturn:
+def _unknown(airflow: Airflow) -> NoReturn:
     raise NotFound(f"Airflow trains no such use case; known: {', '.join(airflow.use_cases()) or 'none yet'}.")
 
 
@@ -160,15 +160,15 @@ def _refuse_idle(dag: Dag) -> None:
         raise Conflict("Airflow cannot read the file of this DAG: see its import errors.")
 
 
-def _trigger(airflow: AirflowRuns, dag_id: str, run_id: str, conf: dict[str, Any]) -> DagRun:
+def _trigger(airflow: Airflow, dag_id: str, run_id: str, conf: dict[str, Any]) -> DagRun:
     """Start the run, unless somebody did so at the same moment; what a failure left behind may be just that."""
     try:
         found = airflow.trigger(dag_id, run_id, conf)
-    except AirflowDown as error:
+    except AirflowError as error:
         found = airflow.run(dag_id, run_id)  # SQLite, under several writers, says 500 for what was there
         if found is None:
             raise error from None
     found = found or airflow.run(dag_id, run_id)
     if found is None:
-        raise AirflowDown(f"{run_id}: it says that there is such a run, and that there is none")
+        raise AirflowError(f"Airflow reports that the run {run_id} exists, and that it does not")
     return found

@@ -16,7 +16,7 @@ import pytest
 from tests.support.compose_runs import DAG, ended, fill, instances, logged, predict, rows, runs, tries, version
 from tests.support.compose_stack import MARKS, RUN, ComposeStack, docker, started, until
 from tests.support.small_models import NAME
-from updraft.local_stack.airflow_api import Airflow
+from updraft.airflow_client import Airflow
 from updraft.usecase import load
 
 pytestmark = MARKS
@@ -66,9 +66,9 @@ def test_the_two_workers_share_a_run_and_the_scheduler_runs_no_task(
     assert ended(admin, "first") == "success"
     log.warning("a run in two workers: %.0f s", time.monotonic() - began)
     found = instances(admin, "first")
-    ran = {each["hostname"] for each in found.values()}
+    ran = {each.hostname for each in found.values()}
     assert ran <= workers(stack).keys()
-    assert found["train 0"]["hostname"] != found["train 1"]["hostname"]
+    assert found["train 0"].hostname != found["train 1"].hostname
     assert until(lambda: version(stack), 60) == 1
     assert predict(stack)["version"] == 1
 
@@ -108,15 +108,15 @@ def test_a_run_ends_well_though_a_part_is_killed(stack: ComposeStack, admin: Air
 
 def test_what_a_killed_worker_was_doing_is_done_by_the_other(stack: ComposeStack, admin: Airflow) -> None:
     admin.trigger(DAG, "without_worker")
-    victim = until(lambda: runs(admin, "without_worker", "train 0"), 120)["hostname"]
+    victim = until(lambda: runs(admin, "without_worker", "train 0"), 120).hostname
     began = time.monotonic()
     docker("kill", "--signal", "KILL", workers(stack)[victim]["Id"])  # and it stays away: no restart after this
-    assert instances(admin, "without_worker")["train 0"]["state"] == "running"
+    assert instances(admin, "without_worker")["train 0"].state == "running"
     assert ended(admin, "without_worker", 480) == "success"
     took, tried = time.monotonic() - began, tries(admin, "without_worker")
     log.warning("kill -9 of a worker: success %.0f s later, tries %s", took, tried)
     again = instances(admin, "without_worker")["train 0"]
-    assert again["try_number"] == 2 and again["hostname"] != victim and again["hostname"] in workers(stack)
+    assert again.try_number == 2 and again.hostname != victim and again.hostname in workers(stack)
     assert predict(stack)["version"] == version(stack)
 
 
@@ -124,11 +124,11 @@ def test_a_worker_that_is_stopped_finishes_its_task_first(stack: ComposeStack, a
     stack.up()
     assert len(workers(stack)) == 2 and stack.healthy()
     admin.trigger(DAG, "stopped")
-    stopped = until(lambda: runs(admin, "stopped", "train 0"), 120)["hostname"]
+    stopped = until(lambda: runs(admin, "stopped", "train 0"), 120).hostname
     docker("stop", workers(stack)[stopped]["Id"])  # waits for as long as stop_grace_period says
     assert workers(stack)[stopped]["State"]["ExitCode"] == 0
     trained = instances(admin, "stopped")["train 0"]
-    assert (trained["state"], trained["try_number"], trained["hostname"]) == ("success", 1, stopped)
+    assert (trained.state, trained.try_number, trained.hostname) == ("success", 1, stopped)
     assert ended(admin, "stopped") == "success"
 
 

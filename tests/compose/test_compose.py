@@ -21,8 +21,8 @@ from tests.support.compose_runs import DAG, ENDED, ended, fill, logged, predict,
 from tests.support.compose_stack import MARKS, RUN, ComposeStack, docker, started, until
 from tests.support.small_cases import SHARED_DATA
 from tests.support.small_models import NAME, ROW
+from updraft.airflow_client import Airflow, AirflowError
 from updraft.defaults import ROOT
-from updraft.local_stack.airflow_api import Airflow, AirflowError
 
 pytestmark = MARKS
 log = logging.getLogger(__name__)
@@ -182,12 +182,12 @@ def test_the_service_user_may_train_and_nothing_else(stack: ComposeStack) -> Non
     service = stack.airflow("service")
     for path in ("connections", "variables", "pools", "config", "eventLogs", "importErrors", "jobs"):
         with pytest.raises(AirflowError, match="403"):
-            service._ask("GET", path)
+            service.request("GET", path)
     for method, path in (("DELETE", f"dags/{DAG}"), ("DELETE", f"dags/{DAG}/dagRuns/first")):
         with pytest.raises(AirflowError, match="403"):
-            service._ask(method, path)
+            service.request(method, path)
     with pytest.raises(AirflowError, match="403"):
-        service._ask("GET", f"dags/{DAG}/dagRuns/first/taskInstances/ingest/logs/1")
+        service.request("GET", f"dags/{DAG}/dagRuns/first/taskInstances/ingest/logs/1")
 
 
 def test_a_use_case_that_is_added_later_can_be_trained_by_the_service_user(

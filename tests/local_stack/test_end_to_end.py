@@ -12,10 +12,10 @@ import pytest
 import requests
 
 from tests.local_stack.test_stack import free, free_environment, marked, updraft
+from updraft.airflow_client import Airflow, AirflowError
 from updraft.demo.rows import generate, write
 from updraft.destinations.mongodb import load as fill
 from updraft.local_stack import supervision
-from updraft.local_stack.airflow_api import Airflow, AirflowError
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.stack import Stack
 from updraft.model.model import Model
@@ -50,14 +50,14 @@ def registry(stack: Stack) -> Registry:
 
 def airflow(stack: Stack) -> Airflow:
     password = (stack.home / "secrets" / "airflow_admin_password").read_text()
-    return Airflow(stack.environment()["AIRFLOW_URL"], ADMIN, password)
+    return Airflow.patient(stack.environment()["AIRFLOW_URL"], ADMIN, password)
 
 
 def training_process(server: Airflow, run_id: str) -> psutil.Process | None:
     """Find a process that trains a candidate at this moment."""
     for task in server.tasks(DAG, run_id):
-        if task["task_id"] == "train" and task["state"] == "running" and task["pid"]:
-            return psutil.Process(task["pid"])
+        if task.task_id == "train" and task.state == "running" and task.pid:
+            return psutil.Process(task.pid)
     return None
 
 
@@ -131,11 +131,11 @@ def test_the_service_trains_with_a_user_that_can_do_no_more(stack: Stack, tmp_pa
         assert time.monotonic() < until
         time.sleep(0.5)
 
-    service = Airflow(settings["AIRFLOW_URL"], SERVICE, settings["AIRFLOW_PASSWORD"])
+    service = Airflow.patient(settings["AIRFLOW_URL"], SERVICE, settings["AIRFLOW_PASSWORD"])
     with pytest.raises(AirflowError, match="403"):
-        service._ask("GET", "connections")
+        service.request("GET", "connections")
     with pytest.raises(AirflowError, match="403"):
-        service._ask("GET", "variables")
+        service.request("GET", "variables")
 
 
 def served(settings: dict[str, str], row: dict[str, Any]) -> tuple[int | None, str]:
@@ -150,9 +150,9 @@ def test_a_wrong_parameter_fails_in_the_first_task_and_names_it(stack: Stack) ->
     server = airflow(stack)
     server.trigger(DAG, "wrong", {"sede": 1})
     assert _wait(server, "wrong") == "failed"
-    failed = [task for task in server.tasks(DAG, "wrong") if task["state"] == "failed"]
-    assert [task["task_id"] for task in failed] == ["ingest"] and failed[0]["try_number"] == 1
-    assert "sede" in server.error(failed[0])
+    failed = [task for task in server.tasks(DAG, "wrong") if task.state == "failed"]
+    assert [task.task_id for task in failed] == ["ingest"] and failed[0].try_number == 1
+    assert "sede" in server.failure(failed[0])
 
 
 def test_a_killed_training_task_is_tried_again_and_the_run_makes_one_version(stack: Stack) -> None:
@@ -166,7 +166,7 @@ def test_a_killed_training_task_is_tried_again_and_the_run_makes_one_version(sta
     assert victim is not None, server.tasks(DAG, "killed")
     victim.kill()
     assert _wait(server, "killed") == "success"
-    tries = [task["try_number"] for task in server.tasks(DAG, "killed") if task["task_id"] == "train"]
+    tries = [task.try_number for task in server.tasks(DAG, "killed") if task.task_id == "train"]
     assert sorted(tries) == [1, 2]
     (number,) = store.numbers(CASE)
     assert store.production(CASE) == number

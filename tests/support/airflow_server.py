@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.support.servers import server
+from updraft.airflow_client import Airflow
 from updraft.defaults import ROOT
-from updraft.local_stack.airflow_api import Airflow
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.servers import HOST, free_port
 
@@ -33,7 +33,7 @@ class AirflowServer:
         (folder / "passwords.json").write_text(json.dumps({ADMIN: admin, SERVICE: self.password}))
         for words in (("db", "migrate"), ("dags", "reserialize")):
             subprocess.run(_command(*words), env=self._environ(), check=True, capture_output=True)
-        self.admin = Airflow(self.url, ADMIN, admin)
+        self.admin = Airflow.patient(self.url, ADMIN, admin)
 
     def start(self) -> None:
         """Start it, with a JWT secret that it never had before."""
@@ -45,8 +45,8 @@ class AirflowServer:
 
     def runs(self, dag_id: str) -> list[str]:
         """Name the runs of a DAG."""
-        answer = self.admin._ask("GET", f"dags/{dag_id}/dagRuns?limit=100") or {}
-        return [run["dag_run_id"] for run in answer["dag_runs"]]
+        page = self.admin.request("GET", f"dags/{dag_id}/dagRuns?limit=100")
+        return [run["dag_run_id"] for run in page["dag_runs"]]
 
     def _environ(self) -> dict[str, str]:
         settings = {

@@ -11,9 +11,9 @@ import requests
 
 from tests.support.compose_stack import RUN, ComposeStack, until
 from tests.support.small_models import NAME, ROW
+from updraft.airflow_client import Airflow, TaskInstance
 from updraft.demo.rows import generate
 from updraft.errors import UserError
-from updraft.local_stack.airflow_api import Airflow
 from updraft.usecase import load
 
 DAG = f"train_{NAME}"
@@ -43,36 +43,36 @@ def ended(airflow: Airflow, run_id: str, seconds: float = 240) -> str:
     def state() -> str | None:
         try:
             found = airflow.state(DAG, run_id)
-        except (UserError, requests.RequestException, TypeError):
+        except UserError:
             return None
         return found if found in ENDED else None
 
     return str(until(state, seconds))
 
 
-def instances(airflow: Airflow, run_id: str) -> dict[str, dict[str, Any]]:
+def instances(airflow: Airflow, run_id: str) -> dict[str, TaskInstance]:
     """Give a run's task instances: `ingest`, `train 0`, …"""
     return {
-        each["task_id"] if each["map_index"] < 0 else f"{each['task_id']} {each['map_index']}": each
+        each.task_id if each.map_index < 0 else f"{each.task_id} {each.map_index}": each
         for each in airflow.tasks(DAG, run_id)
     }
 
 
-def runs(airflow: Airflow, run_id: str, task: str) -> dict[str, Any] | None:
+def runs(airflow: Airflow, run_id: str, task: str) -> TaskInstance | None:
     """Give a task that runs at this moment, and whose worker is known."""
     found = instances(airflow, run_id)[task]
-    return found if found["state"] == "running" and found["hostname"] else None
+    return found if found.state == "running" and found.hostname else None
 
 
 def tries(airflow: Airflow, run_id: str) -> dict[str, int]:
     """Tell how often each task was tried."""
-    return {name: each["try_number"] for name, each in instances(airflow, run_id).items()}
+    return {name: each.try_number for name, each in instances(airflow, run_id).items()}
 
 
 def logged(airflow: Airflow, run_id: str, task: str, attempt: int = 1) -> list[str]:
     """Give the lines of a task's log, as the UI reads them."""
     path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}?full_content=true"
-    return [str(line["event"]) for line in (airflow._ask("GET", path) or {})["content"]]
+    return [str(line["event"]) for line in airflow.request("GET", path)["content"]]
 
 
 def production(stack: ComposeStack) -> int:

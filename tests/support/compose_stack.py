@@ -16,9 +16,9 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from updraft.airflow_client import Airflow
 from updraft.defaults import ROOT
 from updraft.errors import UserError
-from updraft.local_stack.airflow_api import Airflow
 from updraft.local_stack.servers import free_ports
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class ComposeStack:
 
     def airflow(self, user: str) -> Airflow:
         """Log in as one of the two users."""
-        return Airflow(self.airflow_url, user, self.secrets()[f"airflow_{user}_password"])
+        return Airflow.patient(self.airflow_url, user, self.secrets()[f"airflow_{user}_password"])
 
     @contextmanager
     def killer(self, pid: int) -> Iterator[Callable[[], None]]:

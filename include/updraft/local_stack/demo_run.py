@@ -19,8 +19,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from updraft.airflow_client import Airflow, TaskInstance
 from updraft.errors import UserError
-from updraft.local_stack.airflow_api import Airflow
 from updraft.local_stack.credentials import ADMIN, credentials
 from updraft.local_stack.environment import StackError, embedded, load
 from updraft.local_stack.stack import Stack
@@ -61,7 +61,7 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
     console.print(f"[bold]2[/]  Load rows into MongoDB, collection {case.collection}")
     if wanted.data or _made_up_rows_belong(settings, console):
         _fill(case, wanted, stack.home, settings, console)
-    airflow = Airflow(settings["AIRFLOW_URL"], ADMIN, _password(stack))
+    airflow = Airflow.patient(settings["AIRFLOW_URL"], ADMIN, _password(stack))
     run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     console.print(f"[bold]3[/]  Train: DAG {wanted.dag_id}, run {run_id}")
     _train(airflow, wanted.dag_id, run_id, console)
@@ -137,12 +137,13 @@ def _progress(console: Console) -> Iterator[Progress]:
 
 def _train(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> None:
     _wait_until_parsed(airflow, dag_id)
-    airflow.trigger(dag_id, run_id)
+    if airflow.trigger(dag_id, run_id) is None:
+        raise StackError(f"{dag_id}: there is a run {run_id} already")
     airflow.unpause(dag_id)  # after the trigger, so that no scheduled run comes first
     tasks = _follow(airflow, dag_id, run_id, console)
-    failed = [task for task in tasks if task["state"] == "failed"]
+    failed = [task for task in tasks if task.state == "failed"]
     if airflow.state(dag_id, run_id) != "success":
-        lines = [f"{_name(task)} failed: {airflow.error(task)}" for task in failed] or ["no task failed; see the run"]
+        lines = [f"{_name(task)} failed: {airflow.failure(task)}" for task in failed] or ["no task failed; see the run"]
         raise StackError("\n".join([*lines, f"run: {airflow.url}/dags/{dag_id}/runs/{run_id}"]))
 
 
@@ -157,7 +158,7 @@ def _wait_until_parsed(airflow: Airflow, dag_id: str) -> None:
         time.sleep(0.5)
 
 
-def _follow(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> list[dict[str, Any]]:
+def _follow(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> list[TaskInstance]:
     """Show the tasks until the run ends: a live table on a terminal, else a line for each task that ends."""
     told: set[str] = set()
     with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else _nothing() as live:
@@ -178,35 +179,33 @@ def _nothing() -> Iterator[None]:
     yield None
 
 
-def _table(tasks: list[dict[str, Any]]) -> Table:
+def _table(tasks: list[TaskInstance]) -> Table:
     table = Table("task", "state", "seconds", box=None, padding=(0, 2), pad_edge=True)
     for task in tasks:
-        state = task["state"] or "waiting"
+        state = task.state or "waiting"
         colour = COLOURS.get(state, "dim")
         table.add_row(f"   {escape(_name(task))}", f"[{colour}]{state}[/]", _seconds(task))
     return table
 
 
-def _tell(tasks: list[dict[str, Any]], told: set[str], console: Console) -> None:
+def _tell(tasks: list[TaskInstance], told: set[str], console: Console) -> None:
     for task in tasks:
         name = _name(task)
-        if task["state"] in DONE and name not in told:
+        if task.state in DONE and name not in told:
             told.add(name)
-            console.print(f"     {name:<32} {task['state']:<16} {_seconds(task):>7} s", highlight=False, markup=False)
+            console.print(f"     {name:<32} {task.state:<16} {_seconds(task):>7} s", highlight=False, markup=False)
 
 
-def _name(task: Mapping[str, Any]) -> str:
-    return str(task["task_id"]) + (
-        f" [{task['rendered_map_index'] or task['map_index']}]" if task["map_index"] >= 0 else ""
-    )
+def _name(task: TaskInstance) -> str:
+    return task.task_id + (f" [{task.rendered_map_index or task.map_index}]" if task.map_index >= 0 else "")
 
 
-def _seconds(task: Mapping[str, Any]) -> str:
-    if task["duration"] is not None:
-        return f"{task['duration']:.1f}"
-    if task["start_date"] is None:
+def _seconds(task: TaskInstance) -> str:
+    if task.duration is not None:
+        return f"{task.duration:.1f}"
+    if task.start_date is None:
         return ""
-    return f"{(datetime.now(UTC) - datetime.fromisoformat(task['start_date'])).total_seconds():.1f}"
+    return f"{(datetime.now(UTC) - task.start_date).total_seconds():.1f}"
 
 
 def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from tests.support import small_models
 from tests.support.airflow_server import LIVE, AirflowServer
 from tests.support.served_models import MANY, ODD, shelve, species
 from tests.support.small_models import NAME, ROW
-from updraft.airflow_client import AirflowRuns
+from updraft.airflow_client import Airflow
 from updraft.defaults import ROOT
 from updraft.local_stack.credentials import SERVICE
 from updraft.local_stack.demo_run import ask
@@ -554,7 +554,7 @@ def test_the_documentation_has_the_address_that_a_trusted_proxy_tells(shelf: She
 
 
 def test_wrong_tokens_behind_a_proxy_are_counted_by_the_address_that_it_tells(shelf: Shelf) -> None:
-    trainer = Trainer(AirflowRuns("http://127.0.0.1:9", SERVICE, "a password"), TOKEN)
+    trainer = Trainer(Airflow("http://127.0.0.1:9", SERVICE, "a password"), TOKEN)
     client = create_app(shelf, Parts(trainer=trainer, proxies=1)).test_client()
 
     def wrong(address: str) -> int:
@@ -600,7 +600,7 @@ def test_where_training_is_off_the_page_says_how_to_switch_it_on(client: FlaskCl
 
 
 def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(shelf: Shelf) -> None:
-    trainer = Trainer(AirflowRuns("http://127.0.0.1:9", SERVICE, "a password", connect=1.0, read=1.0), TOKEN)
+    trainer = Trainer(Airflow("http://127.0.0.1:9", SERVICE, "a password", connect=1.0, read=1.0), TOKEN)
     client = create_app(shelf, Parts(trainer=trainer)).test_client()
     fields = filled(get(client, "/train")) | {"token": TOKEN, "use_case": NAME, "limit": "5"}
     answer = client.post("/train", data=fields, headers=BROWSER)
@@ -615,7 +615,7 @@ def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(shelf: Sh
 
 @pytest.fixture
 def trains(api_server: AirflowServer, shelf: Shelf) -> Flask:
-    trainer = Trainer(AirflowRuns(api_server.url, SERVICE, api_server.password), TOKEN, starts=1000)
+    trainer = Trainer(Airflow(api_server.url, SERVICE, api_server.password), TOKEN, starts=1000)
     return create_app(shelf, Parts(trainer=trainer))
 
 

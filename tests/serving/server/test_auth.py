@@ -18,7 +18,7 @@ from serving.server.problems import answer_errors
 from serving.training.trigger import Trainer
 from serving.training.views import blueprint
 from tests.serving.training.test_training import BEARER, TOKEN
-from updraft.airflow_client import AirflowRuns
+from updraft.airflow_client import Airflow
 
 ANN, BOB = "ann-has-a-long-key", "bob:has=another+key/=="
 TEXT = f"# who may ask\n\nann:{ANN}\r\n  bob : {BOB} \n"
@@ -30,7 +30,7 @@ def client() -> FlaskClient:
     app = Flask(__name__, static_folder=None)
     answer_errors(app, lambda kind: None)
     require(app, Keys.read(TEXT))
-    app.register_blueprint(blueprint(Trainer(AirflowRuns("http://127.0.0.1:1", "service", "password"), TOKEN)))
+    app.register_blueprint(blueprint(Trainer(Airflow("http://127.0.0.1:1", "service", "password"), TOKEN)))
     for path in ("/", "/healthz", "/readyz", "/metrics"):
         app.add_url_rule(path, path, lambda: {"key": g.get("key_name")})
     app.add_url_rule("/missing", "missing", _missing)

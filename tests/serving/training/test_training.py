@@ -29,7 +29,7 @@ from serving.training.trigger import FRESH, Trainer, open_trainer
 from serving.training.views import OFF, blueprint
 from tests.support import service
 from tests.support.airflow_server import LIVE, AirflowServer
-from updraft.airflow_client import AirflowRuns
+from updraft.airflow_client import Airflow
 from updraft.local_stack.credentials import SERVICE
 from updraft.local_stack.servers import free_port
 from updraft.model.signature import BadRow
@@ -45,7 +45,7 @@ PLENTY = 10_000
 
 @pytest.fixture
 def trainer(api_server: AirflowServer) -> Trainer:
-    return Trainer(AirflowRuns(api_server.url, SERVICE, api_server.password), TOKEN, starts=PLENTY)
+    return Trainer(Airflow(api_server.url, SERVICE, api_server.password), TOKEN, starts=PLENTY)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def client_of(trainer: Trainer | None) -> FlaskClient:
 
 
 def elsewhere(url: str, password: str = "a password of ours", read: float = 1.0) -> Trainer:
-    return Trainer(AirflowRuns(url, SERVICE, password, connect=1.0, read=read), TOKEN, starts=PLENTY)
+    return Trainer(Airflow(url, SERVICE, password, connect=1.0, read=read), TOKEN, starts=PLENTY)
 
 
 def problem(answer: TestResponse, status: int) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server:
     assert told == {"use_case": LIVE, "run_id": told["run_id"], "state": "queued", "url": url}
     assert answer.headers["Location"] == url
 
-    found = api_server.admin._ask("GET", f"dags/train_{LIVE}/dagRuns/{told['run_id']}") or {}
+    found = api_server.admin.request("GET", f"dags/train_{LIVE}/dagRuns/{told['run_id']}")
     assert found["conf"] == {"seed": 7, "promote": "never"}
     assert (found["triggering_user_name"], found["logical_date"]) == (SERVICE, None)
 
@@ -112,7 +112,7 @@ def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server:
 def test_no_body_at_all_and_an_empty_object_mean_the_yaml(client: FlaskClient, api_server: AirflowServer) -> None:
     for asked in ({}, {"json": {}}, {"data": b""}):
         found = run_id(client.post(POST, headers=BEARER, **asked))
-        assert (api_server.admin._ask("GET", f"dags/train_{LIVE}/dagRuns/{found}") or {})["conf"] == {}
+        assert api_server.admin.request("GET", f"dags/train_{LIVE}/dagRuns/{found}")["conf"] == {}
 
 
 @pytest.mark.stack
@@ -191,7 +191,7 @@ def test_a_repeat_finds_the_same_run(client: FlaskClient, api_server: AirflowSer
     told = problem(client.post(POST, json={"seed": 2}, headers=headers), 422)
     assert told["detail"] == "This Idempotency-Key was used for other parameters."
 
-    api_server.admin._ask("PATCH", f"dags/train_{LIVE}", {"is_paused": True})
+    api_server.admin.request("PATCH", f"dags/train_{LIVE}", {"is_paused": True})
     try:  # it was started, whatever happened since
         assert run_id(client.post(POST, json={"seed": 1}, headers=headers)) == "service__order-1.a~b"
     finally:
@@ -213,7 +213,7 @@ def test_twenty_repeats_at_once_make_one_run(client: FlaskClient, api_server: Ai
 @pytest.mark.stack
 def test_four_workers_at_once_make_one_run(api_server: AirflowServer) -> None:
     """Each worker has a trainer of its own: here Airflow itself has to say which was the first."""
-    clients = [client_of(Trainer(AirflowRuns(api_server.url, SERVICE, api_server.password), TOKEN)) for _ in range(4)]
+    clients = [client_of(Trainer(Airflow(api_server.url, SERVICE, api_server.password), TOKEN)) for _ in range(4)]
     gate = threading.Barrier(4)
 
     def post(client: FlaskClient) -> str:
@@ -251,8 +251,8 @@ def test_a_run_that_ended_tells_what_came_of_it(client: FlaskClient, api_server:
     for state, push, outcome in (("success", "skipped", "rejected"), ("failed", "failed", "failed")):
         run = run_id(client.post(POST, headers=BEARER))
         path = f"dags/train_{LIVE}/dagRuns/{run}"
-        api_server.admin._ask("PATCH", f"{path}/taskInstances/push", {"new_state": push})
-        api_server.admin._ask("PATCH", path, {"state": state})
+        api_server.admin.request("PATCH", f"{path}/taskInstances/push", {"new_state": push})
+        api_server.admin.request("PATCH", path, {"state": state})
         told = client.get(f"{POST}/{run}", headers=BEARER).json
         assert (told["state"], told["outcome"], told["version"]) == (state, outcome, None)
         assert [task["state"] for task in told["tasks"] if task["name"] == "push"] == [push]
@@ -269,7 +269,7 @@ def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_serv
     few = api_server.log.read_text(errors="replace").count(asked)
     assert 1 <= few <= 4  # a second each, and this machine may be slow
 
-    api_server.admin._ask("PATCH", f"dags/train_{LIVE}/dagRuns/{run}", {"state": "failed"})
+    api_server.admin.request("PATCH", f"dags/train_{LIVE}/dagRuns/{run}", {"state": "failed"})
     time.sleep(FRESH)
     assert client.get(f"{POST}/{run}", headers=BEARER).json["state"] == "failed"
 
@@ -323,7 +323,7 @@ def test_so_many_runs_in_a_minute(api_server: AirflowServer, tmp_path: Path) -> 
     before = len(api_server.runs(f"train_{LIVE}"))
     known = BEARER | {"Idempotency-Key": "of-a-minute"}
     for first, more in ((True, 2), (False, 0)):  # a restart does not begin a new minute
-        airflow = AirflowRuns(api_server.url, SERVICE, api_server.password)
+        airflow = Airflow(api_server.url, SERVICE, api_server.password)
         client = client_of(Trainer(airflow, TOKEN, Rates(tmp_path / "rates.sqlite"), starts=3))
         if first:
             what_starts_nothing_counts_as_nothing(client)
@@ -490,7 +490,7 @@ def test_json_of_another_shape_is_unavailable(told: bytes, logs_in: bool, caplog
 
     with something(answer) as url:
         unavailable(client_of(elsewhere(url)))
-    assert "something else than expected" in caplog.text
+    assert "unexpected response" in caplog.text
 
 
 def test_an_airflow_that_hangs_holds_one_thread() -> None:
