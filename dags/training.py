@@ -92,11 +92,11 @@ def ingest(name: str) -> str:
     """Stream the collection into a dataset of the suite's types; set aside what does not fit."""
     from connections import collection
     from updraft.sources.mongodb import Documents
-    from updraft.stages.check import checked
+    from updraft.stages.check import require_valid
     from updraft.stages.ingest import ingest
 
     with stage(name, "ingest") as run:
-        checked(name)
+        require_valid(name)
         with collection(run.case.collection) as rows:
             made = ingest(run.case, Documents(rows, run.case, run.params.limit), run.out)
         return run.files.send(made, run.out)

@@ -21,7 +21,7 @@ from updraft.defaults import ROOT
 from updraft.demo.rows import generate
 from updraft.registry.registry import Registry, open_registry
 from updraft.stages.evaluate import evaluate
-from updraft.stages.stage_folder import DATASET, fresh
+from updraft.stages.stage_folder import DATASET, recreate_folder
 from updraft.stages.train import train
 from updraft.stages.transform import transform
 from updraft.usecase import UseCase, load
@@ -130,7 +130,7 @@ class Trained:
 def trained(case: UseCase, _generated: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Run transform, train and evaluate once, on the generated rows; no champion."""
     run = tmp_path_factory.mktemp("run")
-    fresh(run / "ingest")
+    recreate_folder(run / "ingest")
     _generated.to_parquet(run / "ingest" / DATASET)
     split = transform(case, run / "ingest" / DATASET, run / "transform")
     models = [train(case, candidate, split, run / "train" / candidate) for candidate in case.candidates]

@@ -14,7 +14,7 @@ for variable in ("UPDRAFT_REGISTRY", "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER",
     if not uri.startswith("s3://"):
         continue
     try:
-        Bucket(s3_client(os.environ), *split_uri(uri)).ensure()
+        Bucket(s3_client(os.environ), *split_uri(uri)).create_if_missing()
     except NoCredentialsError:
         sys.exit(f"S3_ACCESS_KEY and S3_SECRET_KEY: not set, and no role was found that may see {uri} at {server}")
     except (UserError, BotoCoreError) as error:

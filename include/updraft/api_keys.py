@@ -10,7 +10,7 @@ NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 KEY = re.compile(r"[!-~]+")  # what a header carries as it is
 
 
-def read_keys(text: str) -> dict[str, str]:
+def parse_keys(text: str) -> dict[str, str]:
     """Read lines `name:key`; blank ones and comments (#) are passed over. ValueError names a line, never a key."""
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -26,7 +26,7 @@ def read_keys(text: str) -> dict[str, str]:
     return found
 
 
-def key_fault(key: str) -> str | None:
+def key_error(key: str) -> str | None:
     """Say what is wrong with a key or a token, as the rest of a sentence; None when nothing is."""
     if len(key) < SHORTEST:
         return f"has {len(key)} characters, expected {SHORTEST} or more"
@@ -36,7 +36,7 @@ def key_fault(key: str) -> str | None:
 def _line_fault(name: str, key: str, found: Mapping[str, str]) -> str | None:
     if not NAME.fullmatch(name) or not key:
         return "expected 'name:key', the name of letters, digits, '.', '_' and '-', 64 at most"
-    if fault := key_fault(key):
+    if fault := key_error(key):
         return f"the key {fault}"
     if name in found:
         return f"{name!r} is named twice"

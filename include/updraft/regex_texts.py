@@ -22,7 +22,7 @@ CATEGORIES: dict[str, Callable[[str], bool]] = {
 }
 
 
-def matching(pattern: str, count: int, random: Random) -> list[str]:
+def matching_texts(pattern: str, count: int, random: Random) -> list[str]:
     """Make up to `count` different texts that `pattern` is found in; UserError when none could be made."""
     compiled, parsed = re.compile(pattern), list(parser.parse(pattern))
     found: dict[str, None] = {}
@@ -71,7 +71,7 @@ class _Writer:
                 least, most, repeated = value
                 times = self._random.randint(least, min(int(most), least + MORE))
                 return "".join(self.text(repeated) for _ in range(times))
-        return ""  # anchors, and what looks ahead or back: `matching` drops texts that they rule out
+        return ""  # anchors, and what looks ahead or back: `matching_texts` drops texts that they rule out
 
 
 def _signs(items: list[tuple[str, Any]]) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from updraft.model.columns import shown
-from updraft.model.signature import LONGEST_KEY, MAX_ERRORS, BadRow, escaped
+from updraft.model.columns import quoted
+from updraft.model.signature import MAX_ERRORS, MAX_KEY_LENGTH, BadRow, escape_pointer
 
 Promote = Literal["auto", "never"]
 # A whole number is one, however JSON writes it.
@@ -28,7 +28,7 @@ class RunParams(BaseModel):
     def read(cls, value: object) -> Self:
         """Read them from a request's body; BadRow tells every fault with its JSON Pointer."""
         if not isinstance(value, dict):
-            raise BadRow([{"pointer": "", "detail": f"expected an object, found {shown(value)}"}])
+            raise BadRow([{"pointer": "", "detail": f"expected an object, found {quoted(value)}"}])
         try:
             return cls.model_validate(value)
         except ValidationError as error:
@@ -38,11 +38,11 @@ class RunParams(BaseModel):
 
 def _fault(model: type[BaseModel], fault: Mapping[str, Any]) -> dict[str, str]:
     name = str(fault["loc"][0])
-    pointer = f"/{escaped(name)}"
+    pointer = f"/{escape_pointer(name)}"
     if fault["type"] == "extra_forbidden":
         known = f"known: {', '.join(model.model_fields)}"
-        if len(name) > LONGEST_KEY:  # is not sent back
-            return {"pointer": "", "detail": f"unknown key {shown(name)}; {known}"}
+        if len(name) > MAX_KEY_LENGTH:  # is not sent back
+            return {"pointer": "", "detail": f"unknown key {quoted(name)}; {known}"}
         return {"pointer": pointer, "detail": f"unknown key; {known}"}
     said = fault["msg"].replace("Input should be ", "expected ", 1)
-    return {"pointer": pointer, "detail": f"{said}, found {shown(fault['input'])}"}
+    return {"pointer": pointer, "detail": f"{said}, found {quoted(fault['input'])}"}

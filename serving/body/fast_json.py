@@ -14,7 +14,17 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from updraft.model.columns import DATE, Column
-from updraft.model.signature import MAX_ERRORS, Cell, Fault, Rows, Signature, Where, alone, in_columns, in_rows
+from updraft.model.signature import (
+    MAX_ERRORS,
+    Cell,
+    Fault,
+    MakePointer,
+    Rows,
+    Signature,
+    column_pointer,
+    row_pointer,
+    single_row_pointer,
+)
 
 EXACT = 2**53 - 1  # above it an integer may not be the float64 that it is read as
 INT64 = 2**63
@@ -42,13 +52,13 @@ class Decoder:
                 return self._of_rows(raw, max_rows)
             if start.startswith(b'{"columns":'):
                 return self._of_columns(raw, max_rows)
-            return self._checked(raw, [self._row.decode(raw)], 0, alone)
+            return self._checked(raw, [self._row.decode(raw)], 0, single_row_pointer)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
             return None
 
     def _of_rows(self, raw: bytes, max_rows: int) -> Rows | None:
         rows = self._rows.decode(raw).rows
-        return self._checked(raw, rows, 1, in_rows) if 0 < len(rows) <= max_rows else None
+        return self._checked(raw, rows, 1, row_pointer) if 0 < len(rows) <= max_rows else None
 
     def _of_columns(self, raw: bytes, max_rows: int) -> Rows | None:
         columns = msgspec.structs.astuple(self._columns.decode(raw).columns)
@@ -56,9 +66,9 @@ class Decoder:
             return None
         if not self._no_key_twice(raw, 1 + len(columns), columns, 0):
             return None
-        return self._judged(columns, in_columns)
+        return self._judged(columns, column_pointer)
 
-    def _checked(self, raw: bytes, rows: list[Any], wrappers: int, where: Where) -> Rows | None:
+    def _checked(self, raw: bytes, rows: list[Any], wrappers: int, where: MakePointer) -> Rows | None:
         told = [msgspec.structs.astuple(row) for row in rows]
         columns = list(zip(*told, strict=True))
         ids = list(columns.pop()) if self._signature.id else []
@@ -75,7 +85,7 @@ class Decoder:
         texts += sum(len(columns[index]) - columns[index].count(None) for index in self._texts)
         return raw.count(b'"') == 2 * (keys + texts)
 
-    def _judged(self, columns: Sequence[Sequence[Any]], where: Where) -> Rows | None:
+    def _judged(self, columns: Sequence[Sequence[Any]], where: MakePointer) -> Rows | None:
         """Hold the columns that msgspec could not against their bounds."""
         judged: list[Sequence[Cell]] = list(columns)
         warnings: list[tuple[int, int, Fault]] = []
@@ -83,10 +93,10 @@ class Decoder:
             column = self._signature.columns[at]
             judged[at] = [column.convert(value) for value in columns[at]]
             for index, value in enumerate(judged[at]):
-                for breach in column.breaches(value):
-                    if not self._signature.lets_pass(column, breach.bound):
+                for violation in column.violations(value):
+                    if not self._signature.only_warns(column, violation.kind):
                         return None
-                    warnings.append((index, at, {"pointer": where(index, column.name), "detail": str(breach)}))
+                    warnings.append((index, at, {"pointer": where(index, column.name), "detail": str(violation)}))
         in_order = [fault for _, _, fault in sorted(warnings, key=lambda each: each[:2])]
         return self._signature.rows(judged, in_order[:MAX_ERRORS])
 

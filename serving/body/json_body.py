@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
-from updraft.model.columns import shown
+from updraft.model.columns import quoted
 
 CHARSETS = {"utf-8", "utf8", "us-ascii"}
 TEXTS = re.compile(rb'"(?:[^"\\\\]|\\\\.)*"', re.DOTALL)  # in quotes, where a comma parts nothing
@@ -33,12 +33,14 @@ def read(request: Request, limit: int, values: int = 100_000) -> Any:
 def media_type(request: Request, known: Collection[str]) -> str:
     """Return the body's media type; UnsupportedMediaType when it is not a known one, packed or not UTF-8."""
     if request.mimetype not in known:
-        raise UnsupportedMediaType(f"Content-Type is {shown(request.mimetype)}, expected {' or '.join(sorted(known))}.")
+        raise UnsupportedMediaType(
+            f"Content-Type is {quoted(request.mimetype)}, expected {' or '.join(sorted(known))}."
+        )
     if request.content_encoding not in {None, "identity"}:
-        raise UnsupportedMediaType(f"Content-Encoding {shown(request.content_encoding)} is not taken: send it plain.")
+        raise UnsupportedMediaType(f"Content-Encoding {quoted(request.content_encoding)} is not taken: send it plain.")
     charset = request.mimetype_params.get("charset", "utf-8")
     if charset.lower() not in CHARSETS:
-        raise UnsupportedMediaType(f"The charset is {shown(charset)}, expected utf-8.")
+        raise UnsupportedMediaType(f"The charset is {quoted(charset)}, expected utf-8.")
     return request.mimetype
 
 
@@ -105,5 +107,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise BadRequest(f"The body gives the key {shown(name)} twice in one object.")
+        raise BadRequest(f"The body gives the key {quoted(name)} twice in one object.")
     return value

@@ -14,8 +14,18 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from serving.body import json_body
 from serving.body.fast_json import Decoder
-from updraft.model.columns import shown
-from updraft.model.signature import MAX_ERRORS, BadRow, Fault, Rows, Signature, alone, escaped, in_columns, in_rows
+from updraft.model.columns import quoted
+from updraft.model.signature import (
+    MAX_ERRORS,
+    BadRow,
+    Fault,
+    Rows,
+    Signature,
+    column_pointer,
+    escape_pointer,
+    row_pointer,
+    single_row_pointer,
+)
 
 SPARE = 1000  # commas that are let pass, so that a few too many fields are told by name
 csv.field_size_limit(2**31 - 1)  # the body has a limit
@@ -39,17 +49,17 @@ def read(request: Request, signature: Signature, decoder: Decoder, max_body: int
 def _json(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     value = json_body.parse(raw)
     if not isinstance(value, dict):
-        raise _fault("", f"expected an object, found {shown(value)}")
+        raise _fault("", f"expected an object, found {quoted(value)}")
     kind = next((key for key, type_ in (("rows", list), ("columns", dict)) if isinstance(value.get(key), type_)), None)
     if kind is None:
-        return signature.check([value], alone)
+        return signature.check([value], single_row_pointer)
     if len(value) > 1:
         others = [name for name in value if name != kind]
-        raise _fault(f"/{kind}", f"expected alone in its object, found {shown(others)} beside it")
+        raise _fault(f"/{kind}", f"expected alone in its object, found {quoted(others)} beside it")
     if kind == "columns":
         return _columns(value["columns"], signature, max_rows)
     _count(len(value["rows"]), max_rows, "/rows")
-    return signature.check(value["rows"], in_rows)
+    return signature.check(value["rows"], row_pointer)
 
 
 def _columns(columns: dict[str, Any], signature: Signature, max_rows: int) -> Rows:
@@ -60,24 +70,24 @@ def _columns(columns: dict[str, Any], signature: Signature, max_rows: int) -> Ro
         raise BadRow(errors)
     _count(lengths[0][0], max_rows, "/columns")
     rows = (dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True))
-    return signature.check(rows, in_columns)
+    return signature.check(rows, column_pointer)
 
 
 def _column_faults(columns: dict[str, Any], signature: Signature, lengths: list[tuple[int, int]]) -> Iterator[Fault]:
     for name, values in columns.items():
         if not isinstance(values, list):
-            yield _error(f"/columns/{escaped(name)}", f"expected a list, found {shown(values)}")
+            yield _error(f"/columns/{escape_pointer(name)}", f"expected a list, found {quoted(values)}")
         elif len(values) != lengths[0][0]:
             told = f"holds {len(values)} values, other columns hold {lengths[0][0]}"
-            yield _error(f"/columns/{escaped(name)}", told)
-    yield from (_error(f"/columns{pointer}", detail) for pointer, detail in signature.misfits(list(columns)))
+            yield _error(f"/columns/{escape_pointer(name)}", told)
+    yield from (_error(f"/columns{pointer}", detail) for pointer, detail in signature.name_errors(list(columns)))
 
 
 def _lines(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     lines = ((number, line) for number, line in enumerate(io.BytesIO(raw), start=1) if line.strip())
     found = list(islice(lines, max_rows + 1))
     _count(len(found), max_rows, "")
-    return signature.check([json_body.parse(line, f"line {number}: ") for number, line in found], in_rows)
+    return signature.check([json_body.parse(line, f"line {number}: ") for number, line in found], row_pointer)
 
 
 def _csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
@@ -86,8 +96,8 @@ def _csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     if header is None:
         raise _fault("", "expected a header line and at least one row, found nothing")
     if twice := [name for name, count in Counter(header).items() if count > 1]:
-        raise BadRequest(f"The header names the column {shown(twice[0])} twice.")
-    misfits = islice(signature.misfits(header), MAX_ERRORS)
+        raise BadRequest(f"The header names the column {quoted(twice[0])} twice.")
+    misfits = islice(signature.name_errors(header), MAX_ERRORS)
     if errors := [_error("", f"header: {detail}: {pointer[1:]}") for pointer, detail in misfits]:
         raise BadRow(errors)
     found: list[Any] = []
@@ -99,8 +109,8 @@ def _csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     wrong = [(index, cells) for index, cells in enumerate(found) if not isinstance(cells, dict)]
     if wrong:
         told = f"expected {len(header)} cells, as the header has them, found "
-        raise BadRow([_error(in_rows(index, None), f"{told}{len(cells)}") for index, cells in wrong[:MAX_ERRORS]])
-    return signature.check(found, in_rows, textual=True)
+        raise BadRow([_error(row_pointer(index, None), f"{told}{len(cells)}") for index, cells in wrong[:MAX_ERRORS]])
+    return signature.check(found, row_pointer, textual=True)
 
 
 def _cells(text: str) -> Iterator[list[str]]:

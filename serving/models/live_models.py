@@ -18,7 +18,7 @@ from serving.body.fast_json import Decoder
 from serving.models.version_cache import Cache
 from updraft.model import golden
 from updraft.model.model import Model
-from updraft.registry.registry import NoSuchVersion, Pointer, Registry, Untrusted
+from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError
 
 AGAIN = (BotoCoreError, ClientError, OSError)  # what passes by itself; anything else is the version's own fault
 LONGEST_WAIT = 30.0
@@ -144,7 +144,7 @@ class Shelf:
             log.warning("%s: to be tried again: %s", name, _line(error))
             self._restore(name)
             return False
-        except Untrusted as error:  # the pointer itself
+        except VerificationError as error:  # the pointer itself
             self._refuse(name, None, error)
             self.refused |= {name}
             self._judged.pop(name, None)
@@ -211,7 +211,11 @@ class Shelf:
             log.warning("%s: the cache cannot be kept: %s", live.use_case, error)
 
     def _refuse(self, name: str, number: int | None, error: Exception) -> None:
-        reason = str(error) if isinstance(error, (Untrusted, Unfit)) else f"cannot be fetched: {type(error).__name__}"
+        reason = (
+            str(error)
+            if isinstance(error, (VerificationError, Unfit))
+            else f"cannot be fetched: {type(error).__name__}"
+        )
         before = self.refusals.get(name)
         if before and (before.version, before.reason) == (number, reason) and number not in self._cache.kept(name):
             return  # it was told

@@ -51,7 +51,7 @@ def value(column: Column, signature: Signature) -> dict[str, Any]:
     """Describe a value of a column; a bound that is only warned of stands in the description alone."""
     kind = TYPES[column.type]
     schema: dict[str, Any] = {"type": [kind, "null"] if column.nullable else kind}
-    if column.allowed is not None and not signature.lets_pass(column, "unseen"):
+    if column.allowed is not None and not signature.only_warns(column, "unseen"):
         schema["enum"] = [*options(column), *([None] if column.nullable else [])]
     schema |= _range(column, signature) | _text(column)
     schema["description"] = described(column, signature)
@@ -73,10 +73,10 @@ def described(column: Column, signature: Signature) -> str:
     if column.nullable:
         parts.append("or null")
     said = f"{parts[0][0].upper()}{parts[0][1:]}{''.join(f', {part}' for part in parts[1:])}."
-    if column.allowed is not None and signature.lets_pass(column, "unseen"):
+    if column.allowed is not None and signature.only_warns(column, "unseen"):
         listed = ", ".join(str(each) for each in options(column)[:20])
         said += f" Others than the known ones are answered with a warning; known: {listed}."
-    if bounds(column) and signature.lets_pass(column, "out_of_range"):
+    if bounds(column) and signature.only_warns(column, "out_of_range"):
         said += " Beyond this range it is answered with a warning."
     return said
 
@@ -104,7 +104,7 @@ def _range(column: Column, signature: Signature) -> dict[str, Any]:
     if column.type not in {"int64", "float64"}:
         return {"format": "date-time"} if column.type == DATE else {}
     low, high = INT64 if column.type == "int64" else FLOAT
-    if not signature.lets_pass(column, "out_of_range"):
+    if not signature.only_warns(column, "out_of_range"):
         low = low if column.minimum is None else _inner(column, max(low, column.minimum), math.ceil)
         high = high if column.maximum is None else _inner(column, min(high, column.maximum), math.floor)
     return {"minimum": low, "maximum": high}

@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.openapi import schemas
 from updraft.model.columns import DATE, Column
-from updraft.model.signature import BadRow, Fault, Rows, Signature, alone
+from updraft.model.signature import BadRow, Fault, Rows, Signature, single_row_pointer
 
 MOST_OPTIONS, MOST_SUGGESTED, MOST_TOLD = 60, 1000, 12
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)  # what a browser takes as the value of a number field
@@ -51,9 +51,9 @@ def read(form: Mapping[str, str], signature: Signature) -> dict[str, str]:
 def check(texts: Mapping[str, str], signature: Signature) -> Rows:
     """Make the one row; BadRow has a message for people in place of what is said of JSON."""
     try:
-        return signature.check([dict(texts)], alone, textual=True)
+        return signature.check([dict(texts)], single_row_pointer, textual=True)
     except BadRow as error:
-        known = {alone(0, column.name): column for column in signature.columns}
+        known = {single_row_pointer(0, column.name): column for column in signature.columns}
         faults = [(fault, known[fault["pointer"]]) for fault in error.errors]
         raise BadRow([_said(fault, column, texts[column.name]) for fault, column in faults]) from None
 
@@ -67,7 +67,7 @@ def fields(signature: Signature, texts: Mapping[str, str], errors: Sequence[Faul
     """Make the fields, with what was typed and what is wrong with it."""
     told = {fault["pointer"]: fault["detail"] for fault in reversed(errors)}  # the first of a field counts
     return [
-        _field(index, column, signature, texts.get(column.name, ""), told.get(alone(0, column.name)))
+        _field(index, column, signature, texts.get(column.name, ""), told.get(single_row_pointer(0, column.name)))
         for index, column in enumerate(signature.columns)
     ]
 
@@ -80,7 +80,7 @@ def values(rows: Rows) -> dict[str, Any]:
 
 def _field(index: int, column: Column, signature: Signature, value: str, error: str | None) -> Field:
     options = _options(column)
-    chosen = bool(options) and len(options) <= MOST_OPTIONS and not signature.lets_pass(column, "unseen")
+    chosen = bool(options) and len(options) <= MOST_OPTIONS and not signature.only_warns(column, "unseen")
     if chosen and value and value not in dict(options):
         options = [*options, (value, value)]  # stays, beside what is said of it
     return Field(
@@ -125,7 +125,7 @@ def _attributes(column: Column, signature: Signature) -> dict[str, str]:
 
 
 def _ends(column: Column, signature: Signature, low: Any, high: Any) -> dict[str, str]:
-    if signature.lets_pass(column, "out_of_range"):
+    if signature.only_warns(column, "out_of_range"):
         return {}
     return {name: _text(column, end) for name, end in (("min", low), ("max", high)) if end is not None}
 
@@ -141,7 +141,7 @@ def _hint(column: Column, signature: Signature, *, chosen: bool) -> str:
     if column.allowed is not None and not chosen:
         few = len(column.allowed) <= MOST_TOLD
         told.append(", ".join(text for _, text in _options(column)) if few else f"{len(column.allowed)} known values")
-    if any(signature.lets_pass(column, bound) for bound in ("unseen", "out_of_range")):
+    if any(signature.only_warns(column, bound) for bound in ("unseen", "out_of_range")):
         return f"{', '.join(told)}; others are answered with a warning"
     return ", ".join(told)
 

@@ -16,7 +16,7 @@ from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import Truth, parse_id
 from serving.server.json_response import json_response
 from serving.server.problems import problem
-from updraft.model.columns import shown
+from updraft.model.columns import quoted
 from updraft.model.signature import MAX_ERRORS, BadRow, Signature
 
 RETRY_AFTER = 5
@@ -45,18 +45,18 @@ def take(log: PredictionLog, shelf: Shelf, value: Any, max_rows: int) -> Respons
 def _items(value: Any, limit: int) -> list[tuple[str, dict[str, Any]]]:
     """Return each item with the pointer to it; a single one is its own document. Raises BadRow."""
     if not isinstance(value, dict):
-        raise BadRow([{"pointer": "", "detail": f"expected an object, found {shown(value)}"}])
+        raise BadRow([{"pointer": "", "detail": f"expected an object, found {quoted(value)}"}])
     if "feedback" not in value:
         return [_item("", value)]
     given = value["feedback"]
     if not isinstance(given, list) or not given:
         raise BadRow([
-            {"pointer": "/feedback", "detail": f"expected a list with at least one in it, found {shown(given)}"}
+            {"pointer": "/feedback", "detail": f"expected a list with at least one in it, found {quoted(given)}"}
         ])
     if len(value) > 1:
         others = list(islice((name for name in value if name != "feedback"), MAX_ERRORS))
         raise BadRow([
-            {"pointer": "/feedback", "detail": f"expected alone in its object, found {shown(others)} beside it"}
+            {"pointer": "/feedback", "detail": f"expected alone in its object, found {quoted(others)} beside it"}
         ])
     if len(given) > limit:
         raise RequestEntityTooLarge(f"{len(given)} labels, at most {limit} are taken at once.")
@@ -74,12 +74,12 @@ def _items(value: Any, limit: int) -> list[tuple[str, dict[str, Any]]]:
 
 def _item(pointer: str, value: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(value, dict):
-        raise BadRow([{"pointer": pointer, "detail": f"expected an object, found {shown(value)}"}])
+        raise BadRow([{"pointer": pointer, "detail": f"expected an object, found {quoted(value)}"}])
     faults = [
         {"pointer": f"{pointer}/{name}", "detail": "required and missing"} for name in sorted(FIELDS - value.keys())
     ]
     for name in islice((name for name in value if name not in FIELDS), MAX_ERRORS):
-        faults.append({"pointer": pointer, "detail": f"unknown field {shown(name)}; known: label, prediction_id"})
+        faults.append({"pointer": pointer, "detail": f"unknown field {quoted(name)}; known: label, prediction_id"})
     _raise(faults)
     return pointer, value
 
@@ -97,7 +97,7 @@ def _ids(items: list[tuple[str, dict[str, Any]]]) -> list[str]:
         except ValueError as error:
             faults.append({
                 "pointer": f"{pointer}/prediction_id",
-                "detail": f"{shown(told)} is no prediction id: {error}",
+                "detail": f"{quoted(told)} is no prediction id: {error}",
             })
     _raise(faults)
     return ids
@@ -172,7 +172,7 @@ def _truth(signature: Signature, told: Any) -> Truth:
                 return float(told)
         except OverflowError:
             pass
-        raise ValueError(f"expected a finite number, found {shown(told)}")
+        raise ValueError(f"expected a finite number, found {quoted(told)}")
     if number or isinstance(told, str):
         for label in signature.labels:
             if told == label.value:
@@ -181,7 +181,7 @@ def _truth(signature: Signature, told: Any) -> Truth:
             if told == label.name:
                 return label.value
     expected = ", ".join(f"{label.value!r} ({label.name})" for label in signature.labels)
-    raise ValueError(f"{shown(told)} is no label of {signature.use_case}, expected one of {expected}")
+    raise ValueError(f"{quoted(told)} is no label of {signature.use_case}, expected one of {expected}")
 
 
 def _raise(faults: list[dict[str, str]]) -> None:

@@ -13,7 +13,7 @@ from serving.prediction_log import feedback
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.stats import MOST_HOURS, figures
 from serving.server.json_response import json_response
-from updraft.model.columns import shown
+from updraft.model.columns import quoted
 
 
 def blueprint(log: PredictionLog, shelf: Shelf, *, max_body: int = 16 * 2**20, max_rows: int = 10_000) -> Blueprint:
@@ -39,12 +39,12 @@ def _query() -> tuple[str | None, int | None]:
     """Read `use_case` and `hours`; BadRequest names what is wrong with them."""
     for name in request.args:
         if name not in {"use_case", "hours"}:
-            raise BadRequest(f"Unknown parameter {shown(name)}; known: use_case, hours.")
+            raise BadRequest(f"Unknown parameter {quoted(name)}; known: use_case, hours.")
         if len(request.args.getlist(name)) > 1:
             raise BadRequest(f"{name} is given twice.")
     hours = request.args.get("hours")
     if hours is None:
         return request.args.get("use_case"), None
     if not re.fullmatch("[1-9][0-9]{0,5}", hours) or int(hours) > MOST_HOURS:
-        raise BadRequest(f"hours: {shown(hours)}, expected a whole number from 1 to {MOST_HOURS}.")
+        raise BadRequest(f"hours: {quoted(hours)}, expected a whole number from 1 to {MOST_HOURS}.")
     return request.args.get("use_case"), int(hours)

@@ -17,7 +17,7 @@ from flask import Flask, Request, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from updraft.api_keys import read_keys
+from updraft.api_keys import parse_keys
 
 OPEN = frozenset({"/healthz", "/readyz"})
 
@@ -38,7 +38,7 @@ class Keys:
     @classmethod
     def read(cls, text: str) -> Keys:
         """Read lines `name:key`. ValueError names a line, never a key."""
-        return cls(read_keys(text))
+        return cls(parse_keys(text))
 
     def name(self, key: str) -> str | None:
         """Name whose key it is, in a time that does not tell how much of one was right."""

@@ -27,7 +27,7 @@ from serving.server.auth import Challenge, digest, secret
 from serving.training.rate_limit import Rates
 from serving.training.runs import Run, look, told
 from updraft.airflow_client import DAG_PREFIX, Airflow, AirflowError, Dag, DagRun
-from updraft.api_keys import key_fault
+from updraft.api_keys import key_error
 from updraft.registry.s3 import NAME
 from updraft.run_params import RunParams
 
@@ -138,7 +138,7 @@ def open_trainer(environment: Mapping[str, str], folder: Path, starts: int = STA
     token = secret(environment, "SERVING_TRAIN_TOKEN")
     if token is None:
         return None
-    if fault := key_fault(token):
+    if fault := key_error(token):
         raise ValueError(f"SERVING_TRAIN_TOKEN: it {fault}")
     url, user, password = environment.get("AIRFLOW_URL"), environment.get("AIRFLOW_USER"), secret(environment, PASSWORD)
     if not re.match("https?://[^/]", url or ""):

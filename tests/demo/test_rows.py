@@ -16,7 +16,7 @@ from updraft.defaults import ROOT
 from updraft.demo.rows import generate, write
 from updraft.errors import UserError
 from updraft.model.columns import Column
-from updraft.regex_texts import matching
+from updraft.regex_texts import matching_texts
 from updraft.sources.files import File
 from updraft.stages.evaluate import EVALUATION, evaluate
 from updraft.stages.ingest import ingest
@@ -26,7 +26,7 @@ from updraft.stages.transform import transform
 from updraft.stages.validate import REPORT, ValidationFailed, validate
 from updraft.usecase import BadUseCase, UseCase, load, paths
 from updraft.usecase.demo_block import Demo
-from updraft.usecase.demo_rules import disagreements
+from updraft.usecase.demo_rules import cross_field_errors
 
 SHIPPED = [path.stem for path in paths()]
 SPEEDY = {"hist_gradient_boosting", "decision_tree", "naive_bayes"}  # one candidate of each shipped use case, or more
@@ -136,14 +136,14 @@ def test_what_must_be_unique_is_and_survives_repeated_rows(tmp_path: Path) -> No
     ],
 )
 def test_texts_are_made_up_for_a_pattern(pattern: str) -> None:
-    texts = matching(pattern, 5, Random(1))
-    assert texts == matching(pattern, 5, Random(1))
+    texts = matching_texts(pattern, 5, Random(1))
+    assert texts == matching_texts(pattern, 5, Random(1))
     assert all(re.search(pattern, made) and made.isprintable() for made in texts)
 
 
 def test_a_pattern_that_nothing_holds_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=re.escape("no text could be made up for the pattern 'a(?<!a)'")):
-        matching("a(?<!a)", 3, Random(0))
+        matching_texts("a(?<!a)", 3, Random(0))
 
 
 def test_nulls_weights_and_triangles_come_at_the_stated_rates(everything: UseCase) -> None:
@@ -256,7 +256,7 @@ def test_rows_are_written_as_the_use_case_reads_them(everything: UseCase, tmp_pa
 def test_a_demo_that_the_suite_does_not_take_is_a_fault(
     everything: UseCase, block: dict[str, Any], complaint: str
 ) -> None:
-    faults = list(disagreements(with_demo(everything, **block)))
+    faults = list(cross_field_errors(with_demo(everything, **block)))
     assert any(message.startswith(complaint) or complaint in message for _, message in faults), faults
     assert all(place[0] == "demo" for place, _ in faults)
 

@@ -11,7 +11,7 @@ import pytest
 
 from updraft.learning.estimators import ESTIMATORS, build
 from updraft.model.columns import Column
-from updraft.model.model import ordered
+from updraft.model.model import predict_scores
 from updraft.model.signature import Label
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import NO_TEXT, Candidate, EstimatorName, Gate, Impute, Regressor
@@ -88,7 +88,7 @@ def test_every_estimator_learns_from_a_mixed_frame_and_answers_what_it_never_saw
     strange = strange.astype({"colour": "str", "maybe": "str", "day": "datetime64[us]"})
     labels = [label.value for label in made.labels]
     for rows in (FRAME, strange):
-        scores = ordered(made.task, fitted, rows, labels, made.positive)
+        scores = predict_scores(made.task, fitted, rows, labels, made.positive)
         assert scores.shape == ((len(rows), 3) if task == "multiclass" else (len(rows),))
         assert np.isfinite(scores).all()
     better = fitted.score(FRAME, y)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from updraft.defaults import ROOT
-from updraft.model.columns import LARGEST, Breach, Column, read
+from updraft.model.columns import LARGEST, Column, Violation, read_columns
 
 INTEGER = Column(name="n", type="int64", nullable=False, minimum=0, maximum=10)
 REAL = Column(name="x", type="float64")
@@ -82,7 +82,7 @@ def test_a_value_that_does_not_fit_is_refused_with_what_was_expected(
 
 
 def test_the_shipped_suite_gives_every_column_its_type_and_bounds() -> None:
-    columns = {column.name: column for column in read(ROOT / "expectations" / "vehicle_insurance.json")}
+    columns = {column.name: column for column in read_columns(ROOT / "expectations" / "vehicle_insurance.json")}
     assert next(iter(columns)) == "id" and len(columns) == 12
     assert columns["Vehicle_Age"] == Column(
         name="Vehicle_Age", type="str", nullable=False, allowed=("< 1 Year", "1-2 Year", "> 2 Years")
@@ -97,7 +97,7 @@ def test_a_warning_and_a_mostly_bound_nothing(tmp_path: Path) -> None:
         {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "a"}, "severity": "warning"},
         {"type": "expect_column_values_to_be_between", "kwargs": {"column": "a", "max_value": 5, "mostly": 0.9}},
     )
-    assert read(path) == [Column(name="a", type="float64")]
+    assert read_columns(path) == [Column(name="a", type="float64")]
 
 
 def test_dates_patterns_and_lengths_are_read_and_survive_as_json(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_dates_patterns_and_lengths_are_read_and_survive_as_json(tmp_path: Path)
         bound("values_to_match_regex", "c", regex="^[A-Z]+$"),
         bound("value_lengths_to_be_between", "c", min_value=2, max_value=3),
     )
-    columns = read(path)
+    columns = read_columns(path)
     assert columns == [DATE, CODE]
     assert [Column.model_validate_json(column.model_dump_json()) for column in columns] == columns
 
@@ -136,13 +136,13 @@ def test_bounds_that_cannot_hold_are_refused(
 ) -> None:
     bound = {"type": f"expect_column_{kind}", "kwargs": {"column": "a", **kwargs}}
     with pytest.raises(ValueError, match=re.escape(complaint)):
-        read(write_suite(tmp_path, of_type("a", type_), bound))
+        read_columns(write_suite(tmp_path, of_type("a", type_), bound))
 
 
 @pytest.mark.parametrize("type_", ["int64", "bool"])
 def test_a_type_that_cannot_hold_the_nulls_it_may_have_is_refused(tmp_path: Path, type_: str) -> None:
     with pytest.raises(ValueError, match=f"column 'a' is {type_} and may be null"):
-        read(write_suite(tmp_path, of_type("a", type_)))
+        read_columns(write_suite(tmp_path, of_type("a", type_)))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_suite_is_refused_by_name(tmp_path: Path, text: str, c
     path = tmp_path / "bad.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"bad\.json") as refusal:
-        read(path)
+        read_columns(path)
     assert complaint in str(refusal.value)
 
 
@@ -199,7 +199,7 @@ def test_bounds_that_no_value_can_meet_are_refused(
 ) -> None:
     more = {"type": kind, "kwargs": {"column": "a", **kwargs}}
     with pytest.raises(ValueError, match="column 'a'") as refusal:
-        read(write_suite(tmp_path, of_type("a", type_), more))
+        read_columns(write_suite(tmp_path, of_type("a", type_), more))
     assert complaint in str(refusal.value)
 
 
@@ -208,7 +208,7 @@ def test_of_several_bounds_all_hold(tmp_path: Path) -> None:
     sets = [{"value_set": [1, 2, 3]}, {"value_set": [2, 3, 4]}]
     more = [{"type": "expect_column_values_to_be_between", "kwargs": {"column": "a", **each}} for each in ranges]
     more += [{"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "a", **each}} for each in sets]
-    assert read(write_suite(tmp_path, of_type("a", "float64"), *more)) == [
+    assert read_columns(write_suite(tmp_path, of_type("a", "float64"), *more)) == [
         Column(name="a", type="float64", minimum=2, maximum=9, allowed=(2, 3))
     ]
 
@@ -357,28 +357,28 @@ def test_any_value_of_json_is_converted_or_refused(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_every_bound_that_is_not_kept_to_is_named(column: Column, value: Any, expected: list[tuple[str, str]]) -> None:
-    assert [(breach.bound, str(breach)) for breach in column.breaches(value)] == expected
+    assert [(violation.kind, str(violation)) for violation in column.violations(value)] == expected
     if expected:
-        with pytest.raises(Breach, match=re.escape(expected[0][1])):
+        with pytest.raises(Violation, match=re.escape(expected[0][1])):
             column.check(value)
 
 
 def test_a_long_list_of_allowed_values_is_cut() -> None:
-    (breach,) = of("int64", allowed=tuple(range(5000))).breaches(-1)
-    assert str(breach).endswith("98, 99 and 4900 more") and len(str(breach)) < 500
+    (violation,) = of("int64", allowed=tuple(range(5000))).violations(-1)
+    assert str(violation).endswith("98, 99 and 4900 more") and len(str(violation)) < 500
 
 
 def test_of_several_patterns_and_lengths_all_hold(tmp_path: Path) -> None:
     more = [{"type": REGEX, "kwargs": {"column": "a", "regex": each}} for each in ("a", "b")]
     more += [{"type": LENGTHS, "kwargs": {"column": "a", **each}} for each in ({"min_value": 2}, {"max_value": 3})]
-    (column,) = read(write_suite(tmp_path, of_type("a", "str"), *more))
-    assert [text for text in ("a", "ab", "cab", "cabb", "ccc") if not list(column.breaches(text))] == ["ab", "cab"]
+    (column,) = read_columns(write_suite(tmp_path, of_type("a", "str"), *more))
+    assert [text for text in ("a", "ab", "cab", "cabb", "ccc") if not list(column.violations(text))] == ["ab", "cab"]
 
 
 def test_lengths_that_leave_their_ends_out_are_refused(tmp_path: Path) -> None:
     more = {"type": LENGTHS, "kwargs": {"column": "a", "min_value": 2, "strict_min": True}}
     with pytest.raises(ValueError, match="strict_min"):
-        read(write_suite(tmp_path, of_type("a", "str"), more))
+        read_columns(write_suite(tmp_path, of_type("a", "str"), more))
 
 
 def test_a_fraction_of_a_large_integer_is_not_lost(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.conftest import Trained
 from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.model import golden
 from updraft.model.columns import Column
-from updraft.model.golden import GOLDEN, NotReproduced, drawn, replay, write
+from updraft.model.golden import GOLDEN, NotReproduced, make_rows, replay, write
 from updraft.model.model import Model
 from updraft.model.signature import Label, Signature
 from updraft.stages.evaluate import evaluate
@@ -51,27 +51,29 @@ def people(seed: int = 0, rows: int = PEOPLE) -> pd.DataFrame:
 def signature(columns: list[Column], **more: Any) -> Signature:
     facts: dict[str, Any] = {"use_case": "made", "title": "made", "task": "regression", "candidate": "one"}
     facts |= {"columns": columns, "id": None, "target": "y", "split": {}, "versions": {}}
-    example = {column.name: golden.plain(people()[column.name].iloc[0]) for column in columns}
+    example = {column.name: golden.to_json_value(people()[column.name].iloc[0]) for column in columns}
     return Signature(**facts | {"example": example} | more)
 
 
 def rows_in(told: Signature, rows: list[dict[str, Any]], frame: pd.DataFrame) -> int:
     """Count the rows of a frame that are among the golden ones."""
-    theirs = {tuple(map(golden.plain, row)) for row in frame[list(told.names)].itertuples(index=False)}
+    theirs = {tuple(map(golden.to_json_value, row)) for row in frame[list(told.names)].itertuples(index=False)}
     return sum(tuple(row[name] for name in told.names) in theirs for row in rows)
 
 
 def test_twenty_rows_are_drawn_that_are_nobodys_and_that_the_signature_takes() -> None:
     told, frame = signature(COLUMNS), people()
-    rows = drawn(told, frame, [frame, people(1)], seed=3)
+    rows = make_rows(told, frame, [frame, people(1)], seed=3)
     assert len(rows) == 20 and rows[0] == told.example
     assert rows_in(told, rows[1:], frame) == 0 and rows_in(told, rows, frame) == 1
     assert len({json.dumps(row) for row in rows}) == 20
     for name in told.names:
-        there = set(map(golden.plain, frame[name]))
+        there = set(map(golden.to_json_value, frame[name]))
         assert {row[name] for row in rows} <= there and len({row[name] for row in rows}) > 1, name
     assert told.check(rows).warnings == []
-    assert rows == drawn(told, frame, [frame, people(1)], seed=3) != drawn(told, frame, [frame, people(1)], seed=4)
+    assert (
+        rows == make_rows(told, frame, [frame, people(1)], seed=3) != make_rows(told, frame, [frame, people(1)], seed=4)
+    )
 
 
 def test_what_comes_out_as_somebodys_row_by_chance_is_left_out() -> None:
@@ -80,43 +82,43 @@ def test_what_comes_out_as_somebodys_row_by_chance_is_left_out() -> None:
     everybody = pd.DataFrame({"town": ["Kiel", "Kiel", "Bonn"] * 50, "flag": [True, False, True] * 50})
     everybody = everybody.astype({"town": "str"})
     told = signature(columns, example={"town": "Ulm", "flag": True})
-    assert drawn(told, everybody, [everybody], 1) == [told.example, {"town": "Bonn", "flag": False}]
+    assert make_rows(told, everybody, [everybody], 1) == [told.example, {"town": "Bonn", "flag": False}]
     also = pd.DataFrame({"town": ["Bonn"], "flag": [False]}).astype({"town": "str"})
-    assert drawn(told, everybody, [everybody, also], 1) == [told.example]
+    assert make_rows(told, everybody, [everybody, also], 1) == [told.example]
 
 
 def test_a_private_column_holds_the_value_of_the_example_and_does_not_make_a_row_new() -> None:
     told, frame = signature(COLUMNS, private=("income", "since")), people()
-    rows = drawn(told, frame, [frame], 1)
+    rows = make_rows(told, frame, [frame], 1)
     assert {row["income"] for row in rows} == {told.example["income"]}
     assert {row["since"] for row in rows} == {told.example["since"]}
     open_names = [name for name in told.names if name not in told.private]
-    theirs = {tuple(map(golden.plain, row)) for row in frame[open_names].itertuples(index=False)}
+    theirs = {tuple(map(golden.to_json_value, row)) for row in frame[open_names].itertuples(index=False)}
     assert not any(tuple(row[name] for name in open_names) in theirs for row in rows[1:])
-    assert drawn(signature(COLUMNS, private=tuple(told.names)), frame, [frame], 1) == [told.example]
+    assert make_rows(signature(COLUMNS, private=tuple(told.names)), frame, [frame], 1) == [told.example]
 
 
 def test_a_text_is_made_of_words_that_several_people_wrote() -> None:
     told, frame = signature([*COLUMNS, text("note")], text=("note",)), people()
     frame.loc[::5, "note"] = None
-    rows = drawn(told, frame, [frame], 1)
+    rows = make_rows(told, frame, [frame], 1)
     notes = [row["note"] for row in rows[1:]]
     words = {word for note in notes if note is not None for word in note.split()}
     assert words == {"person", "likes", "tea", "and", "has"}
     assert None in notes and len(set(notes)) > 5
     assert {len(note.split()) for note in notes if note is not None} == {9}
     alone = frame.assign(note=[f"only{n}" for n in range(PEOPLE)]).astype({"note": "str"})
-    assert {row["note"] for row in drawn(told, alone, [alone], 1)} == {told.example["note"]}
+    assert {row["note"] for row in make_rows(told, alone, [alone], 1)} == {told.example["note"]}
 
 
 def test_rows_that_the_signature_does_not_take_are_left_out() -> None:
     narrow = [column.model_copy(update={"maximum": 30.0}) if column.name == "age" else column for column in COLUMNS]
     told, frame = signature(narrow), people()
-    rows = drawn(told, frame, [frame], 1)
+    rows = make_rows(told, frame, [frame], 1)
     assert len(rows) > 3 and max(row["age"] for row in rows) <= 30
     none = signature([column.model_copy(update={"maximum": 1.0}) for column in narrow[1:2]])
-    assert drawn(none, frame, [frame], 1) == []
-    assert drawn(signature(COLUMNS), frame.head(0), [frame], 1) == [signature(COLUMNS).example]
+    assert make_rows(none, frame, [frame], 1) == []
+    assert make_rows(signature(COLUMNS), frame.head(0), [frame], 1) == [signature(COLUMNS).example]
 
 
 class Sum:
@@ -136,7 +138,7 @@ class Sum:
 def stored(tmp_path: Path) -> tuple[Model, list[dict[str, Any]], Path]:
     """Give a model, its golden rows, and the folder that they were written to."""
     model, frame = Model(signature(COLUMNS), Sum()), people()
-    rows = drawn(model.signature, frame, [frame], 1)
+    rows = make_rows(model.signature, frame, [frame], 1)
     write(model, rows, tmp_path)
     return model, rows, tmp_path
 
@@ -171,7 +173,7 @@ def test_one_label_of_one_row_that_differs_is_named(tmp_path: Path) -> None:
     labels = tuple(Label(value=n, name=f"label {n}") for n in range(3))
     told = signature(COLUMNS, task="multiclass", labels=labels)
     model, frame = Model(told, Sum(classes=3)), people()
-    write(model, drawn(told, frame, [frame], 1), tmp_path)
+    write(model, make_rows(told, frame, [frame], 1), tmp_path)
     replay(model, tmp_path)
     stored = json.loads((tmp_path / GOLDEN).read_bytes())
     stored["scores"][7][2] += 0.01

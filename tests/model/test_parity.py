@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from tests.support.small_cases import date, expectations, integer, real, text
-from updraft.model.columns import Column, read
+from updraft.model.columns import Column, read_columns
 from updraft.model.signature import BadRow, Signature
-from updraft.regex_texts import matching
+from updraft.regex_texts import matching_texts
 from updraft.stages.validate import load_suite
 from updraft.usecase import paths
 
@@ -136,7 +136,7 @@ def signature_of(suite: Path) -> Signature:
         title="made",
         task="regression",
         candidate="one",
-        columns=tuple(read(suite)),
+        columns=tuple(read_columns(suite)),
         id=None,
         target="-",
         split={},
@@ -165,7 +165,7 @@ def plain_values(column: Column, random: Random) -> list[Cell]:
     if column.type == "bool":
         return both([True, False])
     if column.type == "str":
-        texts = matching(column.pattern, 20, random) if column.pattern else ["some", "Text", "ein Ö"]
+        texts = matching_texts(column.pattern, 20, random) if column.pattern else ["some", "Text", "ein Ö"]
         return both([each.ljust(column.shortest or 0, ".")[: column.longest] for each in texts])
     if column.type == "datetime64[us]":
         start = column.earliest or (column.latest or datetime(2026, 1, 1)) - timedelta(days=90)
@@ -266,7 +266,7 @@ def test_a_shipped_suite_refuses_the_same_cells_in_the_service_as_in_training(pa
     suite = path.parents[2] / "expectations" / f"{path.stem}.json"
     ours, theirs, rows = compare(suite, seed=11)
     assert_alike(ours, theirs, rows)
-    bounded = {column.name for column in read(suite) if column != Column(name=column.name, type=column.type)}
+    bounded = {column.name for column in read_columns(suite) if column != Column(name=column.name, type=column.type)}
     assert {name for _, name in ours} == bounded, "not every column was refused something"
 
 

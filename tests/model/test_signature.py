@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.small_cases import date, integer, real, text
 from updraft.model.columns import Column
-from updraft.model.signature import BadRow, Signature, alone, in_columns, in_rows
+from updraft.model.signature import BadRow, Signature, column_pointer, row_pointer, single_row_pointer
 
 COLUMNS = (
     integer("age", minimum=18, maximum=100),
@@ -85,9 +85,9 @@ def test_a_text_is_no_number_unless_the_rows_are_textual() -> None:
 @pytest.mark.parametrize(
     ("where", "row", "field", "strange"),
     [
-        (in_rows, "/rows/1", "/rows/1/age", "/rows/1/a~1b~0c"),
-        (alone, "", "/age", "/a~1b~0c"),
-        (in_columns, "/columns", "/columns/age/1", "/columns/a~1b~0c/1"),
+        (row_pointer, "/rows/1", "/rows/1/age", "/rows/1/a~1b~0c"),
+        (single_row_pointer, "", "/age", "/a~1b~0c"),
+        (column_pointer, "/columns", "/columns/age/1", "/columns/a~1b~0c/1"),
     ],
 )
 def test_faults_point_to_where_the_rows_stood(
@@ -144,7 +144,7 @@ def test_what_the_signature_lets_pass_is_answered_with_a_warning_and_the_value_k
         },
     ]
     assert found.frame().iloc[1][["age", "colour", "day"]].tolist() == [7, "green", pd.Timestamp(2027, 1, 1)]
-    assert [fault["pointer"] for fault in signature(**WARNING).check([odd], alone).warnings] == [
+    assert [fault["pointer"] for fault in signature(**WARNING).check([odd], single_row_pointer).warnings] == [
         "/age", "/colour", "/day",
     ]  # fmt: skip
 

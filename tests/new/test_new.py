@@ -14,7 +14,7 @@ import pytest
 from tests.support.small_cases import NOT_THERE, SHARED_DATA
 from updraft.demo.rows import generate, write
 from updraft.new.column_types import seen
-from updraft.new.new import CannotStart, Made, new
+from updraft.new.new import CannotCreate, NewUseCase, new
 from updraft.sources.files import File
 from updraft.sources.source import BadSource
 from updraft.stages.check import check
@@ -43,14 +43,14 @@ def base(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-def made(tmp_path: Path, frame: pd.DataFrame, target: str = "churned", **options: Any) -> tuple[Made, UseCase]:
+def made(tmp_path: Path, frame: pd.DataFrame, target: str = "churned", **options: Any) -> tuple[NewUseCase, UseCase]:
     """Write a CSV, make a use case of it, and load it."""
     frame.to_csv(tmp_path / "rows.csv", index=False)
     found = new("churn", tmp_path / "rows.csv", target, root=tmp_path, **options)
     return found, load("churn", tmp_path)
 
 
-def notes(found: Made) -> str:
+def notes(found: NewUseCase) -> str:
     return "\n".join(found.draft.notes)
 
 
@@ -352,7 +352,9 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     found, _ = made(tmp_path, base())
     found.usecase.write_text("mine\n")
     before = found.suite.read_bytes()
-    with pytest.raises(CannotStart, match=r"churn\.yaml, expectations/churn\.json: there already; --force writes anew"):
+    with pytest.raises(
+        CannotCreate, match=r"churn\.yaml, expectations/churn\.json: there already; --force writes anew"
+    ):
         made(tmp_path, base(300))
     assert (found.usecase.read_text(), found.suite.read_bytes()) == ("mine\n", before)
     made(tmp_path, base(300), force=True)
@@ -363,15 +365,15 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "target", "error", "told"),
     [
-        ("Churn", "a,y\n1,2\n", "y", CannotStart, "'Churn' is no name of a use case: lower-case letters"),
-        ("../churn", "a,y\n1,2\n", "y", CannotStart, "is no name of a use case"),
-        ("churn", "a,why\n1,2\n", "y", CannotStart, "no column 'y' with values; there are: a, why"),
-        ("churn", "age,y\n1,2\n", "agee", CannotStart, "no column 'agee' with values (did you mean 'age'?)"),
-        ("churn", "a,y\n" + "1,2\n" * 99, "y", CannotStart, "the target 'y' is always 2: there is nothing to learn"),
-        ("churn", "a,y\n" + "".join(f"{i},w{i}\n" for i in range(99)), "y", CannotStart, "too many for labels"),
-        ("churn", "a,y\n" + "".join(f"{i % 7},2024-01-{1 + i % 9:02}\n" for i in range(99)), "y", CannotStart, "dates"),
-        ("churn", "a,y\n" + "".join(f"x,{i % 2}\n" for i in range(99)), "y", CannotStart, "no column is left"),
-        ("churn", "a,y\n" + "".join(f"{i * i % 7},{i % 2}\n" for i in range(20)), "y", CannotStart, "20 rows are too"),
+        ("Churn", "a,y\n1,2\n", "y", CannotCreate, "'Churn' is no name of a use case: lower-case letters"),
+        ("../churn", "a,y\n1,2\n", "y", CannotCreate, "is no name of a use case"),
+        ("churn", "a,why\n1,2\n", "y", CannotCreate, "no column 'y' with values; there are: a, why"),
+        ("churn", "age,y\n1,2\n", "agee", CannotCreate, "no column 'agee' with values (did you mean 'age'?)"),
+        ("churn", "a,y\n" + "1,2\n" * 99, "y", CannotCreate, "the target 'y' is always 2: there is nothing to learn"),
+        ("churn", "a,y\n" + "".join(f"{i},w{i}\n" for i in range(99)), "y", CannotCreate, "too many for labels"),
+        ("churn", "a,y\n" + "".join(f"{i % 7},2024-01-0{1 + i % 9}\n" for i in range(99)), "y", CannotCreate, "dates"),
+        ("churn", "a,y\n" + "".join(f"x,{i % 2}\n" for i in range(99)), "y", CannotCreate, "no column is left"),
+        ("churn", "a,y\n" + "".join(f"{i * i % 7},{i % 2}\n" for i in range(20)), "y", CannotCreate, "20 rows are too"),
         ("churn", "a,a,y\n1,2,3\n", "y", BadSource, "header names 'a' more than once"),
         ("churn", "a,y\n", "y", BadSource, "no rows"),
         ("churn", "", "y", BadSource, "nothing in it"),
@@ -465,7 +467,7 @@ def test_a_file_that_would_lose_many_rows_is_refused_and_nothing_is_overwritten(
     rows.loc[rows.index % 6 == 0, "a"] = "?"
     rows.loc[rows.index % 6 == 1, "b"] = "?"
     rows.to_csv(tmp_path / "lossy.csv", index=False)
-    with pytest.raises(CannotStart, match=r"134 of 400 rows would be set aside, because of a \(67\), b \(67\)"):
+    with pytest.raises(CannotCreate, match=r"134 of 400 rows would be set aside, because of a \(67\), b \(67\)"):
         new("churn", tmp_path / "lossy.csv", "y", root=tmp_path, force=True)
     assert (before.usecase.read_text(), before.suite.read_text()) == texts
 

@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.conftest import write_key_pair
-from updraft.registry.registry import NoSuchVersion, PointerMoved, Registry, Untrusted, open_registry
+from updraft.registry.registry import NoSuchVersion, PointerMoved, Registry, VerificationError, open_registry
 from updraft.registry.s3 import split_uri
 
 NAME = "vehicle_insurance"
@@ -244,7 +244,7 @@ def test_rollback_goes_back_and_further_back(registry: Registry, tmp_path: Path)
 def test_rollback_does_not_go_to_what_was_changed(registry: Registry, tmp_path: Path) -> None:
     promoted(registry, tmp_path, 1, 2)
     one_byte_of_the_model(registry)
-    with pytest.raises(Untrusted, match="is not the file that was signed"):
+    with pytest.raises(VerificationError, match="is not the file that was signed"):
         registry.rollback(NAME, who="a test", why="back")
     assert registry.production(NAME) == 2
 
@@ -330,7 +330,7 @@ def test_what_was_changed_is_refused(
         lambda: registry.promote(NAME, 1, expect=None, who="a test", why="do not look"),
     ]
     for call in refused:
-        with pytest.raises(Untrusted, match=message):
+        with pytest.raises(VerificationError, match=message):
             call()
     assert not (tmp_path / "shelf").exists() or list((tmp_path / "shelf").iterdir()) == []
     assert registry.production(NAME) is None
@@ -341,14 +341,14 @@ def test_a_spoilt_manifest_does_not_hide_the_others(registry: Registry, tmp_path
     for spoilt in (b"", b"[]", b'{"files": 7}', b'{"files": {"model.joblib": 7}}', b"\xff"):
         overwrite(registry, f"{NAME}/versions/0001/manifest.json", lambda _, spoilt=spoilt: spoilt)  # type: ignore[misc]
         assert [(version.number, version.size > 0) for version in registry.versions(NAME)] == [(1, False), (2, True)]
-        with pytest.raises(Untrusted):
+        with pytest.raises(VerificationError):
             registry.verify(NAME, 1)
 
 
 def test_another_key_is_refused(registry: Registry, registry_environ: dict[str, str], tmp_path: Path) -> None:
     pushed(registry, tmp_path, 1)
     stranger = open_registry(registry_environ | write_key_pair(tmp_path))
-    with pytest.raises(Untrusted, match="signed with another key"):
+    with pytest.raises(VerificationError, match="signed with another key"):
         stranger.verify(NAME, 1)
 
 
@@ -360,7 +360,7 @@ def test_a_version_copied_elsewhere_is_refused(registry: Registry, tmp_path: Pat
         assert found
         registry.bucket.put(f"{name}/versions/{number:04d}/{key}", found[0])
     assert number in registry.numbers(name)
-    with pytest.raises(Untrusted, match="the manifest is that of vehicle_insurance version 1"):
+    with pytest.raises(VerificationError, match="the manifest is that of vehicle_insurance version 1"):
         registry.pull(name, number, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
@@ -376,7 +376,7 @@ def test_a_signed_manifest_cannot_write_outside_its_folder(registry: Registry, t
     body = json.dumps(manifest).encode()
     registry.bucket.put(f"{NAME}/versions/0001/manifest.json", body)
     registry.bucket.put(f"{NAME}/versions/0001/manifest.sig", base64.b64encode(key.sign(body)))
-    with pytest.raises(Untrusted, match="no plain file name"):
+    with pytest.raises(VerificationError, match="no plain file name"):
         registry.pull(NAME, 1, tmp_path / "shelf" / "0001")
     assert not (tmp_path / "shelf").exists()
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.shop import Write, expectation, shop_suite, write_shop
 from updraft.defaults import ROOT
-from updraft.stages.check import check, misnamed
+from updraft.stages.check import check, unread_files
 from updraft.usecase import paths
 
 FOREST = "estimator: RandomForestClassifier, params: {n_estimators: 10}"
@@ -28,7 +28,7 @@ def shop(tmp_path: Path) -> Write:
 
 
 def told(root: Path) -> list[str]:
-    return [fault.told(root) for fault in check("shop", root)]
+    return [fault.format(root) for fault in check("shop", root)]
 
 
 @pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)
@@ -102,7 +102,7 @@ def test_faults_of_all_kinds_are_told_together(shop: Write) -> None:
 def test_files_that_nobody_reads_are_told(shop: Write) -> None:
     root = shop()
     (root / "include/usecases/other.yml").write_text("")
-    assert [fault.told(root) for fault in misnamed(root)] == [
+    assert [fault.format(root) for fault in unread_files(root)] == [
         "include/usecases/other.yml: not read: the name must end in .yaml"
     ]
 

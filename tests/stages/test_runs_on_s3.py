@@ -23,7 +23,7 @@ from updraft.usecase import UseCase
 @pytest.fixture
 def bucket(s3: dict[str, str]) -> Bucket:
     made = Bucket(s3_client(s3), "test-kept", f"runs/{secrets.token_hex(6)}/case/manual__2026-11-20T09:00:00+00:00")
-    made.ensure()
+    made.create_if_missing()
     return made
 
 

@@ -15,12 +15,12 @@ from sklearn.metrics import f1_score
 from tests.conftest import Trained
 from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.learning.estimators import ESTIMATORS
-from updraft.learning.example_row import example
+from updraft.learning.example_row import example_row
 from updraft.model.columns import Column
 from updraft.model.model import Model
 from updraft.stages.evaluate import Champion, decide, evaluate
 from updraft.stages.stage_folder import TEST, read_json
-from updraft.stages.train import choose, train
+from updraft.stages.train import choose_candidate, train
 from updraft.stages.transform import BadData, transform
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import NO_TEXT, EstimatorName, Regressor, Slice
@@ -147,11 +147,13 @@ def test_held_out_rows_have_no_say_in_the_choice(case: UseCase, trained: Trained
     scores = {name: figures[case.choose_by] for name, figures in evaluation["validation"].items()}
     assert evaluation["chosen"] == max(scores, key=lambda name: scores[name])
     flipped = {"random_forest": METRICS_OF | {"pr_auc": 0.1}, "hist_gradient_boosting": METRICS_OF}
-    assert choose(case, flipped) == "hist_gradient_boosting"
-    assert choose(case, dict.fromkeys(flipped, METRICS_OF)) == "random_forest"
+    assert choose_candidate(case, flipped) == "hist_gradient_boosting"
+    assert choose_candidate(case, dict.fromkeys(flipped, METRICS_OF)) == "random_forest"
     by_brier = case.model_copy(update={"choose_by": "brier"})
     assert (
-        choose(by_brier, {"random_forest": METRICS_OF, "hist_gradient_boosting": METRICS_OF | {"brier": 0.01}})
+        choose_candidate(
+            by_brier, {"random_forest": METRICS_OF, "hist_gradient_boosting": METRICS_OF | {"brier": 0.01}}
+        )
         == "hist_gradient_boosting"
     )
 
@@ -305,7 +307,7 @@ PERSONAL = [
 def shown(columns: list[Column], private: list[str]) -> dict[str, Any]:
     frame = PEOPLE.astype({column.name: column.type for column in columns})
     made = small_case(columns, text=["letter"], categorical=["zip"], serving={"private": private})
-    return example(made, frame)
+    return example_row(made, frame)
 
 
 def test_the_example_is_the_first_training_row_as_json_has_it() -> None:

@@ -14,7 +14,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from updraft.model.columns import Column, read
+from updraft.model.columns import Column, read_columns
 from updraft.model.model import Model
 from updraft.model.signature import Label, Signature
 from updraft.registry.registry import Registry, Version
@@ -39,7 +39,7 @@ OTHER = ROW | {"Previously_Insured": 1, "Vehicle_Damage": "No", "Vehicle_Age": "
 @cache
 def columns() -> tuple[Column, ...]:
     """Return the features as the suite has them."""
-    return tuple(column for column in read(SUITE) if column.name not in {"id", "Response"})
+    return tuple(column for column in read_columns(SUITE) if column.name not in {"id", "Response"})
 
 
 @cache

@@ -51,7 +51,7 @@ def run(
 ) -> None:
     """Run all stages as the DAG does; without UPDRAFT_REGISTRY nothing is pushed."""
     from updraft.registry.registry import open_registry
-    from updraft.stages.check import checked
+    from updraft.stages.check import require_valid
     from updraft.stages.evaluate import EVALUATION, evaluate
     from updraft.stages.ingest import ingest
     from updraft.stages.push import Outcome, champion, push
@@ -64,7 +64,7 @@ def run(
 
     params = check_params({"limit": limit, "seed": seed, "promote": promote})
     case = applied(params, load_case(name))
-    checked(name)
+    require_valid(name)
     store = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
     me = _new_run(case.name)
     with _source(case, data, limit) as source, _steps() as step:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from updraft.errors import UserError
-from updraft.registry.registry import NoSuchVersion, PointerMoved, Registry, Untrusted, Version, open_registry
+from updraft.registry.registry import NoSuchVersion, PointerMoved, Registry, VerificationError, Version, open_registry
 
 app = typer.Typer(name="registry", help="List, show, promote, roll back and verify versions.", no_args_is_help=True)
 
@@ -105,7 +105,7 @@ def verify(
         for number in numbers:
             try:
                 typer.echo(f"{registry.verify(name, number)}: signature and files are right")
-            except Untrusted as error:
+            except VerificationError as error:
                 refused = True
                 typer.echo(f"updraft: refused: {error}", err=True)
     if refused:

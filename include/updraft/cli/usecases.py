@@ -24,20 +24,20 @@ def check(
     """Check YAML and suite of use cases, and run nothing; exit code 1 when something is wrong."""
     from updraft.defaults import ROOT
     from updraft.stages.check import check as check_case
-    from updraft.stages.check import misnamed
+    from updraft.stages.check import unread_files
     from updraft.usecase import paths
 
     found = {name: check_case(name) for name in names or [path.stem for path in paths()]}
-    strays = [] if names else misnamed()
+    strays = [] if names else unread_files()
     faults = [*(fault for each in found.values() for fault in each), *strays]
     if as_json:
         told = [{"file": str(each.file), "line": each.line, "message": each.message} for each in faults]
         typer.echo(json.dumps({"ok": not faults, "use_cases": list(found), "faults": told}))
         raise typer.Exit(int(bool(faults)))
     for name, each in found.items():
-        typer.echo("\n".join(fault.told(ROOT) for fault in each) or f"{name}: nothing wrong")
+        typer.echo("\n".join(fault.format(ROOT) for fault in each) or f"{name}: nothing wrong")
     for stray in strays:
-        typer.echo(stray.told(ROOT))
+        typer.echo(stray.format(ROOT))
     raise typer.Exit(int(bool(faults)))
 
 

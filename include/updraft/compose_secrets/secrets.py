@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from updraft.api_keys import key_fault
+from updraft.api_keys import key_error
 from updraft.compose_secrets.variables import S3_LOGIN, BadVariable, own_s3
 from updraft.local_stack.credentials import MAKE, once, write_private
 
@@ -57,7 +57,7 @@ def _check(path: Path, given: str) -> None:
     name, least = variable(path.name), SHORTEST_KEY if path.name in KEYS else SHORTEST
     if len(given) < least or not given.isascii() or not given.isprintable() or given != given.strip():
         raise BadVariable(f"{name}: expected {least} or more printable ASCII characters in one line")
-    if path.name == "train_token" and (fault := key_fault(given)):
+    if path.name == "train_token" and (fault := key_error(given)):
         raise BadVariable(f"{name}: it {fault}")
     if path.name == "airflow_fernet_key" and not _is_fernet(given):
         raise BadVariable(f"{name}: expected 32 bytes in URL-safe base64, as Fernet.generate_key() makes them")

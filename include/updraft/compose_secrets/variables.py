@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from updraft.api_keys import read_keys
+from updraft.api_keys import parse_keys
 from updraft.errors import UserError
 from updraft.registry.s3 import ENDPOINT, EXPECTED_ENDPOINT, BadRegistry, split_uri
 
@@ -56,7 +56,7 @@ def bucket(uri: str, given: Mapping[str, str]) -> str:
 
 def _check_keys(text: str) -> None:
     try:
-        names = read_keys(text)
+        names = parse_keys(text)
     except ValueError as error:
         raise BadVariable(f"SERVING_API_KEYS: {error}") from None
     if PROMETHEUS in names:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from updraft.model.columns import DATE, Column
-from updraft.regex_texts import matching
+from updraft.regex_texts import matching_texts
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Scalar
 from updraft.usecase.demo_block import Triangle
@@ -150,7 +150,7 @@ def _matching(pattern: str, names: list[str], random: np.random.Generator) -> li
     """Take plain names where the pattern lets them be, else make up texts out of it."""
     if all(re.search(pattern, name) for name in names):
         return names
-    texts = matching(pattern, len(names), Random(int(random.integers(2**32))))  # noqa: S311  # rows, not secrets
+    texts = matching_texts(pattern, len(names), Random(int(random.integers(2**32))))  # noqa: S311  # rows, not secrets
     return [texts[number % len(texts)] for number in range(len(names))]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from updraft.learning.metrics import Truth, gain, measure
-from updraft.learning.score import Scored
+from updraft.learning.score import ScoringResult
 from updraft.usecase import UseCase
 
 if TYPE_CHECKING:
@@ -28,7 +28,12 @@ Draw = Callable[["Axes"], object]
 
 
 def write(
-    case: UseCase, evaluation: dict[str, Any], frame: pd.DataFrame, chosen: Scored, rival: Scored | None, path: Path
+    case: UseCase,
+    evaluation: dict[str, Any],
+    frame: pd.DataFrame,
+    chosen: ScoringResult,
+    rival: ScoringResult | None,
+    path: Path,
 ) -> None:
     """Write the card of the chosen model: `frame` holds the held-out rows, `rival` is the champion on the same."""
     import jinja2
@@ -46,7 +51,9 @@ def write(
     path.write_text(page, encoding="utf-8")
 
 
-def _pictures(case: UseCase, frame: pd.DataFrame, chosen: Scored, rival: Scored | None) -> list[tuple[str, Draw]]:
+def _pictures(
+    case: UseCase, frame: pd.DataFrame, chosen: ScoringResult, rival: ScoringResult | None
+) -> list[tuple[str, Draw]]:
     """List the pictures of a task, each with what draws it."""
     importance = ("Importance of the features", partial(_importance, case=case, frame=frame, chosen=chosen))
     confusion = ("Confusion", partial(_confusion, case=case, chosen=chosen))
@@ -83,7 +90,7 @@ def _picture(draw: Draw) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _roc(axes: Axes, chosen: Scored, rival: Scored | None) -> None:
+def _roc(axes: Axes, chosen: ScoringResult, rival: ScoringResult | None) -> None:
     from sklearn.metrics import RocCurveDisplay
 
     for name, scored in _both(chosen, rival):
@@ -92,7 +99,7 @@ def _roc(axes: Axes, chosen: Scored, rival: Scored | None) -> None:
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
 
 
-def _precision_recall(axes: Axes, chosen: Scored, rival: Scored | None) -> None:
+def _precision_recall(axes: Axes, chosen: ScoringResult, rival: ScoringResult | None) -> None:
     from sklearn.metrics import PrecisionRecallDisplay
 
     for name, scored in _both(chosen, rival):
@@ -103,7 +110,7 @@ def _precision_recall(axes: Axes, chosen: Scored, rival: Scored | None) -> None:
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02))
 
 
-def _calibration(axes: Axes, chosen: Scored) -> None:
+def _calibration(axes: Axes, chosen: ScoringResult) -> None:
     from sklearn.calibration import CalibrationDisplay
 
     CalibrationDisplay.from_predictions(
@@ -112,13 +119,13 @@ def _calibration(axes: Axes, chosen: Scored) -> None:
     axes.set(xlabel="mean predicted probability, by tenths of the rows", ylabel="share of positives")
 
 
-def _confusion(axes: Axes, case: UseCase, chosen: Scored) -> None:
+def _confusion(axes: Axes, case: UseCase, chosen: ScoringResult) -> None:
     from sklearn.metrics import ConfusionMatrixDisplay
 
     labels = sorted(case.labels, key=lambda label: label.value == case.positive)  # as `truth` counts: false, true
     ConfusionMatrixDisplay.from_predictions(
         chosen.truth,
-        chosen.decided,
+        chosen.decisions,
         labels=list(range(len(labels))),
         display_labels=[label.name for label in labels],
         ax=axes,
@@ -129,7 +136,7 @@ def _confusion(axes: Axes, case: UseCase, chosen: Scored) -> None:
     )
 
 
-def _found_against_true(axes: Axes, chosen: Scored) -> None:
+def _found_against_true(axes: Axes, chosen: ScoringResult) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     rows = pd.Series(chosen.truth).sample(min(POINTS, len(chosen.truth)), random_state=0).index
@@ -142,7 +149,7 @@ def _found_against_true(axes: Axes, chosen: Scored) -> None:
     axes.set(xlabel="true", ylabel=f"found, {len(rows):,} rows")
 
 
-def _errors(axes: Axes, chosen: Scored) -> None:
+def _errors(axes: Axes, chosen: ScoringResult) -> None:
     errors = pd.Series(chosen.scores - chosen.truth)
     low, high = errors.quantile([0.005, 0.995])
     axes.hist(errors.clip(low, high), bins=60)
@@ -150,7 +157,7 @@ def _errors(axes: Axes, chosen: Scored) -> None:
     axes.set(xlabel="found minus true, the outermost 0.5 % at the edges", ylabel="rows")
 
 
-def _importance(axes: Axes, case: UseCase, frame: pd.DataFrame, chosen: Scored) -> None:
+def _importance(axes: Axes, case: UseCase, frame: pd.DataFrame, chosen: ScoringResult) -> None:
     """Draw by how much the choosing metric falls when a column is shuffled (permutation importance, Breiman 2001)."""
     from sklearn.inspection import permutation_importance
 
@@ -177,5 +184,5 @@ def _importance(axes: Axes, case: UseCase, frame: pd.DataFrame, chosen: Scored) 
     axes.set(xlabel=f"{case.choose_by} lost when shuffled, {len(rows):,} rows")
 
 
-def _both(chosen: Scored, rival: Scored | None) -> list[tuple[str, Scored]]:
+def _both(chosen: ScoringResult, rival: ScoringResult | None) -> list[tuple[str, ScoringResult]]:
     return [("challenger", chosen)] + ([("champion", rival)] if rival else [])

@@ -17,31 +17,31 @@ Metrics = dict[Any, float]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoringResult:
     """What a model made of rows."""
 
     model: Model
     truth: Truth
     scores: Floats
-    decided: Any
+    decisions: Any
     metrics: Metrics
 
     @property
     def pair(self) -> tuple[Floats, Any]:
-        return self.scores, self.decided
+        return self.scores, self.decisions
 
 
-def score(case: UseCase, model: Model, frame: pd.DataFrame) -> Scored:
+def score(case: UseCase, model: Model, frame: pd.DataFrame) -> ScoringResult:
     """Score rows and measure what came of it, by the use case's metrics."""
-    truth = encode(case, frame[case.target])
+    truth = encode_target(case, frame[case.target])
     scores = model.scores(frame)
     decided = model.decide(scores)
     figures = measure_all(case.metrics, truth, scores, decided)
-    check_figures(case, figures)
-    return Scored(model, truth, scores, decided, figures)
+    check_metrics(case, figures)
+    return ScoringResult(model, truth, scores, decided, figures)
 
 
-def encode(case: UseCase, target: pd.Series[Any]) -> Truth:
+def encode_target(case: UseCase, target: pd.Series[Any]) -> Truth:
     """Make the truth that metrics take: positive or not, the index of the label, or the number."""
     if case.task == "regression":
         return target.to_numpy(dtype="float64")
@@ -51,7 +51,7 @@ def encode(case: UseCase, target: pd.Series[Any]) -> Truth:
     return target.map(index).to_numpy(dtype="int64")
 
 
-def check_figures(case: UseCase, figures: dict[Any, float]) -> None:
+def check_metrics(case: UseCase, figures: dict[Any, float]) -> None:
     """Raise BadData when a metric that the use case goes by is not defined on its rows, or no metric is finite."""
     asked = {case.choose_by, case.gate.metric, *case.floors, *case.max_gap}
     if absent := sorted(asked - figures.keys()):

@@ -18,7 +18,7 @@ FOLD = "__fold"
 Sides = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def divide(case: UseCase, frame: pd.DataFrame) -> Sides:
+def split_rows(case: UseCase, frame: pd.DataFrame) -> Sides:
     """Divide rows into train and test by the use case's rule; train gets its folds in a column `__fold`, int8.
 
     By hash and by group the rows come sorted, so that the source's order is of no account. By time they keep that

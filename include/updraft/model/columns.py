@@ -21,7 +21,8 @@ Value = int | float | str | bool
 TYPES: tuple[Type, ...] = ("int64", "float64", "str", "bool", "datetime64[us]")
 DATE: Type = "datetime64[us]"
 
-Bound = Literal["null", "unseen", "out_of_range", "text", "too_large"]  # of a column, that a value does not keep to
+# Which bound of its column a value violates.
+ViolationKind = Literal["null", "unseen", "out_of_range", "text", "too_large"]
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
@@ -33,12 +34,12 @@ EXACT = 2**53  # beyond this a float64 may stand for several integers
 LARGEST = 1e38  # what estimators that compute in float32 take
 
 
-class Breach(ValueError):
+class Violation(ValueError):
     """A value of the right type that does not keep to a bound of its column."""
 
-    def __init__(self, bound: Bound, message: str) -> None:
+    def __init__(self, kind: ViolationKind, message: str) -> None:
         super().__init__(message)
-        self.bound = bound
+        self.kind = kind
 
 
 class Column(BaseModel):
@@ -84,35 +85,35 @@ class Column(BaseModel):
     def check(self, value: object) -> Value | datetime | None:
         """Convert `value` and hold it against the bounds; raise ValueError with what was expected."""
         converted = self.convert(value)
-        for breach in self.breaches(converted):
-            raise breach
+        for violation in self.violations(converted):
+            raise violation
         return converted
 
-    def breaches(self, converted: Value | datetime | None) -> Iterator[Breach]:
+    def violations(self, converted: Value | datetime | None) -> Iterator[Violation]:
         """Yield every bound that a converted value does not keep to."""
         if converted is None:
             if not self.nullable:
-                yield Breach("null", f"null where {self.type} is required")
+                yield Violation("null", f"null where {self.type} is required")
             return
         if self.allowed is not None and converted not in self.allowed:
-            yield Breach("unseen", f"{shown(converted)} is not one of {_listed(self.allowed)}")
+            yield Violation("unseen", f"{quoted(converted)} is not one of {_listed(self.allowed)}")
         if isinstance(converted, datetime):
             yield from _outside(converted, self.earliest, self.latest)
         elif isinstance(converted, (int, float)):
             yield from _outside(converted, self.minimum, self.maximum)
             if abs(converted) > LARGEST:
-                yield Breach("too_large", f"{converted} is beyond {LARGEST:g}, the largest that every model takes")
+                yield Violation("too_large", f"{converted} is beyond {LARGEST:g}, the largest that every model takes")
         else:
-            yield from self._text_breaches(converted)
+            yield from self._text_violations(converted)
 
-    def _text_breaches(self, text: str) -> Iterator[Breach]:
+    def _text_violations(self, text: str) -> Iterator[Violation]:
         if not (self.shortest or 0) <= len(text) <= (math.inf if self.longest is None else self.longest):
             ends = f"{_end(self.shortest)} to {_end(self.longest)}"
-            yield Breach("text", f"{shown(text)} has {len(text)} characters, expected {ends}")
+            yield Violation("text", f"{quoted(text)} has {len(text)} characters, expected {ends}")
         if self.longest is not None and len(text) > self.longest:
             return  # a pattern may take long over it
         if self.pattern is not None and not re.search(self.pattern, text):
-            yield Breach("text", f"{shown(text)} does not match {self.pattern}")
+            yield Violation("text", f"{quoted(text)} does not match {self.pattern}")
 
 
 class Expectation(TypedDict):
@@ -138,7 +139,7 @@ class BadColumns(ValueError):
         self.faults, self.names = faults, names
 
 
-def read(path: Path) -> list[Column]:
+def read_columns(path: Path) -> list[Column]:
     """Read the columns of a suite, in the order of its column set.
 
     Raises BadColumns, with all that is wrong, when it is no suite, has no column set, or has columns without a type or
@@ -170,7 +171,7 @@ def read(path: Path) -> list[Column]:
     return columns
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Quote a value for a message, cut where it is long or deep."""
     told = _SHORT.repr(value)
     return told if len(told) <= LONGEST_TOLD else f"{told[:LONGEST_TOLD]}..."
@@ -268,10 +269,10 @@ def _range(name: str, type_: Type, ranges: list[dict[str, Any]]) -> dict[str, An
         raise ValueError(
             f"column {name!r}: a range that leaves its ends out (strict_min, strict_max) is not known here"
         )
-    read = _date if type_ == DATE else float
+    parse = _date if type_ == DATE else float
     try:
-        lows = [read(told["min_value"]) for told in ranges if told.get("min_value") is not None]
-        highs = [read(told["max_value"]) for told in ranges if told.get("max_value") is not None]
+        lows = [parse(told["min_value"]) for told in ranges if told.get("min_value") is not None]
+        highs = [parse(told["max_value"]) for told in ranges if told.get("max_value") is not None]
     except (TypeError, ValueError) as error:
         raise ValueError(f"column {name!r}: expect_column_values_to_be_between: {error}") from None
     ends = ("earliest", "latest") if type_ == DATE else ("minimum", "maximum")
@@ -291,7 +292,7 @@ def _text_bounds(name: str, expectations: list[Expectation]) -> dict[str, Any]:
         try:
             re.compile(pattern or "")
         except (re.error, TypeError) as error:
-            raise ValueError(f"column {name!r}: {shown(pattern)} is no regular expression: {error}") from None
+            raise ValueError(f"column {name!r}: {quoted(pattern)} is no regular expression: {error}") from None
     least = [told["min_value"] for told in lengths if told.get("min_value") is not None]
     most = [told["max_value"] for told in lengths if told.get("max_value") is not None]
     ends = {"shortest": max(least, default=None), "longest": min(most, default=None)}
@@ -301,20 +302,20 @@ def _text_bounds(name: str, expectations: list[Expectation]) -> dict[str, Any]:
 def _integer(value: object) -> int:
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
         if abs(value) >= EXACT:
-            raise ValueError(f"{shown(value)} is too large for a 64-bit float to be exact: write it as an integer")
+            raise ValueError(f"{quoted(value)} is too large for a 64-bit float to be exact: write it as an integer")
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{shown(value)} ({type(value).__name__}) is not a whole number")
+        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not a whole number")
     if not -(2**63) <= value < 2**63:
-        raise ValueError(f"{shown(value)} does not fit into 64 bits")
+        raise ValueError(f"{quoted(value)} does not fit into 64 bits")
     return int(value)
 
 
 def _real(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{shown(value)} ({type(value).__name__}) is not a number")
+        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not a number")
     if isinstance(value, int) and (abs(value) > LARGEST or int(float(value)) != value):
-        raise ValueError(f"{shown(value)} is too large for a 64-bit float to hold exactly")
+        raise ValueError(f"{quoted(value)} is too large for a 64-bit float to hold exactly")
     if not math.isfinite(value):
         raise ValueError(f"{value} is not a finite number")
     return float(value)
@@ -322,13 +323,13 @@ def _real(value: object) -> float:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} ({type(value).__name__}) is not text")
+        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not text")
     return value
 
 
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{shown(value)} ({type(value).__name__}) is not true or false")
+        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not true or false")
     return value
 
 
@@ -337,9 +338,9 @@ def _date(value: object) -> datetime:
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError:
-            raise ValueError(f"{shown(value)} is no date that ISO 8601 knows, such as 2026-01-31T08:00:00") from None
+            raise ValueError(f"{quoted(value)} is no date that ISO 8601 knows, such as 2026-01-31T08:00:00") from None
     if not isinstance(value, date):
-        raise ValueError(f"{shown(value)} ({type(value).__name__}) is not a date")
+        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not a date")
     if not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)
     value = datetime.combine(
@@ -348,13 +349,13 @@ def _date(value: object) -> datetime:
     try:
         return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
     except OverflowError:
-        raise ValueError(f"{shown(value)} is out of the calendar's range in UTC") from None
+        raise ValueError(f"{quoted(value)} is out of the calendar's range in UTC") from None
 
 
-def _outside(converted: Any, low: Any, high: Any) -> Iterator[Breach]:
+def _outside(converted: Any, low: Any, high: Any) -> Iterator[Violation]:
     if (low is not None and converted < low) or (high is not None and converted > high):
-        told = converted.isoformat() if isinstance(converted, datetime) else shown(converted)
-        yield Breach("out_of_range", f"{told} is not between {_end(low)} and {_end(high)}")
+        told = converted.isoformat() if isinstance(converted, datetime) else quoted(converted)
+        yield Violation("out_of_range", f"{told} is not between {_end(low)} and {_end(high)}")
 
 
 def _number(text: str) -> object:

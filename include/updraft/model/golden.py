@@ -17,7 +17,7 @@ from updraft.model.signature import BadRow, Signature
 GOLDEN = "golden.json"
 ROWS, DRAWS = 20, 200
 TEXTS, LONGEST = 10_000, 100  # texts that are looked at; words in a text
-SHARED_BY = 3  # rows that must have a value or a word: what fewer have is one person's
+MIN_SHARED = 3  # rows that must have a value or a word: what fewer have is one person's
 RTOL, ATOL = 1e-6, 1e-9  # another processor, or another build of a library, may differ in a sum's last bits
 
 
@@ -25,7 +25,9 @@ class NotReproduced(ValueError):
     """A model does not answer its golden rows as it did when it was evaluated."""
 
 
-def drawn(signature: Signature, frame: pd.DataFrame, known: Sequence[pd.DataFrame], seed: int) -> list[dict[str, Any]]:
+def make_rows(
+    signature: Signature, frame: pd.DataFrame, known: Sequence[pd.DataFrame], seed: int
+) -> list[dict[str, Any]]:
     """Make up to 20 rows, as JSON has them: the example, then rows whose columns are each drawn from `frame` alone.
 
     None of those equals a row of `known` in what is not private. Private columns hold the example's value, and
@@ -37,7 +39,7 @@ def drawn(signature: Signature, frame: pd.DataFrame, known: Sequence[pd.DataFram
     if names and len(frame):
         mixed = pd.DataFrame({name: _column(signature, frame[name], random) for name in names}).drop_duplicates()
         mixed = mixed[~_hashed(mixed).isin(pd.concat([_hashed(rows[names]) for rows in known]))]
-        columns = {name: [plain(value) for value in mixed[name]] for name in names}
+        columns = {name: [to_json_value(value) for value in mixed[name]] for name in names}
         made += [signature.example | {name: columns[name][row] for name in names} for row in range(len(mixed))]
     return [row for row in made if _fits(signature, row)][:ROWS]
 
@@ -74,7 +76,7 @@ def replay(model: Model, folder: Path) -> None:
         raise NotReproduced(f"golden row {place[0]}{label}: {scores}")
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """Return a value of a frame as JSON has it, exactly: dates as ISO 8601, nothing as null."""
     if pd.isna(value):
         return None
@@ -96,7 +98,7 @@ def _column(signature: Signature, values: pd.Series[Any], random: np.random.Gene
 def _shared_words(texts: pd.Series[Any]) -> list[str]:
     """List the words that several texts have: what one person alone wrote, such as a name, is none of them."""
     counts = Counter(word for text in texts.dropna() for word in set(text.split()))
-    return sorted(word for word, count in counts.items() if count >= SHARED_BY)
+    return sorted(word for word, count in counts.items() if count >= MIN_SHARED)
 
 
 def _hashed(frame: pd.DataFrame) -> pd.Series[Any]:

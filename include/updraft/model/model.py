@@ -55,9 +55,9 @@ class Model:
         (folder / SIGNATURE).write_text(self.signature.model_dump_json(indent=2), encoding="utf-8")
 
     def scores(self, frame: pd.DataFrame) -> Floats:
-        """Score raw rows: see `ordered`."""
+        """Score raw rows: see `predict_scores`."""
         told = self.signature
-        return ordered(told.task, self.pipeline, frame, [label.value for label in told.labels], told.positive)
+        return predict_scores(told.task, self.pipeline, frame, [label.value for label in told.labels], told.positive)
 
     def decide(self, scores: Floats) -> NDArray[Any]:
         """Turn scores into decisions: see `decide`."""
@@ -93,7 +93,7 @@ def _dump(value: Any, path: Path) -> None:
         plain(file).dump(value)
 
 
-def ordered(task: Task, pipeline: Any, frame: pd.DataFrame, labels: list[Any], positive: Any) -> Floats:
+def predict_scores(task: Task, pipeline: Any, frame: pd.DataFrame, labels: list[Any], positive: Any) -> Floats:
     """Score raw rows by a fitted pipeline, float64.
 
     Binary: the probability of the positive label, shape (n,). Multiclass: that of each label in the order of `labels`,

@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from updraft.model.columns import Bound, Column, Value, shown
+from updraft.model.columns import Column, Value, ViolationKind, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_ERRORS, LONGEST_KEY = 100, 200
+MAX_ERRORS, MAX_KEY_LENGTH = 100, 200
 
 Task = Literal["binary", "multiclass", "regression"]
 Fault = dict[str, str]  # a JSON Pointer and a sentence
 Cell = Value | datetime | None
-Where = Callable[[int, str | None], str]  # the JSON Pointer of a row, or of one of its fields, by its name
+MakePointer = Callable[[int, str | None], str]  # the JSON Pointer of a row, or of one of its fields, by its name
 
 
-def in_rows(index: int, name: str | None) -> str:
+def row_pointer(index: int, name: str | None) -> str:
     """Point into a body whose `rows` is a list, or into the rows of a CSV or of JSON lines, counted from 0."""
-    return f"/rows/{index}" if name is None else f"/rows/{index}/{escaped(name)}"
+    return f"/rows/{index}" if name is None else f"/rows/{index}/{escape_pointer(name)}"
 
 
-def alone(index: int, name: str | None) -> str:
+def single_row_pointer(index: int, name: str | None) -> str:
     """Point into a body that is one row."""
-    return "" if name is None else f"/{escaped(name)}"
+    return "" if name is None else f"/{escape_pointer(name)}"
 
 
-def in_columns(index: int, name: str | None) -> str:
+def column_pointer(index: int, name: str | None) -> str:
     """Point into a body whose `columns` holds a list for each column."""
-    return "/columns" if name is None else f"/columns/{escaped(name)}/{index}"
+    return "/columns" if name is None else f"/columns/{escape_pointer(name)}/{index}"
 
 
 class BadRow(ValueError):
@@ -118,7 +118,7 @@ class Signature(BaseModel):
         """Check raw rows and make the frame that the model takes. Raises BadRow."""
         return self.check(rows).frame()
 
-    def check(self, rows: Iterable[Any], where: Where = in_rows, *, textual: bool = False) -> Rows:
+    def check(self, rows: Iterable[Any], where: MakePointer = row_pointer, *, textual: bool = False) -> Rows:
         """Check raw rows, objects of JSON or, `textual`, of texts.
 
         The id may be given and is passed over. Raises BadRow with every fault.
@@ -128,7 +128,7 @@ class Signature(BaseModel):
         checked: list[list[Cell]] = [[] for _ in self.columns]
         for index, row in enumerate(rows):
             if not isinstance(row, dict):
-                errors.append({"pointer": where(index, None), "detail": f"expected an object, found {shown(row)}"})
+                errors.append({"pointer": where(index, None), "detail": f"expected an object, found {quoted(row)}"})
             else:
                 for (name, message), fits in self._faults(row, checked, textual):
                     kept = warnings if fits else errors
@@ -158,28 +158,28 @@ class Signature(BaseModel):
                 yield (column.name, str(error)), False
                 continue
             values.append(value)
-            for breach in column.breaches(value):
-                yield (column.name, str(breach)), self.lets_pass(column, breach.bound)
+            for violation in column.violations(value):
+                yield (column.name, str(violation)), self.only_warns(column, violation.kind)
         yield from ((fault, False) for fault in self._unknown(row))
 
-    def lets_pass(self, column: Column, bound: Bound) -> bool:
+    def only_warns(self, column: Column, kind: ViolationKind) -> bool:
         """Tell whether a value that does not keep to this bound is answered, with a warning."""
-        named = {"unseen": self.warn_unseen, "out_of_range": self.warn_out_of_range}.get(bound, ())
+        named = {"unseen": self.warn_unseen, "out_of_range": self.warn_out_of_range}.get(kind, ())
         return column.name in named
 
-    def misfits(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def name_errors(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield a pointer and a sentence for each feature that is not among `names`, and for each unknown name."""
         for name in self.names:
             if name not in names:
-                yield f"/{escaped(name)}", "required and missing"
+                yield f"/{escape_pointer(name)}", "required and missing"
         for unknown, message in self._unknown(dict.fromkeys(names)):
-            yield ("" if unknown is None else f"/{escaped(unknown)}"), message
+            yield ("" if unknown is None else f"/{escape_pointer(unknown)}"), message
 
     def _unknown(self, row: dict[Any, Any]) -> Iterator[tuple[str | None, str]]:
         known = self._known
         for key in islice((key for key in row if key not in known), MAX_ERRORS):
-            if len(key) > LONGEST_KEY:  # is not sent back
-                yield None, f"unknown field {shown(key)}"
+            if len(key) > MAX_KEY_LENGTH:  # is not sent back
+                yield None, f"unknown field {quoted(key)}"
                 continue
             told = f"{self.target} is what is predicted" if key == self.target else f"known: {', '.join(known)}"
             yield key, f"unknown field; {told}"
@@ -194,6 +194,6 @@ class Signature(BaseModel):
         return [*self.names, *([self.id] if self.id else [])]
 
 
-def escaped(key: object) -> str:
+def escape_pointer(key: object) -> str:
     """Escape a key for a JSON Pointer (RFC 6901)."""
     return str(key).replace("~", "~0").replace("/", "~1")

@@ -28,12 +28,12 @@ MOST_ASIDE = 0.2
 UNFIT = "mixed or nested values, or true and false with nulls, which no type of a suite holds"
 
 
-class CannotStart(UserError):
+class CannotCreate(UserError):
     """`updraft new` writes nothing: a name that is taken, a target that is not there, a file with nothing in it."""
 
 
 @dataclass(frozen=True)
-class Made:
+class NewUseCase:
     """The two files, and the draft that they were made of."""
 
     usecase: Path
@@ -43,16 +43,16 @@ class Made:
 
 def new(
     name: str, data: Path, target: str, task: Task | None = None, *, force: bool = False, root: Path = ROOT
-) -> Made:
+) -> NewUseCase:
     """Profile a file and write `include/usecases/NAME.yaml` and `expectations/NAME.json`.
 
-    Raises CannotStart when a file is there already (unless `force`), or when nothing can be learned of the target.
+    Raises CannotCreate when a file is there already (unless `force`), or when nothing can be learned of the target.
     """
     if not NAME.fullmatch(name):
-        raise CannotStart(f"{name!r} is no name of a use case: {NAME_RULE}")
+        raise CannotCreate(f"{name!r} is no name of a use case: {NAME_RULE}")
     files = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
     if not force and (there := [file for file in files if file.exists()]):
-        raise CannotStart(f"{listed(file.relative_to(root) for file in there)}: there already; --force writes anew")
+        raise CannotCreate(f"{listed(file.relative_to(root) for file in there)}: there already; --force writes anew")
     draft = _drafted(name, data, target, task)
     _try_out(draft)
     texts = yaml_text(draft), suite_text(draft)
@@ -60,7 +60,7 @@ def new(
         pass
     _write(files[1], texts[1])
     _write(files[0], texts[0])
-    return Made(files[0], files[1], draft)
+    return NewUseCase(files[0], files[1], draft)
 
 
 def _drafted(name: str, data: Path, target: str, task: Task | None) -> Draft:
@@ -78,14 +78,14 @@ def _drafted(name: str, data: Path, target: str, task: Task | None) -> Draft:
     target = rename.get(target, target)
     if target not in [column.name for column in columns]:
         known = [column.name for column in columns]
-        raise CannotStart(
+        raise CannotCreate(
             f"{data}: no column {target!r} with values{nearest(target, known)}; there are: {listed(known)}"
         )
     give_roles(columns, target)
     try:
         made = goal(next(column for column in columns if column.name == target), task)
     except ValueError as error:
-        raise CannotStart(f"{data}: the target {error}") from None
+        raise CannotCreate(f"{data}: the target {error}") from None
     draft = Draft(name, found, columns, made, rename, task is not None, notes)
     _look(draft)
     return draft
@@ -136,11 +136,11 @@ def _look(draft: Draft) -> None:
             f"{rows} rows are few: what is measured on a fifth of them swings; {SMALL} or more are better."
         )
     if not any(column.role in ("feature", "categorical", "text") for column in draft.columns):
-        raise CannotStart(
+        raise CannotCreate(
             f"{draft.found.path}: no column is left to learn {target.name!r} from: " + "; ".join(draft.notes)
         )
     if rows < LEAST:
-        raise CannotStart(
+        raise CannotCreate(
             f"{draft.found.path}: {rows} rows are too few; {LEAST} is the least, {SMALL} or more are better"
         )
 
@@ -161,12 +161,12 @@ def _try_out(draft: Draft) -> None:
     aside = sum(reasons.values())
     draft.set_aside = aside / max(kept + aside, 1)
     if not kept:
-        raise CannotStart(
+        raise CannotCreate(
             f"{draft.found.path}: no row fits what was guessed; worst is {reasons.most_common(1)[0][0]!r}"
         )
     if draft.set_aside > MOST_ASIDE:
         worst = listed(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
-        raise CannotStart(
+        raise CannotCreate(
             f"{draft.found.path}: {aside:,} of {kept + aside:,} rows would be set aside, because of {worst}"
         )
     if aside:

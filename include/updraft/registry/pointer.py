@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from updraft.errors import UserError
-from updraft.registry.s3 import BadRegistry, Bucket, at, json_bytes, json_object
+from updraft.registry.s3 import BadRegistry, Bucket, json_bytes, json_object, key_for
 
 KINDS = {
     "production": int,
@@ -18,7 +18,7 @@ KINDS = {
 }
 
 
-class Untrusted(UserError):
+class VerificationError(UserError):
     """What was found is unsigned, altered, signed with another key, or not where it says it belongs."""
 
 
@@ -46,8 +46,8 @@ class Pointer:
 
 
 def read(bucket: Bucket, name: str, known: Pointer | None = None) -> Pointer | None:
-    """Read the pointer, None when there is none; `known` itself while nothing has moved. Raises Untrusted."""
-    found = bucket.get(at(name, "pointer.json"), known.etag if known else None)
+    """Read the pointer, None when there is none; `known` itself while nothing has moved. Raises VerificationError."""
+    found = bucket.get(key_for(name, "pointer.json"), known.etag if known else None)
     if found is None:
         return None
     if known and found[1] == known.etag:
@@ -55,13 +55,13 @@ def read(bucket: Bucket, name: str, known: Pointer | None = None) -> Pointer | N
     content = json_object(found[0])
     for key, kind in KINDS.items():
         if key not in content or not isinstance(content[key], kind):
-            raise Untrusted(f"{name}: {bucket}/{name}/pointer.json has no {key!r} as this registry writes it")
+            raise VerificationError(f"{name}: {bucket}/{name}/pointer.json has no {key!r} as this registry writes it")
     return Pointer(**{key: content[key] for key in KINDS}, etag=found[1])
 
 
 def history(bucket: Bucket, name: str) -> list[dict[str, Any]]:
     """List every move, oldest first; also the last one when its writer died before noting it."""
-    folder = at(name, "history/")
+    folder = key_for(name, "history/")
     found = [bucket.read(folder + key) for key in bucket.keys(folder)]
     entries = {entry["sequence"]: entry for entry in found if entry}
     pointer = read(bucket, name)
@@ -70,7 +70,7 @@ def history(bucket: Bucket, name: str) -> list[dict[str, Any]]:
     return [entries[sequence] for sequence in sorted(entries)]
 
 
-def standing(moves: list[dict[str, Any]]) -> list[int]:
+def promoted_versions(moves: list[dict[str, Any]]) -> list[int]:
     """Replay the moves: promote puts a version on top, rollback takes off what lies above the one it went back to."""
     stack: list[int] = []
     for move in moves:
@@ -86,19 +86,19 @@ def move(bucket: Bucket, name: str, now: Pointer | None, number: int, action: st
     if not why.strip():
         raise BadRegistry(f"{name}: a {action} needs a reason (why)")
     if now:
-        note(bucket, name, now)  # whoever made that move may have died before noting it
+        record(bucket, name, now)  # whoever made that move may have died before noting it
     previous, sequence = (now.production, now.sequence + 1) if now else (None, 1)
     when = datetime.now(UTC).isoformat(timespec="microseconds")
     moved = Pointer(number, previous, sequence, who, when, why, action, uuid.uuid4().hex, "")
-    key, body = at(name, "pointer.json"), json_bytes(moved.entry())
+    key, body = key_for(name, "pointer.json"), json_bytes(moved.entry())
     etag = bucket.replace(key, body, now.etag) if now else bucket.create(key, body)
     seen = replace(moved, etag=etag) if etag else read(bucket, name)
     if seen is None or seen.move != moved.move:
         raise PointerMoved(f"{name}: production became {seen.production if seen else None} at the same moment")
-    note(bucket, name, seen)
+    record(bucket, name, seen)
     return seen
 
 
-def note(bucket: Bucket, name: str, pointer: Pointer) -> None:
+def record(bucket: Bucket, name: str, pointer: Pointer) -> None:
     """Write the history's entry of a move, unless it is there."""
-    bucket.create(at(name, f"history/{pointer.sequence:06d}.json"), json_bytes(pointer.entry()))
+    bucket.create(key_for(name, f"history/{pointer.sequence:06d}.json"), json_bytes(pointer.entry()))

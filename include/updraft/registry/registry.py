@@ -30,11 +30,11 @@ from cryptography.exceptions import InvalidSignature
 
 from updraft.errors import UserError
 from updraft.registry import pointer
-from updraft.registry.folder_hashes import contents, described, holds, is_plain, put_in_place
+from updraft.registry.folder_hashes import describe_file, is_safe_name, list_files, matches_manifest, replace_folder
 from updraft.registry.pointer import Pointer as Pointer
 from updraft.registry.pointer import PointerMoved as PointerMoved
-from updraft.registry.pointer import Untrusted as Untrusted
-from updraft.registry.s3 import NAME, BadRegistry, Bucket, at, json_bytes, json_object, s3_client, split_uri
+from updraft.registry.pointer import VerificationError as VerificationError
+from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, json_object, key_for, s3_client, split_uri
 from updraft.registry.s3 import client_config as client_config
 from updraft.registry.signing_keys import load_keys
 
@@ -119,7 +119,7 @@ class Registry:
         return pointer.history(self.bucket, name)
 
     def verify(self, name: str, number: int) -> Version:
-        """Check signature, name, number, and every file's size and sha256. Raises NoSuchVersion or Untrusted."""
+        """Verify signature, name, number, and each file's size and sha256. Raises NoSuchVersion, VerificationError."""
         version, _, _ = self._trusted(name, number)
         for file in version.files:
             self._download(version, file)
@@ -129,10 +129,10 @@ class Registry:
         """Download the verified files of a version into the folder `into`, which appears at one stroke or not at all.
 
         Its manifest and signature lie beside them, for `verify_folder`. A folder that holds exactly that already is
-        kept, another one is replaced. Raises NoSuchVersion or Untrusted.
+        kept, another one is replaced. Raises NoSuchVersion or VerificationError.
         """
         version, manifest, signature = self._trusted(name, number)
-        if holds(into, version.files, manifest):
+        if matches_manifest(into, version.files, manifest):
             return into
         into.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
@@ -143,20 +143,20 @@ class Registry:
                     self._download(version, file, sink)
             (fresh / "manifest.json").write_bytes(manifest)
             (fresh / "manifest.sig").write_bytes(signature)
-            put_in_place(fresh, into, version.files, manifest)
+            replace_folder(fresh, into, version.files, manifest)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return into
 
     def verify_folder(self, name: str, number: int, folder: Path) -> Version:
-        """Check a folder that `pull` left, without asking the registry. Raises Untrusted."""
+        """Check a folder that `pull` left, without asking the registry. Raises VerificationError."""
         try:
             manifest, signature = ((folder / file).read_bytes() for file in ("manifest.json", "manifest.sig"))
         except OSError:
-            raise Untrusted(f"{name} version {number}: not signed, or not here") from None
+            raise VerificationError(f"{name} version {number}: not signed, or not here") from None
         version = self._believed(name, number, manifest, signature)
-        if not holds(folder, version.files, manifest):
-            raise Untrusted(f"{version}: the files here are not those that were signed")
+        if not matches_manifest(folder, version.files, manifest):
+            raise VerificationError(f"{version}: the files here are not those that were signed")
         return version
 
     def push(self, name: str, files: Path, facts: dict[str, Any], run_id: str) -> Version:
@@ -170,14 +170,14 @@ class Registry:
             raise BadRegistry("registry: no key to sign with; set UPDRAFT_SIGNING_KEY")
         if taken := sorted(FACTS_MAY_NOT & facts.keys()):
             raise BadRegistry(f"{name}: facts may not hold {taken[0]!r}, which the manifest itself sets")
-        sources = contents(files)
+        sources = list_files(files)
         if taken := sorted(FILES_MAY_NOT & sources.keys()):
             raise BadRegistry(f"{name}: {taken[0]!r} is a name that the registry keeps for itself")
         number, created_at = self._claim(name, run_id)
         if number in self.numbers(name):
             return self.version(name, number)
         ours = {"name": name, "version": number, "run_id": run_id, "created_at": created_at}
-        body = json_bytes(facts | ours | {"files": {file: described(path) for file, path in sources.items()}})
+        body = json_bytes(facts | ours | {"files": {file: describe_file(path) for file, path in sources.items()}})
         folder = _version_at(name, number)
         for file, path in sources.items():
             self.bucket.upload(f"{folder}/{file}", path)
@@ -192,7 +192,7 @@ class Registry:
         """
         now = self.pointer(name)
         if now and now.production == number:
-            pointer.note(self.bucket, name, now)
+            pointer.record(self.bucket, name, now)
             return now
         if (now.production if now else None) != expect:
             raise PointerMoved(f"{name}: production is {now.production if now else None}, expected {expect}")
@@ -207,7 +207,7 @@ class Registry:
         now = self.pointer(name)
         if now is None:
             raise NoSuchVersion(f"{name}: nothing is in production")
-        standing = pointer.standing(self.history(name))
+        standing = pointer.promoted_versions(self.history(name))
         if len(standing) < 2:
             raise NoSuchVersion(f"{name}: nothing was in production before version {now.production}")
         self.verify(name, standing[-2])
@@ -217,11 +217,11 @@ class Registry:
         """Give the run its number and when it got it: the number it has, else the next one that nobody has claimed."""
         if not run_id:
             raise BadRegistry(f"{name}: a push needs a run id")
-        run = at(name, f"runs/{quote(run_id, safe='')}.json")
-        self.bucket.ensure()
+        run = key_for(name, f"runs/{quote(run_id, safe='')}.json")
+        self.bucket.create_if_missing()
         number: int | None = self.bucket.read(run).get("version")
         if number is None:
-            claimed = [int(each) for each in self.bucket.folders(at(name, "versions/")) if each.isdigit()]
+            claimed = [int(each) for each in self.bucket.folders(key_for(name, "versions/")) if each.isdigit()]
             number = max(claimed, default=0) + 1
             while not self._claimed(name, number, run_id):
                 number += 1
@@ -237,7 +237,7 @@ class Registry:
         return etag is not None or self.bucket.read(key).get("run_id") == run_id
 
     def _numbers(self, name: str) -> Iterator[int]:
-        keys = self.bucket.keys(at(name, "versions/"))
+        keys = self.bucket.keys(key_for(name, "versions/"))
         return (int(found[1]) for key in keys if (found := re.fullmatch(r"(\d{4,})/manifest\.json", key)))
 
     def _manifest(self, name: str, number: int) -> bytes:
@@ -251,7 +251,7 @@ class Registry:
         manifest = self._manifest(name, number)
         signature = self.bucket.get(f"{_version_at(name, number)}/manifest.sig")
         if signature is None:
-            raise Untrusted(f"{name} version {number}: not signed (there is no manifest.sig)")
+            raise VerificationError(f"{name} version {number}: not signed (there is no manifest.sig)")
         return self._believed(name, number, manifest, signature[0]), manifest, signature[0]
 
     def _believed(self, name: str, number: int, manifest: bytes, signature: bytes) -> Version:
@@ -261,18 +261,20 @@ class Registry:
         try:
             self.verify_key.verify(base64.b64decode(signature, validate=True), manifest)
         except (InvalidSignature, binascii.Error):
-            raise Untrusted(f"{name} version {number}: the manifest was altered or signed with another key") from None
+            raise VerificationError(
+                f"{name} version {number}: the manifest was altered or signed with another key"
+            ) from None
         version = Version(name, number, json_object(manifest))
         told = (version.manifest.get("name"), version.manifest.get("version"))
         if told != (name, number):
-            raise Untrusted(f"{version}: the manifest is that of {told[0]} version {told[1]}")
+            raise VerificationError(f"{version}: the manifest is that of {told[0]} version {told[1]}")
         for file in version.files:
-            if not is_plain(file):
-                raise Untrusted(f"{version}: the manifest names {file!r}, which is no plain file name")
+            if not is_safe_name(file):
+                raise VerificationError(f"{version}: the manifest names {file!r}, which is no plain file name")
         return version
 
     def _download(self, version: Version, file: str, sink: BinaryIO | None = None) -> None:
-        """Stream a file, into `sink` where there is one; Untrusted unless size and sha256 are the manifest's."""
+        """Stream a file, into `sink` if any; raise VerificationError unless size and sha256 match the manifest."""
         told, digest, size = version.files[file], hashlib.sha256(), 0
         try:
             for chunk in self.bucket.stream(f"{_version_at(version.name, version.number)}/{file}"):
@@ -283,9 +285,9 @@ class Registry:
                 if sink:
                     sink.write(chunk)
         except FileNotFoundError:
-            raise Untrusted(f"{version}: {file!r} is missing") from None
+            raise VerificationError(f"{version}: {file!r} is missing") from None
         if {"sha256": digest.hexdigest(), "size": size} != told:
-            raise Untrusted(f"{version}: {file!r} is not the file that was signed (sha256 or size differs)")
+            raise VerificationError(f"{version}: {file!r} is not the file that was signed (sha256 or size differs)")
 
 
 def open_registry(environ: Mapping[str, str], client: S3Client | None = None) -> Registry:
@@ -303,7 +305,7 @@ def open_registry(environ: Mapping[str, str], client: S3Client | None = None) ->
 
 
 def _version_at(name: str, number: int) -> str:
-    return at(name, f"versions/{number:04d}")
+    return key_for(name, f"versions/{number:04d}")
 
 
 def _now() -> str:

@@ -28,7 +28,7 @@ class BadRegistry(UserError, ValueError):
     """A variable, a name or a folder that the registry cannot work with; the message says which and what it expects."""
 
 
-def at(name: str, path: str) -> str:
+def key_for(name: str, path: str) -> str:
     """Give the key of something that belongs to a use case; the name is checked because it may come from a person."""
     if not NAME.fullmatch(name):
         raise BadRegistry(f"{name!r} is no use case: expected lower case letters, digits and _, a letter first")
@@ -167,7 +167,7 @@ class Bucket:
             if error.response["Error"]["Code"] != "NoSuchBucket":
                 raise
 
-    def ensure(self) -> None:
+    def create_if_missing(self) -> None:
         """Create the bucket unless it is there; BadRegistry when that is not allowed."""
         try:
             self.client.head_bucket(Bucket=self.name)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from updraft.model.columns import shown
+from updraft.model.columns import quoted
 from updraft.usecase.blocks import Cast
 
 Result = int | float | str | bool | datetime | None
@@ -38,14 +38,14 @@ def number_from_text(text: str) -> int | float | None:
         return float(text)
     found = list(_DIGITS.finditer(text))
     if len(found) != 1:
-        raise ValueError(f"{shown(text)} holds {f'{len(found)} numbers' if found else 'no number'}, expected one")
+        raise ValueError(f"{quoted(text)} holds {f'{len(found)} numbers' if found else 'no number'}, expected one")
     digits, before, after = found[0].group().rstrip(".,"), text[: found[0].start()], text[found[0].end() :]
     if not _NUMBER.fullmatch(digits) or _ACCOUNTED.fullmatch(text.strip()):
-        raise ValueError(f"{shown(text)} is not plainly a number: expected digits such as 1,234.5")
+        raise ValueError(f"{quoted(text)} is not plainly a number: expected digits such as 1,234.5")
     if multiplier := _MULTIPLIER.match(after):
-        raise ValueError(f"{shown(text)} counts in {multiplier.group().strip()!r}, expected the number written out")
+        raise ValueError(f"{quoted(text)} counts in {multiplier.group().strip()!r}, expected the number written out")
     if "-" in before and not _SIGNED.fullmatch(before):
-        raise ValueError(f"{shown(text)} may be negative or not")
+        raise ValueError(f"{quoted(text)} may be negative or not")
     number = digits.replace(",", "")
     sign = -1 if "-" in before else 1
     return sign * (float(number) if "." in number else int(number))
@@ -55,7 +55,7 @@ def decimal_comma(text: str) -> float | None:
     """Read a number whose decimals stand after a comma: "1.234,5" is 1234.5; blank is null."""
     bare = text.strip()
     if bare and not _COMMA.fullmatch(bare):
-        raise ValueError(f"{shown(text)} is no number with a decimal comma, such as 1.234,5")
+        raise ValueError(f"{quoted(text)} is no number with a decimal comma, such as 1.234,5")
     return float(bare.replace(".", "").replace(",", ".")) if bare else None
 
 
@@ -68,7 +68,7 @@ def boolean_from_text(text: str) -> bool | None:
     """Read yes, true, y, t, on and 1 as true, and no, false, n, f, off and 0 as false, in any case; blank is null."""
     word = text.strip().lower()
     if word and word not in _WORDS:
-        raise ValueError(f"{shown(text)} is neither yes nor no, expected one of {', '.join(_WORDS)}")
+        raise ValueError(f"{quoted(text)} is neither yes nor no, expected one of {', '.join(_WORDS)}")
     return _WORDS.get(word)
 
 
@@ -98,7 +98,7 @@ def dated(pattern: str, value: object) -> object:
     try:
         return datetime.strptime(value.strip(), pattern)
     except ValueError:
-        raise ValueError(f"{shown(value)} is not a date like {pattern}") from None
+        raise ValueError(f"{quoted(value)} is not a date like {pattern}") from None
 
 
 _PLAIN = re.compile(r"[-+]?\d+(\.\d+)?[eE][-+]?\d+", re.ASCII)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from updraft.model.columns import DATE, Column, Type, shown
+from updraft.model.columns import DATE, Column, Type, quoted
 from updraft.sources.casts import apply, dated, unit
 from updraft.sources.source import Batch, Reject
 from updraft.usecase.blocks import Reading
@@ -173,11 +173,11 @@ def undecoded(values: pa.ChunkedArray) -> bool:
 
 def _whole(text: str) -> None:
     if UNDECODED in text:
-        raise ValueError(f"{shown(text)} holds U+FFFD, which stands for bytes that could not be decoded")
+        raise ValueError(f"{quoted(text)} holds U+FFFD, which stands for bytes that could not be decoded")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{shown(text)} holds half a character (a lone surrogate)") from None
+        raise ValueError(f"{quoted(text)} holds half a character (a lone surrogate)") from None
 
 
 def _from_text(values: pa.ChunkedArray, type_: Type) -> pa.ChunkedArray:

@@ -26,13 +26,13 @@ def check(name: str, root: Path = ROOT) -> list[Fault]:
     return sorted(dict.fromkeys(faults), key=lambda fault: (fault.file == suite, fault.line or 0))
 
 
-def checked(name: str, root: Path = ROOT) -> None:
+def require_valid(name: str, root: Path = ROOT) -> None:
     """Raise BadUseCase with all that `check` finds, so that a run stops before its first row."""
     if faults := check(name, root):
-        raise BadUseCase("\n".join(fault.told(root) for fault in faults))
+        raise BadUseCase("\n".join(fault.format(root) for fault in faults))
 
 
-def misnamed(root: Path = ROOT) -> list[Fault]:
+def unread_files(root: Path = ROOT) -> list[Fault]:
     """Name the files beside the use cases that nobody reads."""
     folders = (root / "include" / "usecases", ".yaml"), (root / "expectations", ".json")
     strays = [(path, ends) for folder, ends in folders for path in sorted(folder.glob("[!.]*")) if path.suffix != ends]

@@ -12,12 +12,12 @@ from threadpoolctl import threadpool_limits
 
 from updraft.learning import model_card
 from updraft.learning.metrics import bootstrap_gain, gain, measure, measure_all
-from updraft.learning.score import Scored, format_metrics, score
+from updraft.learning.score import ScoringResult, format_metrics, score
 from updraft.model import golden
 from updraft.model.model import Model
 from updraft.monitoring.reference import REFERENCE, describe
-from updraft.stages.stage_folder import TEST, TRAIN, fresh, read_frame, read_json, write_json
-from updraft.stages.train import TRAINING, choose
+from updraft.stages.stage_folder import TEST, TRAIN, read_frame, read_json, recreate_folder, write_json
+from updraft.stages.train import TRAINING, choose_candidate
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import MetricName
 
@@ -43,10 +43,10 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
     count. Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json`, which says what the
     training data looked like, and `out/golden.json`, what the chosen model answers to made-up rows; returns `out`.
     """
-    fresh(out)
+    recreate_folder(out)
     frame, seen = read_frame(case, split / TEST), read_frame(case, split / TRAIN)
     trained = {told["candidate"]: (told, folder) for folder in models for told in [read_json(folder / TRAINING)]}
-    chosen = choose(case, {name: told["validation"] for name, (told, _) in trained.items()})
+    chosen = choose_candidate(case, {name: told["validation"] for name, (told, _) in trained.items()})
     with threadpool_limits(limits=1):
         scored = {name: score(case, Model.load(folder), frame) for name, (_, folder) in trained.items()}
         on_train = score(case, scored[chosen].model, seen).metrics if case.max_gap else None
@@ -77,7 +77,7 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
     with threadpool_limits(limits=1):
         model_card.write(case, read_json(out / EVALUATION), frame, scored[chosen], rival, out / model_card.CARD)
         model = scored[chosen].model
-        golden.write(model, golden.drawn(model.signature, frame, [frame, seen], case.seed), out)
+        golden.write(model, golden.make_rows(model.signature, frame, [frame, seen], case.seed), out)
     log.info("model card: %s", out / model_card.CARD)
     return out
 
@@ -127,7 +127,7 @@ def _compared(case: UseCase, against: dict[str, Any], verb: str) -> str:
     )
 
 
-def _slices(case: UseCase, column: str, scored: Scored, frame: pd.DataFrame) -> dict[str, Any]:
+def _slices(case: UseCase, column: str, scored: ScoringResult, frame: pd.DataFrame) -> dict[str, Any]:
     """Measure the rows of each value of a column: the 20 commonest, of 30 rows or more."""
     counts = frame[column].value_counts(dropna=False)
     if left_out := len(counts) - len(judged := counts.head(SLICE_VALUES)[lambda rows: rows >= SLICE_ROWS]):
@@ -138,14 +138,14 @@ def _slices(case: UseCase, column: str, scored: Scored, frame: pd.DataFrame) -> 
     found = {}
     for value, rows in judged.items():
         inside = (frame[column].isna() if value != value else frame[column] == value).to_numpy()  # NaN is not itself
-        part = scored.truth[inside], scored.scores[inside], scored.decided[inside]
+        part = scored.truth[inside], scored.scores[inside], scored.decisions[inside]
         found[str(value)] = {"rows": int(rows), "metrics": measure_all(case.metrics, *part)}
     return found
 
 
 def _against(
-    case: UseCase, challenger: Scored, champion: Champion | None, frame: pd.DataFrame
-) -> tuple[dict[str, Any] | None, Scored | None]:
+    case: UseCase, challenger: ScoringResult, champion: Champion | None, frame: pd.DataFrame
+) -> tuple[dict[str, Any] | None, ScoringResult | None]:
     """Score the champion on the same rows and compare; the gain is the challenger's, by the gate's metric."""
     if champion is None:
         return None, None

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from updraft.errors import BadData
 from updraft.sources.rows import ARROW
 from updraft.sources.source import Progress, Reject, Source
-from updraft.stages.stage_folder import DATASET, QUARANTINE, fresh, write_json
+from updraft.stages.stage_folder import DATASET, QUARANTINE, recreate_folder, write_json
 from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None =
     `progress` is called with the rows read so far and their total, where it is known. Returns the dataset's path.
     Raises BadData when no row is left or more than `case.quarantine_budget` of them do not fit.
     """
-    fresh(out)
+    recreate_folder(out)
     started = time.monotonic()
     read = kept = nans = 0
     reasons: Counter[str] = Counter()

@@ -20,7 +20,7 @@ from updraft.registry.folder_hashes import sha256
 from updraft.registry.registry import PointerMoved, Registry, Version
 from updraft.stages.evaluate import EVALUATION, Champion, evaluate
 from updraft.stages.runs import Run
-from updraft.stages.stage_folder import DATASET, fresh, read_json
+from updraft.stages.stage_folder import DATASET, read_json, recreate_folder
 from updraft.stages.train import TRAINING
 from updraft.usecase import UseCase
 
@@ -84,7 +84,7 @@ def push(case: UseCase, evaluation: Path, registry: Registry, run: Run) -> Outco
 
 def _collect(evaluation: Path, model: Path, out: Path) -> Path:
     """Gather the files of a version in one folder."""
-    fresh(out)
+    recreate_folder(out)
     for name in (MODEL, SIGNATURE, TRAINING):
         shutil.copy2(model / name, out)
     for name in (EVALUATION, CARD, REFERENCE, GOLDEN):

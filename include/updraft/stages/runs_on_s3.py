@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from updraft.errors import UserError
-from updraft.registry.folder_hashes import contents, described, is_plain
+from updraft.registry.folder_hashes import describe_file, is_safe_name, list_files
 from updraft.registry.s3 import BadRegistry, Bucket, json_bytes, split_uri
 from updraft.stages.runs import BadArtifacts, Files
 
@@ -75,17 +75,17 @@ class Kept(Files):
     def bring(self, uri: str) -> Path:
         """Bring down what a URI of this run names."""
         start, place = f"{self.bucket}/", uri.removeprefix(f"{self.bucket}/")
-        if not uri.startswith(start) or not is_plain(place):
+        if not uri.startswith(start) or not is_safe_name(place):
             raise BadArtifacts(f"{uri!r}: expected something below {start}")
         return self.at(place)
 
     def send(self, path: Path, out: Path) -> str:
         """Send the folder `out` up, in place of what an earlier try has sent; give the URI of `path`."""
-        place, files = self._place(out), contents(out)
+        place, files = self._place(out), list_files(out)
         self.bucket.put(f"{place}/{MARK}", json_bytes({}))
         for name, each in files.items():
             self.bucket.upload(f"{place}/{name}", each)
-        told = {name: described(each) for name, each in files.items()}
+        told = {name: describe_file(each) for name, each in files.items()}
         self.bucket.put(f"{place}/{MARK}", json_bytes({"files": told}))
         log.info("kept in %s/%s/", self.bucket, place)
         return f"{self.bucket}/{self._place(path)}"
@@ -105,10 +105,10 @@ class Kept(Files):
         return path.relative_to(self.folder).as_posix()
 
     def _fetch(self, place: str, told: dict[str, Any]) -> None:
-        if not is_plain(place):
+        if not is_safe_name(place):
             raise HalfSent(f"{self.bucket}/{place}: its {MARK} names a file outside of its folder")
         path = self.folder / place
-        if path.exists() and described(path) == told:
+        if path.exists() and describe_file(path) == told:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0

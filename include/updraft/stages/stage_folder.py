@@ -32,7 +32,7 @@ def first_row(frame: pd.DataFrame) -> dict[str, Any]:
     return rows[0]
 
 
-def fresh(out: Path) -> Path:
+def recreate_folder(out: Path) -> Path:
     """Empty a stage's folder, which a try that was cut off may have left half full."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

@@ -20,13 +20,13 @@ from threadpoolctl import threadpool_limits
 
 from updraft.errors import BadData
 from updraft.learning.estimators import BadParameter, build
-from updraft.learning.example_row import example
+from updraft.learning.example_row import example_row
 from updraft.learning.metrics import Floats, find_threshold, gain, measure_all
-from updraft.learning.score import check_figures, encode, format_metrics
+from updraft.learning.score import check_metrics, encode_target, format_metrics
 from updraft.learning.splits import FOLD
-from updraft.model.model import Model, decide, ordered
+from updraft.model.model import Model, decide, predict_scores
 from updraft.model.signature import Signature
-from updraft.stages.stage_folder import TRAIN, fresh, read_frame, read_json, write_json
+from updraft.stages.stage_folder import TRAIN, read_frame, read_json, recreate_folder, write_json
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Policy
 
@@ -44,7 +44,7 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
     same bytes. Raises BadParameter when the estimator does not take its parameters, BadData when a fold
     cannot be learned from.
     """
-    fresh(out)
+    recreate_folder(out)
     started = time.monotonic()
     frame = read_frame(case, split / TRAIN)
     with threadpool_limits(limits=1):
@@ -65,7 +65,7 @@ def _cross_validate(
     case: UseCase, candidate: str, frame: pd.DataFrame
 ) -> tuple[dict[str, Any], dict[Any, float], float | None]:
     """Return the parameters that score best out of fold, their figures and their threshold."""
-    truth = encode(case, frame[case.target])
+    truth = encode_target(case, frame[case.target])
     best: tuple[float, dict[str, Any], dict[Any, float], float | None] | None = None
     tried = _combinations(case, candidate)
     for number, params in enumerate(tried, 1):
@@ -73,7 +73,7 @@ def _cross_validate(
         scores = _out_of_fold(case, build(case, case.candidates[candidate].estimator, params), frame)
         threshold = find_threshold(case.threshold, truth, scores) if case.task == "binary" else None
         figures = measure_all(case.metrics, truth, scores, decide(case.task, scores, threshold))
-        check_figures(case, figures)
+        check_metrics(case, figures)
         worth = gain(case.choose_by, figures[case.choose_by], 0.0)
         log.info(
             "%s: %d folds, %d of %d: %s %.4f, %.1f s %s", candidate, case.folds, number, len(tried),
@@ -113,7 +113,7 @@ def _out_of_fold(case: UseCase, pipeline: Pipeline, frame: pd.DataFrame) -> Floa
             raise BadData(f"{case.name}: all rows but fold {fold} have one label only; use fewer folds or more rows")
         with _wrong_values(case):
             fitted = clone(pipeline).fit(features[~held], target[~held])
-        found = ordered(case.task, fitted, features[held], [label.value for label in case.labels], case.positive)
+        found = predict_scores(case.task, fitted, features[held], [label.value for label in case.labels], case.positive)
         if scores is None:
             scores = np.full((len(target), *found.shape[1:]), np.nan)
         scores[held] = found
@@ -150,7 +150,7 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         threshold=threshold,
         split={"seed": facts["seed"], **facts["split"]},
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-        example=example(case, frame),
+        example=example_row(case, frame),
         warn_unseen=_warned(case.serving.unseen),
         warn_out_of_range=_warned(case.serving.out_of_range),
         private=case.serving.private,
@@ -161,7 +161,7 @@ def _warned(policies: dict[str, Policy]) -> tuple[str, ...]:
     return tuple(name for name, policy in policies.items() if policy == "warn")
 
 
-def choose(case: UseCase, validation: dict[str, dict[Any, float]]) -> str:
+def choose_candidate(case: UseCase, validation: dict[str, dict[Any, float]]) -> str:
     """Name the candidate with the best cross-validated score; the first in the YAML on a tie."""
     names = [name for name in case.candidates if name in validation]
     return max(names, key=lambda name: gain(case.choose_by, validation[name][case.choose_by], 0.0))

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from updraft.errors import BadData
-from updraft.learning.splits import divide, feature_hash
-from updraft.stages.stage_folder import TEST, TRAIN, fresh, read_frame, write_json
+from updraft.learning.splits import feature_hash, split_rows
+from updraft.stages.stage_folder import TEST, TRAIN, read_frame, recreate_folder, write_json
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import TimeSplit
 
@@ -25,9 +25,9 @@ def transform(case: UseCase, dataset: Path, out: Path) -> Path:
     `deduplicate`, rows that equal an earlier one in all columns but the id. Raises BadData when a side has no row of a
     label, or a regression's target is not finite or never varies. Returns `out`.
     """
-    fresh(out)
+    recreate_folder(out)
     frame, facts = _usable(case, read_frame(case, dataset))
-    sides = dict(zip((TRAIN, TEST), divide(case, frame), strict=True))
+    sides = dict(zip((TRAIN, TEST), split_rows(case, frame), strict=True))
     for name, side in sides.items():
         _check_target(case, side[case.target], name)
         side.to_parquet(out / name, compression="zstd", index=False)

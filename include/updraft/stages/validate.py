@@ -13,7 +13,7 @@ import pandas as pd
 
 from updraft.errors import UserError
 from updraft.model.columns import DATE, Column
-from updraft.stages.stage_folder import fresh, write_json
+from updraft.stages.stage_folder import recreate_folder, write_json
 from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def validate(case: UseCase, dataset: Path, out: Path) -> Path:
     Expectations of severity `warning` or `info` that fail are reported and let pass. Returns `dataset`, unchanged.
     Raises ValidationFailed, naming the columns, when a critical one fails, and BadSuite when the suite itself is wrong.
     """
-    fresh(out)
+    recreate_folder(out)
     started = time.monotonic()
     frame = pd.read_parquet(dataset)
     result = _run(case, frame, out / DOCS)

@@ -14,7 +14,7 @@ from updraft.usecase.schema import UseCase, sides
 Faults = Iterator[tuple[tuple[str, ...], str]]
 
 
-def disagreements(case: UseCase) -> Faults:
+def cross_field_errors(case: UseCase) -> Faults:
     """Yield the place and the message of what the suite's columns or the labels do not take.
 
     Columns that the suite does not know are passed over.
@@ -54,9 +54,9 @@ def _hold(column: Column | None, value: Any) -> None:
     if column is None:
         return
     whole = column.type == "int64" and isinstance(value, float) and value.is_integer()
-    for breach in column.breaches(column.convert(int(value) if whole else value)):
-        if breach.bound != "too_large":
-            raise breach
+    for violation in column.violations(column.convert(int(value) if whole else value)):
+        if violation.kind != "too_large":
+            raise violation
 
 
 def _values(simple: Triangle | dict[Scalar, float]) -> list[Any]:

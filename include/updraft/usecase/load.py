@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from updraft.defaults import ROOT
-from updraft.model.columns import BadColumns, Column, read
+from updraft.model.columns import BadColumns, Column, read_columns
 from updraft.run_params import RunParams
-from updraft.usecase.messages import listed, nearest, remains, told
-from updraft.usecase.rules import disagreements
+from updraft.usecase.messages import drop_invalid, listed, nearest, told
+from updraft.usecase.rules import cross_field_errors
 from updraft.usecase.schema import NAME, NAME_RULE, BadUseCase, Draft, UseCase
 from updraft.usecase.yaml_lines import Document, Fault, Place, document, line_in_suite
 
@@ -31,7 +31,7 @@ def load(name: str, root: Path = ROOT) -> UseCase:
     """Load a use case by its name; raise BadUseCase that lists all that is wrong in its YAML and suite."""
     found = examine(name, root)
     if found.faults or found.case is None:
-        raise BadUseCase("\n".join(fault.told(root) for fault in found.faults))
+        raise BadUseCase("\n".join(fault.format(root) for fault in found.faults))
     return found.case
 
 
@@ -79,17 +79,17 @@ def _read(raw: dict[str, Any], names: Sequence[str]) -> tuple[UseCase | None, li
     """Read the blocks; what does not fit together is told of a draft too, in which the faulty parts are left out."""
     try:
         case: UseCase = UseCase.model_validate(raw)
-        return case, list(disagreements(case, names, set()))
+        return case, list(cross_field_errors(case, names, set()))
     except ValidationError as error:
-        draft, doubtful = remains(Draft, raw)
-        further = disagreements(draft, names, doubtful) if draft else ()
+        draft, doubtful = drop_invalid(Draft, raw)
+        further = cross_field_errors(draft, names, doubtful) if draft else ()
         return draft, [*told(UseCase, raw, error), *further]
 
 
 def _columns(suite: Path) -> tuple[list[Column], Sequence[str], list[Fault]]:
     """Read the suite's columns and their names; of a suite with faults the names alone."""
     try:
-        columns = read(suite)
+        columns = read_columns(suite)
         return columns, [column.name for column in columns], []
     except BadColumns as error:
         return [], error.names, [Fault(suite, line_in_suite(suite, name, said), said) for name, said in error.faults]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from updraft.model.columns import shown
+from updraft.model.columns import quoted
 from updraft.usecase.blocks import METRICS_OF, Classifier, Part, Regressor
 from updraft.usecase.yaml_lines import Place
 
@@ -49,7 +49,7 @@ def placed(raw: Any, loc: Iterable[int | str]) -> Place:
     return place
 
 
-def remains(model: type[P], raw: dict[str, Any]) -> tuple[P | None, set[str]]:
+def drop_invalid(model: type[P], raw: dict[str, Any]) -> tuple[P | None, set[str]]:
     """Read what is left without the faulty parts; also name the keys that nothing can be concluded from."""
     raw, doubtful = copy.deepcopy(raw), set[str]()
     for _ in range(10):
@@ -98,8 +98,8 @@ def _sentence(model: type[BaseModel], raw: Mapping[str, Any], place: Place, faul
         word = fault["ctx"].get("tag") or (place[-1] if is_key else fault["input"])
         hint = nearest(word, known) if isinstance(word, str) else ""
         where = f"{where}.by" if kind == "union_tag_invalid" else where
-        return f"{where}: {shown(word)} is unknown{hint}; there are: {listed(known)}"
-    found = "" if kind == "value_error" else f", found {shown(fault['input'])}"
+        return f"{where}: {quoted(word)} is unknown{hint}; there are: {listed(known)}"
+    found = "" if kind == "value_error" else f", found {quoted(fault['input'])}"
     said = " or ".join(dict.fromkeys(_plain(each) for each in faults))
     return f"{where + ': ' if where else ''}{said}{found}"
 

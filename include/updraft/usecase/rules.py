@@ -21,7 +21,7 @@ COMPATIBLE = ({"text", "slices"}, {"categorical", "slices"}, {"ignored", "slices
 SIDE = re.compile(r"[\w-]+")
 
 
-def disagreements(case: UseCase, names: Iterable[str], doubtful: set[str]) -> Faults:
+def cross_field_errors(case: UseCase, names: Iterable[str], doubtful: set[str]) -> Faults:
     """Yield the place and the message of each fault; `names` are the suite's columns, typed or not.
 
     A check is left out when a key that it goes by is `doubtful`, because it would tell of the same mistake again.
@@ -224,5 +224,5 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _serving: {"target", "id", "ignored"},
     _candidates: {"task", "text"},
     _metrics: {"task", "choose_by", "gate"},
-    demo_rules.disagreements: {"labels"},
+    demo_rules.cross_field_errors: {"labels"},
 }

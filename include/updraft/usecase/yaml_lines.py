@@ -24,7 +24,7 @@ class Fault:
     line: int | None
     message: str
 
-    def told(self, root: Path) -> str:
+    def format(self, root: Path) -> str:
         """Write it in one line; the file is named relative to `root` where it lies below it."""
         file = self.file.relative_to(root) if self.file.is_relative_to(root) else self.file
         return f"{file}{f':{self.line}' if self.line else ''}: {self.message}"
