@@ -71,7 +71,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@echo 'Making .venv (once; a few minutes) …'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
-	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet -r requirements-dev.txt
+	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --compile-bytecode -r requirements-dev.txt
 	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $@
 

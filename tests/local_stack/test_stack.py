@@ -21,9 +21,10 @@ from pymongo import MongoClient
 
 from updraft.local_stack import supervision
 from updraft.local_stack.credentials import credentials
-from updraft.local_stack.demo_run import api_key
 from updraft.local_stack.environment import PORTS, StackError, load, recorded, settle
+from updraft.local_stack.programs import child_environment, programs
 from updraft.local_stack.servers import free_ports
+from updraft.local_stack.service import api_key
 from updraft.local_stack.stack import Stack
 
 STORES = ("mongod", "s3")
@@ -165,10 +166,10 @@ def test_a_home_of_an_earlier_version_gets_the_users_that_it_lacks(tmp_path: Pat
 
 def test_each_program_is_given_the_secrets_that_it_needs(tmp_path: Path) -> None:
     stack = Stack(tmp_path, free_environment())
-    programs = {program.name: program.environment for program in stack._programs(settle(stack.home, stack.given))}
+    blanks = {program.name: program.environment for program in programs(stack.home, settle(stack.home, stack.given))}
     training = {"AIRFLOW_PASSWORD", "SERVING_TRAIN_TOKEN"}
-    assert {name for name, blanked in programs.items() if not training & blanked.keys()} == {"serving"}
-    assert programs["scheduler"] == dict.fromkeys(training | {"SERVING_API_KEYS"}, "")
+    assert {name for name, blanked in blanks.items() if not training & blanked.keys()} == {"serving"}
+    assert blanks["scheduler"] == dict.fromkeys(training | {"SERVING_API_KEYS"}, "")
 
 
 def test_login_tells_how_to_train_without_the_token(shared: Stack) -> None:
@@ -187,19 +188,19 @@ def test_a_users_own_token_reaches_the_service_and_ours_does_not(tmp_path: Path)
     for given in ({"SERVING_TRAIN_TOKEN": "a-token-of-theirs"}, {"SERVING_TRAIN_TOKEN_FILE": "/their/file"}):
         stack = Stack(tmp_path, free_environment(**given))
         settings = settle(stack.home, stack.given)
-        child = stack._child_environment(settings)
+        child = child_environment(stack.given, settings)
         assert "SERVING_TRAIN_TOKEN" not in settings  # and so in no file of ours
         assert {name: child[name] for name in child if name.startswith("SERVING_TRAIN")} == given
     for given in ({}, {"SERVING_TRAIN_TOKEN": "", "SERVING_TRAIN_TOKEN_FILE": ""}, {"SERVING_TRAIN_TOKEN": ours}):
         stack = Stack(tmp_path, free_environment(**given))
-        assert stack._child_environment(settle(stack.home, stack.given))["SERVING_TRAIN_TOKEN"] == ours
+        assert child_environment(stack.given, settle(stack.home, stack.given))["SERVING_TRAIN_TOKEN"] == ours
 
 
 def test_another_airflows_password_is_left_out(tmp_path: Path) -> None:
     """The service asks the stack's own Airflow, and must find one password for it."""
     stack = Stack(tmp_path, free_environment(AIRFLOW_PASSWORD="theirs", AIRFLOW_PASSWORD_FILE="/their/file"))
     settings = settle(stack.home, stack.given)
-    child = stack._child_environment(settings)
+    child = child_environment(stack.given, settings)
     assert "AIRFLOW_PASSWORD_FILE" not in child
     assert child["AIRFLOW_PASSWORD"] == (tmp_path / "secrets" / "airflow_service_password").read_text()
 
@@ -358,14 +359,14 @@ def test_wrong_settings_are_told_with_name_and_value(tmp_path: Path, name: str, 
 def test_stores_elsewhere_are_used_and_not_started(tmp_path: Path) -> None:
     atlas = {"MONGODB_URL": "mongodb+srv://me:secret@cluster0.example.net/insurance"}
     aws = {"UPDRAFT_REGISTRY": "s3://our-models/updraft"}
-    for given, programs, absent in (
+    for given, left_out, absent in (
         (atlas, {"mongod"}, set()),
         (aws, {"s3"}, {"AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID"}),
     ):
-        stack = Stack(tmp_path / programs.copy().pop(), free_environment(**given))
+        stack = Stack(tmp_path / left_out.copy().pop(), free_environment(**given))
         settings = settle(stack.home, stack.given)
         assert given.items() <= settings.items() and not absent & settings.keys()
-        assert programs.isdisjoint(each.name for each in stack._programs(settings))
+        assert left_out.isdisjoint(program.name for program in programs(stack.home, settings))
 
 
 def test_a_shells_aws_login_does_not_reach_the_embedded_server(tmp_path: Path) -> None:
@@ -373,7 +374,7 @@ def test_a_shells_aws_login_does_not_reach_the_embedded_server(tmp_path: Path) -
     stack = Stack(tmp_path, shell)
     settings = settle(stack.home, stack.given)
     assert settings["AWS_ACCESS_KEY_ID"] != "theirs"
-    supervision_environment = stack._child_environment(settings)
+    supervision_environment = child_environment(stack.given, settings)
     assert "AWS_PROFILE" not in supervision_environment
     assert supervision_environment["AWS_ACCESS_KEY_ID"] == settings["AWS_ACCESS_KEY_ID"]
 

@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from updraft.local_stack.stack import Stack, undisturbed
+from updraft.local_stack.stack import Stack, ignore_signals
+
+QUIET_SECONDS = 5.0  # a stack that ran already and answers within these is no news
 
 app = typer.Typer(
     help="The embedded stack: MongoDB, S3, Airflow and the service on this machine.", no_args_is_help=True
@@ -26,16 +28,24 @@ def up() -> None:
     """Start the stack, or what is missing of it, and wait until all of it answers."""
     began = time.monotonic()
     with opened() as stack:
-        already = stack.running()
-        stack.up(tell=(lambda line: None) if already else typer.echo)
-        word = "runs already, all of it answers" if already else f"is up after {time.monotonic() - began:.0f} s"
-        typer.echo(f"The stack in {stack.home} {word}; `make login` tells where.")
+        quiet = stack.running()
+
+        def report(line: str) -> None:
+            if not quiet or time.monotonic() - began > QUIET_SECONDS:
+                typer.echo(line)
+
+        stack.up(report=report)
+        seconds = time.monotonic() - began
+        already = quiet and seconds <= QUIET_SECONDS
+        state = "runs already, all of it answers" if already else f"is up after {seconds:.0f} s"
+        typer.echo(f"The stack in {stack.home} {state}.")
+        typer.echo("Next: make login (URLs and passwords), or make demo (load, train, predict)")
 
 
 @app.command()
 def down() -> None:
     """End every process of the stack and free its ports; data stays."""
-    with opened() as stack, undisturbed():
+    with opened() as stack, ignore_signals():
         ended = stack.down()
         typer.echo(f"Stopped: {ended} processes." if ended else "Nothing was running.")
 
@@ -43,7 +53,7 @@ def down() -> None:
 @app.command()
 def clean() -> None:
     """End the stack and remove its data, logs, settings and secrets."""
-    with opened() as stack, undisturbed():
+    with opened() as stack, ignore_signals():
         stack.clean()
         typer.echo(f"Removed {stack.home}.")
 
@@ -111,7 +121,7 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 
 
 def _end(stack: Stack) -> None:
-    with undisturbed():
+    with ignore_signals():
         typer.echo("\nInterrupted: stopping the stack …", err=True)
         stack.down()
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import requests
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -23,14 +22,14 @@ from updraft.airflow_client import Airflow, TaskInstance
 from updraft.errors import UserError
 from updraft.local_stack.credentials import ADMIN, credentials
 from updraft.local_stack.environment import StackError, embedded, load
+from updraft.local_stack.service import Service, api_key
 from updraft.local_stack.stack import Stack
+from updraft.local_stack.startup import Report
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.runs import local
 from updraft.usecase import UseCase
 from updraft.usecase import load as load_case
 
-PARSED_SECONDS = 180
-SERVED_SECONDS = 60
 LONGEST = 100  # characters of a value that are shown
 DONE = ("success", "failed", "skipped", "upstream_failed", "removed")
 COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipped": "yellow", "running": "cyan"}
@@ -55,7 +54,7 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
     if wanted.data and not wanted.data.is_file():
         raise UserError(f"DATA: no file {str(wanted.data)!r}")
     console.print(f"[bold]1[/]  Start the stack in {stack.home}", soft_wrap=True)
-    stack.up(tell=lambda line: console.print(f"     {line}", highlight=False))
+    stack.up(report=_printer(console))
     load(os.environ, stack.home)
     settings = stack.environment()
     console.print(f"[bold]2[/]  Load rows into MongoDB, collection {case.collection}")
@@ -64,10 +63,10 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
     airflow = Airflow.patient(settings["AIRFLOW_URL"], ADMIN, _password(stack))
     run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     console.print(f"[bold]3[/]  Train: DAG {wanted.dag_id}, run {run_id}")
-    _train(airflow, wanted.dag_id, run_id, console)
+    _train(stack, airflow, wanted.dag_id, run_id, console)
     evaluation = _evaluation(airflow, wanted.dag_id, run_id)
     console.print("[bold]4[/]  Ask the service about one raw row")
-    _predict(settings, case, _held_out_row(airflow, case, wanted.dag_id, run_id), console)
+    _predict(stack, case, _held_out_row(airflow, case, wanted.dag_id, run_id), console)
     _show(evaluation, console)
     show_urls(stack, console)
 
@@ -86,6 +85,11 @@ def show_urls(stack: Stack, console: Console) -> None:
     token = f"$(cat {file})" if "SERVING_TRAIN_TOKEN" in settings else "$SERVING_TRAIN_TOKEN"
     command = f'curl -X POST --oauth2-bearer "{token}" {settings["SERVING_URL"]}/train/vehicle_insurance'
     console.print(f"Train     {command}", highlight=False, markup=False, soft_wrap=True)  # a table would break it
+
+
+def _printer(console: Console) -> Report:
+    """Return what prints a progress line below the heading of a step."""
+    return lambda line: console.print(f"     {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _password(stack: Stack) -> str:
@@ -135,8 +139,8 @@ def _progress(console: Console) -> Iterator[Progress]:
         yield bar
 
 
-def _train(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> None:
-    _wait_until_parsed(airflow, dag_id)
+def _train(stack: Stack, airflow: Airflow, dag_id: str, run_id: str, console: Console) -> None:
+    _wait_until_parsed(stack, airflow, dag_id, console)
     if airflow.trigger(dag_id, run_id) is None:
         raise StackError(f"{dag_id}: there is a run {run_id} already")
     airflow.unpause(dag_id)  # after the trigger, so that no scheduled run comes first
@@ -147,14 +151,14 @@ def _train(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> None
         raise StackError("\n".join([*lines, f"run: {airflow.url}/dags/{dag_id}/runs/{run_id}"]))
 
 
-def _wait_until_parsed(airflow: Airflow, dag_id: str) -> None:
-    until = time.monotonic() + PARSED_SECONDS
+def _wait_until_parsed(stack: Stack, airflow: Airflow, dag_id: str, console: Console) -> None:
+    words = {"pending": f"has not parsed {dag_id} yet", "unmet": f"has not found {dag_id} in dags/"}
+    wait = stack.wait("dag-processor", _printer(console), **words)
     while airflow.dag(dag_id) is None:
         errors = airflow.import_errors()
         if errors:
             raise StackError(f"{dag_id}: Airflow cannot read it: {'; '.join(errors)}")
-        if time.monotonic() > until:
-            raise StackError(f"{dag_id}: Airflow did not find this DAG in dags/ within {PARSED_SECONDS} seconds")
+        wait.check(stack.processes())
         time.sleep(0.5)
 
 
@@ -224,23 +228,23 @@ def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> 
     return first_row(read_frame(case, split / TEST)[[*case.feature_names, case.target]])
 
 
-def _predict(settings: Mapping[str, str], case: UseCase, held_out: Mapping[str, Any], console: Console) -> None:
+def _predict(stack: Stack, case: UseCase, held_out: Mapping[str, Any], console: Console) -> None:
     """Ask the service, once it has the version that the registry has in production, and print what it says."""
     from updraft.registry.registry import open_registry
 
+    settings = stack.environment()
     number = open_registry({**os.environ, **settings}).production(case.name)
     if number is None:
         console.print("     No version is in production yet, so the service has nothing to answer with.\n")
         return
     row = {name: value for name, value in held_out.items() if name != case.target}
-    until = time.monotonic() + SERVED_SECONDS
-    url, key = f"{settings['SERVING_URL']}/predict/{case.name}", api_key(os.environ)
-    answer, said = ask(url, row, key)
-    while answer.get("version") != number:
-        if time.monotonic() > until:
-            raise StackError(f"the service does not answer with version {number}: {said}")
+    service = Service(settings["SERVING_URL"], api_key(os.environ))
+    words = {"pending": f"has not loaded version {number} yet", "unmet": f"does not answer with version {number}"}
+    wait = stack.wait("serving", _printer(console), **words)
+    while not service.is_live(case.name, number):
+        wait.check(stack.processes())
         time.sleep(0.2)
-        answer, said = ask(url, row, key)
+    answer = service.predict(case.name, row)
     raw = ", ".join(f"{name} {_short(value)}" for name, value in row.items())
     console.print(f"     {raw}", highlight=False, markup=False, soft_wrap=True)
     told = f"{_probability(case, answer)}version {number}; in truth {_answer(case, held_out[case.target])}"
@@ -268,34 +272,6 @@ def _short(value: Any) -> str:
     """Write a raw value; a long text is cut."""
     text = "null" if value is None else str(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def api_key(environ: Mapping[str, str]) -> str:
-    """Return the first key of the service's API keys, lines `name:key`; an empty one where they are off."""
-    file = environ.get("SERVING_API_KEYS_FILE")
-    try:
-        text = Path(file).read_text(encoding="utf-8") if file else environ.get("SERVING_API_KEYS", "")
-    except (OSError, ValueError):
-        return ""
-    lines = [line.strip() for line in text.splitlines()]
-    return next((line.partition(":")[2].strip() for line in lines if line and not line.startswith("#")), "")
-
-
-def ask(url: str, row: Mapping[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """Post one row; return the answer, empty when it is an error, and what the service said.
-
-    Raises StackError when it asks for another key: it has those of the shell that started it.
-    """
-    headers = {"X-API-Key": key} if key else {}
-    with requests.Session() as session:
-        session.trust_env = False
-        try:
-            response = session.post(url, json=dict(row), headers=headers, timeout=30)
-            if response.status_code == 401:
-                raise StackError("the service asks for an API key: set SERVING_API_KEYS as where it was started")
-            return (dict(response.json()) if response.ok else {}), response.text[:300]
-        except requests.RequestException as error:
-            return {}, type(error).__name__
 
 
 def _show(evaluation: dict[str, Any], console: Console) -> None:

@@ -1,0 +1,102 @@
+"""The programs of the local stack: their commands, their order, and the environment that each of them gets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from updraft.defaults import ROOT
+from updraft.local_stack.environment import OTHER_LOGINS, OTHER_PASSWORD, embedded
+from updraft.local_stack.servers import HOST, mongod_command, weed_command, weed_ports
+from updraft.local_stack.supervision import Program
+
+# The programs that each one waits for, in the order in which they are shown.
+AFTER: dict[str, tuple[str, ...]] = {
+    "mongod": (),
+    "s3": (),
+    "migrate": (),
+    "api-server": ("migrate",),
+    "scheduler": ("migrate",),
+    "dag-processor": ("migrate",),
+    "triggerer": ("migrate",),
+    "serving": ("s3",),
+}
+PUBLIC_PORTS = {"api-server": "AIRFLOW_PORT", "serving": "SERVING_PORT", "mongod": "MONGODB_PORT", "s3": "S3_PORT"}
+SECRET_NAMES = (
+    "MONGODB_URL",
+    "UPDRAFT_SIGNING_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AIRFLOW__CORE__FERNET_KEY",
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+    "AIRFLOW_PASSWORD",
+    "SERVING_API_KEYS",
+    "SERVING_TRAIN_TOKEN",
+)
+AIRFLOW_NEEDS = ("MONGODB_", "UPDRAFT_", "AWS_", "AIRFLOW__")
+
+
+def program_names(settings: Mapping[str, str]) -> list[str]:
+    """Return the names of the stack's programs, without the stores that are elsewhere."""
+    own = embedded(settings)
+    return [name for name in AFTER if name not in ("mongod", "s3") or name in own]
+
+
+def programs(home: Path, settings: Mapping[str, str]) -> list[Program]:
+    """Return the programs of the stack in `home`."""
+
+    def airflow(name: str, *words: str, once: bool = False) -> Program:
+        command = [sys.executable, "-m", "airflow", *words]
+        return Program(name, command, home / "airflow", once=once, environment=_all_but(*AIRFLOW_NEEDS))
+
+    web = ["--host", HOST, "--port", settings["SERVING_PORT"], "--workers", "1", "--workers-kill-timeout", "5"]
+    web += ["--http", "1", "--http1-header-read-timeout", "5000", "--backlog", "4096", "--backpressure", "4096"]
+    granian = [sys.executable, "-m", "granian", "--interface", "rsgi", "--no-ws", *web, "serving.wsgi:front"]
+    return [
+        *_stores(home, settings),
+        airflow("migrate", "db", "migrate", once=True),
+        airflow("api-server", "api-server"),
+        # Their log servers listen on all interfaces; on one machine the API server reads the files.
+        airflow("scheduler", "scheduler", "--skip-serve-logs"),
+        airflow("dag-processor", "dag-processor"),
+        airflow("triggerer", "triggerer", "--skip-serve-logs"),
+        # It verifies and never signs, and trains with a user of its own.
+        Program("serving", granian, ROOT, environment=_all_but("AWS_", "AIRFLOW_PASSWORD", "SERVING_")),
+    ]
+
+
+def child_environment(given: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the stack's processes: the user's, overridden by the stack's settings."""
+    environment = dict(given) | dict(settings)
+    left_out = {OTHER_PASSWORD, *(OTHER_LOGINS if "s3" in embedded(settings) else ())}
+    no_proxy = ",".join(filter(None, [given.get("NO_PROXY"), settings["NO_PROXY"]]))
+    environment["NO_PROXY"] = environment["no_proxy"] = no_proxy
+    return {name: value for name, value in environment.items() if name not in left_out}
+
+
+def _stores(home: Path, settings: Mapping[str, str]) -> list[Program]:
+    own = embedded(settings)
+    stores = []
+    if "mongod" in own:
+        command = mongod_command(home / "mongodb", int(settings["MONGODB_PORT"]), auth=True)
+        stores.append(Program("mongod", command, home / "mongodb", "stores", 20, environment=_all_but()))
+    if "s3" in own:
+        command = weed_command(home / "s3", _weed_ports(settings))
+        stores.append(Program("s3", command, home / "s3", "stores", 10, environment=_all_but("AWS_")))
+    return stores
+
+
+def _all_but(*needed: str) -> dict[str, str]:
+    """Blank the secrets that a program does not need: whoever reads its memory finds no more than it uses."""
+    return {name: "" for name in SECRET_NAMES if not name.startswith(needed)}
+
+
+def _weed_ports(settings: Mapping[str, str]) -> dict[str, int]:
+    """Choose SeaweedFS's internal ports, none of them one of the public ports."""
+    public = {int(settings[name]) for name in PUBLIC_PORTS.values()}
+    while True:
+        ports = weed_ports(int(settings["S3_PORT"]))
+        if not public & {port for name, port in ports.items() if name != "s3"}:
+            return ports
