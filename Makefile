@@ -11,7 +11,7 @@ STAMP := .venv/.made-from-lock
 demo: $(STAMP) ## Start the stack, load data, train, predict; DATA=rows.csv, ROWS=20000, USE_CASE=vehicle_insurance
 	@$(BIN)/updraft demo $(if $(DATA),--data '$(DATA)') $(if $(ROWS),--rows '$(ROWS)') $(if $(USE_CASE),--use-case '$(USE_CASE)')
 
-up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; ports: AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT
+up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT; STARTUP_SECONDS=900
 	@$(BIN)/updraft up
 
 down: ## End every process; data stays
@@ -73,6 +73,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
 	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --compile-bytecode -r requirements-dev.txt
 	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --no-deps -e .
+	@$(BIN)/python -m compileall -qq include serving dags plugins || true
 	@touch $@
 
 # What a fresh Debian or Ubuntu lacks, as package names; ends with 1 when there is something.

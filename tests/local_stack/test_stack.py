@@ -267,6 +267,33 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:
     assert marked(home) == []
 
 
+def test_a_wrong_limit_is_one_line_and_nothing_is_started(home: Path) -> None:
+    process = updraft(home, free_environment(STARTUP_SECONDS="a minute"), "up")
+    output, error = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "")
+    (line,) = error.splitlines()
+    assert line.startswith("updraft: STARTUP_SECONDS: 'a minute' is not a number of seconds")
+    assert marked(home) == [] and not home.exists()
+
+
+def test_what_is_not_ready_in_time_stays_up_and_the_next_up_waits_on(home: Path) -> None:
+    given = free_environment()
+    process = updraft(home, given | {"STARTUP_SECONDS": "1"}, "up")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    late, hint = error.splitlines()
+    name = late.split()[1]
+    assert "is not ready after" in late and str(home / "logs" / f"{name}.log") in late
+    assert hint == "updraft: the stack stays up: `make up` waits on, `make down` ends it"
+
+    stack = Stack(home, given)
+    before = {name: process["pid"] for name, process in stack.processes().items() if process["pid"]}
+    assert before.keys() >= {"mongod", "s3"}
+    stack.up(only=STORES)
+    assert answers(stack)
+    assert {name: stack.processes()[name]["pid"] for name in STORES} == {name: before[name] for name in STORES}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_up_leaves_nothing_running(home: Path, number: signal.Signals) -> None:
     given = free_environment()

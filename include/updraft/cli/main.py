@@ -64,6 +64,7 @@ def run(
 
     params = check_params({"limit": limit, "seed": seed, "promote": promote})
     case = applied(params, load_case(name))
+    _check_stores("" if data else "mongod", "s3" if os.environ.get("UPDRAFT_REGISTRY") else "")
     require_valid(name)
     store = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
     me = _new_run(case.name)
@@ -107,6 +108,7 @@ def load(
     if (file is None) == (made_up is None):
         raise UserError("load: expected a file, or --made-up with the number of rows")
     case = load_case(name)
+    _check_stores("mongod")
     with tempfile.TemporaryDirectory(prefix="updraft-load-") as scratch:
         path = file or write(case, generate(case, made_up, case.seed), Path(scratch) / f"{name}.csv")
         source = File(path, case)
@@ -130,6 +132,13 @@ def main() -> None:
         for line in str(error).splitlines():
             typer.echo(f"updraft: {line}", err=True)
         sys.exit(1)
+
+
+def _check_stores(*stores: str) -> None:
+    from updraft.local_stack.environment import home_folder
+    from updraft.local_stack.stores import check_stores
+
+    check_stores(os.environ, home_folder(os.environ), *stores)
 
 
 def _new_run(name: str) -> Run:

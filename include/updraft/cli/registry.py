@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from updraft.errors import UserError
+from updraft.local_stack.environment import home_folder
+from updraft.local_stack.stores import check_stores
 from updraft.registry.registry import NoSuchVersion, PointerMoved, Registry, VerificationError, Version, open_registry
 
 app = typer.Typer(name="registry", help="List, show, promote, roll back and verify versions.", no_args_is_help=True)
@@ -115,6 +117,7 @@ def verify(
 @contextmanager
 def opened() -> Iterator[Registry]:
     """Open the registry of the environment, and close its connections afterwards."""
+    check_stores(os.environ, home_folder(os.environ), "s3")
     registry = open_registry(os.environ)
     try:
         yield registry
