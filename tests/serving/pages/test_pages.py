@@ -37,8 +37,8 @@ from tests.support.small_models import NAME, ROW
 from updraft.airflow_client import Airflow
 from updraft.defaults import ROOT
 from updraft.local_stack.credentials import SERVICE
-from updraft.local_stack.demo_run import ask
 from updraft.local_stack.environment import StackError
+from updraft.local_stack.service import Service
 from updraft.model.model import Model
 from updraft.registry.registry import Registry, open_registry
 
@@ -525,12 +525,15 @@ def test_the_curl_beside_an_answer_gives_the_same_answer(shelf: Shelf, address: 
 
 
 def test_the_demo_asks_with_a_key_and_without_a_known_one_says_so_at_once(shelf: Shelf, address: str) -> None:
-    url, row = f"{address}/predict/species", shelf.live["species"].model.signature.example
-    answer, _ = ask(url, row, "a-key-of-the-tests")
-    assert answer["version"] == 1
+    row = shelf.live["species"].model.signature.example
+    service = Service(address, "a-key-of-the-tests")
+    assert service.is_live("species", 1) and not service.is_live("species", 2) and not service.is_live("nothing", 1)
+    assert service.predict("species", row)["version"] == 1
+    with pytest.raises(StackError, match=r"the service answers 422: .*length"):
+        service.predict("species", {**row, "length": "long"})
     for key in ("", "another-key-than-this"):
         with pytest.raises(StackError, match="asks for an API key: set SERVING_API_KEYS"):
-            ask(url, row, key)
+            Service(address, key).predict("species", row)
 
 
 def test_the_documentation_lists_what_a_column_takes(client: FlaskClient) -> None:
