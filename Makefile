@@ -39,8 +39,15 @@ compose-test: $(STAMP) ## Run docker-compose.yaml under a name of its own: train
 COMPOSE_SECRETS = docker compose --progress quiet run --rm --no-deps -T secrets python -m updraft.compose_secrets /secrets
 
 ##@ Work on it
-test: $(STAMP) ## Run all tests, also the one that starts the whole stack; ARGS='-k registry' picks some
-	@$(BIN)/pytest $(ARGS)
+quick: $(STAMP) ## Run the tests that start no server and no Airflow and read no public data; ARGS='-k registry' picks some
+	@$(PYTEST) -m 'not server and not airflow and not stack and not real and not compose' $(ARGS)
+
+test: $(STAMP) ## Run all tests, also those that start the whole stack; ARGS='-k registry' picks some, ARGS=-n0 in one process
+	@$(PYTEST) $(ARGS)
+
+# A worker for each core; a module's tests stay in one, because they share what they start. pytest keeps what it rewrites
+# only where bytecode may be written.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 
 lint: $(STAMP) ## Check style, formatting, types and use cases
 	@$(BIN)/ruff check
@@ -92,4 +99,4 @@ check:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed; make PYTHON=python3.12 names another" >&2; exit 1; }
 
-.PHONY: demo up down status login clean compose-up compose-down compose-test test lint format venv lock help missing check
+.PHONY: demo up down status login clean compose-up compose-down compose-test quick test lint format venv lock help missing check

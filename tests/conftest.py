@@ -1,4 +1,7 @@
-"""Servers started once for all tests; each test gets a prefix of the bucket or a database of its own."""
+"""Servers started once for all tests; each test gets a prefix of the bucket or a database of its own.
+
+A test's marks follow from its fixtures: see `tests/support/marks.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,22 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+
+# One thread each: workers of xdist and the processes that tests start share the cores, and threads of OpenMP spin where
+# they have to wait. Read when numpy and scikit-learn are loaded, so it is set before any import that loads them.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ.get("OPENBLAS_NUM_THREADS", "1")
 
 import pandas as pd
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from tests.support import marks
 from tests.support.airflow_server import LIVE, AirflowServer, airflow_server
-from tests.support.servers import mongo_server, s3_server
+from tests.support.compose_stack import docker_answers
+from tests.support.key_pairs import write_key_pair
+from tests.support.servers import MONGO_LOGIN, mongo_server, s3_server
+from tests.support.small_cases import NOT_THERE, SHARED_DATA
+from tests.support.trained import Trained
 from updraft.defaults import ROOT
 from updraft.demo.rows import generate
 from updraft.registry.registry import Registry, open_registry
@@ -35,73 +44,110 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(ROOT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
-MONGO_LOGIN = ("updraft", "p@ss/word")
+
+def pytest_configure() -> None:
+    marks.refuse_unmarked_starts()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marks.mark_by_fixtures(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with marks.running(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Give the environment variables that reach a running S3 server."""
+def starts_servers() -> None:
+    """Mark whatever requests it `server`: a test or a fixture that starts a server process."""
+
+
+@pytest.fixture(scope="session")
+def starts_airflow() -> None:
+    """Mark whatever requests it `airflow`: it runs Airflow, as a process or in the test's own."""
+
+
+@pytest.fixture(scope="session")
+def starts_stack(starts_servers: None) -> None:
+    """Mark whatever requests it `stack` and `server`: it starts processes of the local stack, all or some."""
+
+
+@pytest.fixture(scope="session")
+def starts_compose() -> None:
+    """Mark whatever requests it `compose`, and skip it unless `make compose-test` runs and Docker answers."""
+    if not os.environ.get("UPDRAFT_COMPOSE_TEST"):
+        pytest.skip("`make compose-test` runs it")
+    if not docker_answers():
+        pytest.skip("no Docker here: `docker info` or `docker compose` does not answer")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> None:
+    """Mark whatever requests it `real`, and skip it where the public data sets are absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(NOT_THERE)
+
+
+@pytest.fixture(scope="session")
+def s3(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Yield the environment variables that reach a running S3 server."""
     with s3_server(tmp_path_factory.mktemp("s3")) as environ:
         yield environ
 
 
 @pytest.fixture(scope="session")
-def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give host:port of a running mongod without a login."""
+def mongo(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield host:port of a running mongod without a login."""
     with mongo_server(tmp_path_factory.mktemp("mongo")) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
-def mongo_with_login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give host:port of a running mongod that asks for MONGO_LOGIN."""
+def mongo_with_login(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield host:port of a running mongod that requires MONGO_LOGIN."""
     with mongo_server(tmp_path_factory.mktemp("mongo_with_login"), *MONGO_LOGIN) as address:
         yield address
 
 
 @pytest.fixture
 def mongodb_url(mongo: str) -> str:
-    """Give the URL of a database that no other test uses."""
+    """Return the URL of a database that no other test uses."""
     return f"mongodb://{mongo}/test_{secrets.token_hex(6)}"
 
 
 @pytest.fixture(scope="module")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
-    with airflow_server(tmp_path_factory.mktemp("airflow")) as it:
-        it.admin.unpause(f"train_{LIVE}")
-        yield it
+def api_server(
+    starts_servers: None, starts_airflow: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AirflowServer]:
+    """Yield an api-server of Airflow in which the DAG of one use case is not paused."""
+    with airflow_server(tmp_path_factory.mktemp("airflow")) as server:
+        server.admin.unpause(f"train_{LIVE}")
+        yield server
 
 
 @pytest.fixture(scope="session")
 def key_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Give the two variables that name the files of a fresh key pair."""
+    """Return the two variables that name the files of a fresh key pair."""
     return write_key_pair(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture
 def registry_environ(s3: dict[str, str], key_files: dict[str, str]) -> dict[str, str]:
-    """Give the environment variables of a registry that no other test uses."""
+    """Return the environment variables of a registry that no other test uses."""
     return {**s3, **key_files, "UPDRAFT_REGISTRY": f"s3://updraft-tests/{secrets.token_hex(6)}"}
 
 
 @pytest.fixture
 def registry(registry_environ: dict[str, str]) -> Registry:
-    """Give a registry that no other test uses."""
+    """Return a registry that no other test uses."""
     return open_registry(registry_environ)
-
-
-def write_key_pair(folder: Path) -> dict[str, str]:
-    """Write a fresh Ed25519 key pair as PEM files; give the variables that name them."""
-    private = Ed25519PrivateKey.generate()
-    signing, verifying = folder / "signing.pem", folder / "verify.pem"
-    signing.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    verifying.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return {"UPDRAFT_SIGNING_KEY": str(signing), "UPDRAFT_VERIFY_KEY": str(verifying)}
 
 
 @pytest.fixture(scope="session")
 def case() -> UseCase:
-    """Give the shipped vehicle-insurance use case."""
+    """Return the shipped vehicle-insurance use case."""
     return load("vehicle_insurance")
 
 
@@ -112,18 +158,8 @@ def _generated(case: UseCase) -> pd.DataFrame:
 
 @pytest.fixture
 def frame(_generated: pd.DataFrame) -> pd.DataFrame:
-    """Give 2,000 generated rows, a copy that the test may spoil."""
+    """Return 2,000 generated rows, a copy that the test may change."""
     return _generated.copy()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A split of generated rows, both candidates trained on it, their evaluation, and an environment for Python."""
-
-    split: Path
-    models: list[Path]
-    evaluation: Path
-    environ: dict[str, str]
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.local_stack.test_stack import free_environment
-from tests.new.test_new import base
+from tests.support.churn_rows import base
+from tests.support.local_stack import free_environment
 from updraft.defaults import ROOT
 from updraft.local_stack import supervision
 
@@ -78,7 +78,7 @@ def test_new_and_check_do_what_the_readme_says(repository: Path) -> None:
     assert run(repository, COMMANDS[1], dict(os.environ)) == "customer_churn: nothing wrong\n"
 
 
-@pytest.mark.stack
+@pytest.mark.usefixtures("starts_stack", "starts_airflow")
 @pytest.mark.timeout(900)
 def test_the_demo_serves_what_new_wrote(repository: Path) -> None:
     environ = free_environment()

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from tests.support.compose_runs import DAG, ended, fill, instances, logged, predict, rows, runs, tries, version
-from tests.support.compose_stack import MARKS, RUN, ComposeStack, docker, started, until
+from tests.support.compose_stack import RUN, ComposeStack, docker, started, until
 from tests.support.small_models import NAME
 from updraft.airflow_client import Airflow
 from updraft.usecase import load
 
-pytestmark = MARKS
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.usefixtures("starts_compose")]
 log = logging.getLogger(__name__)
 KEYS = """
 import boto3, os
@@ -31,7 +31,7 @@ print(*[each["Key"] for page in pages for each in page.get("Contents", [])])
 
 
 @pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> Iterator[ComposeStack]:
+def stack(starts_compose: None, request: pytest.FixtureRequest) -> Iterator[ComposeStack]:
     """Each of its two workers runs one task at a time."""
     stack = ComposeStack("docker-compose.celery.yaml", AIRFLOW_WORKERS="2", AIRFLOW_WORKER_TASKS="1")
     yield from started(stack, request.session)

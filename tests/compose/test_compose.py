@@ -18,13 +18,13 @@ import requests
 import yaml
 
 from tests.support.compose_runs import DAG, ENDED, ended, fill, logged, predict, production, rows, runs, tries, version
-from tests.support.compose_stack import MARKS, RUN, ComposeStack, docker, started, until
+from tests.support.compose_stack import RUN, ComposeStack, docker, started, until
 from tests.support.small_cases import SHARED_DATA
 from tests.support.small_models import NAME, ROW
 from updraft.airflow_client import Airflow, AirflowError
 from updraft.defaults import ROOT
 
-pytestmark = MARKS
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.usefixtures("starts_compose")]
 log = logging.getLogger(__name__)
 LONG_RUNNING = {"postgres", "mongodb", "s3", "apiserver", "scheduler", "dag-processor", "triggerer", "serving"}
 LONG_RUNNING |= {"exporter", "prometheus", "grafana"}
@@ -43,7 +43,7 @@ MIXED = ("Age", "Policy_Sales_Channel", "Vehicle_Age", "Region_Code")  # what th
 
 
 @pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> Iterator[ComposeStack]:
+def stack(starts_compose: None, request: pytest.FixtureRequest) -> Iterator[ComposeStack]:
     yield from started(ComposeStack(), request.session)
 
 

@@ -39,7 +39,7 @@ class Rows:
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
+def airflow_db(starts_airflow: None) -> None:
     from airflow.utils.db import initdb
 
     initdb()

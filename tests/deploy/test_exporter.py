@@ -92,7 +92,7 @@ def ago(seconds: float | None) -> datetime | None:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
+def postgres(starts_servers: None, starts_airflow: None) -> Iterator[Postgres]:
     with postgres_server(PASSWORD) as postgres:
         environ = os.environ | settings(postgres)
         subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environ, check=True)

@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support.mixed_frames import FRAME, RANDOM, ROWS, SIGNAL, TYPES, case, target
 from updraft.learning.estimators import ESTIMATORS, build
-from updraft.model.columns import Column
 from updraft.model.model import predict_scores
-from updraft.model.signature import Label
-from updraft.usecase import UseCase
-from updraft.usecase.blocks import NO_TEXT, Candidate, EstimatorName, Gate, Impute, Regressor
+from updraft.usecase.blocks import NO_TEXT, EstimatorName, Impute, Regressor
 
-ROWS = 240
-RANDOM = np.random.default_rng(3)
-SIGNAL = RANDOM.normal(size=ROWS)
-FRAME = pd.DataFrame({
-    "number": SIGNAL + RANDOM.normal(scale=0.5, size=ROWS),
-    "holes": np.where(RANDOM.random(ROWS) < 0.3, np.nan, SIGNAL),
-    "count": RANDOM.integers(0, 9, ROWS),
-    "flag": RANDOM.random(ROWS) < 0.5,
-    "colour": np.where(SIGNAL > 0, "red", "blue"),
-    "maybe": np.where(RANDOM.random(ROWS) < 0.2, None, np.where(SIGNAL > 1, "x", "y")),
-    "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(RANDOM.integers(0, 900, ROWS), unit="D"),
-    "empty": np.full(ROWS, np.nan),
-    "same": np.ones(ROWS),
-}).astype({"colour": "str", "maybe": "str", "day": "datetime64[us]"})
-TYPES = {"number": "float64", "holes": "float64", "count": "int64", "flag": "bool", "colour": "str", "maybe": "str"}
-TYPES |= {"day": "datetime64[us]", "empty": "float64", "same": "float64"}
 WORDS = pd.Series(np.where(SIGNAL > 0, "good fine great", "bad poor awful"), dtype="str").where(SIGNAL < 2)
-
-
-def case(task: str, types: dict[str, str], **more: Any) -> UseCase:
-    columns = [Column(name=name, type=kind) for name, kind in {**types, "y": "int64"}.items()]  # type: ignore[arg-type]
-    labels = {"binary": ("no", "yes"), "multiclass": ("low", "mid", "high"), "regression": ()}[task]
-    return UseCase.model_construct(
-        name="made",
-        suite=Path("made.json"),
-        columns=tuple(columns),
-        task=task,
-        target="y",
-        id=None,
-        text=more.pop("text", ()),
-        categorical=(),
-        ignored=(),
-        labels=tuple(Label(value=value, name=name) for value, name in enumerate(labels)),
-        positive=1 if task == "binary" else None,
-        seed=1,
-        impute=more.pop("impute", None),
-        tfidf=UseCase.model_fields["tfidf"].default,
-        candidates={"one": Candidate(estimator="LinearRegression")},
-        gate=Gate(metric="r2"),
-    )
-
-
-def target(task: str) -> pd.Series[Any]:
-    if task == "regression":
-        return pd.Series(3 * SIGNAL + 10)
-    cuts = [0.0] if task == "binary" else [-0.5, 0.5]
-    return pd.Series(np.digitize(SIGNAL, cuts))
 
 
 def task_of(name: EstimatorName) -> list[str]:

@@ -4,7 +4,7 @@ import base64
 import re
 from pathlib import Path
 
-from tests.conftest import Trained
+from tests.support.trained import Trained
 from updraft.model.signature import Label
 from updraft.stages.evaluate import evaluate
 from updraft.stages.stage_folder import read_json

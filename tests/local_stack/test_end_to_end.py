@@ -11,7 +11,7 @@ import psutil
 import pytest
 import requests
 
-from tests.local_stack.test_stack import free, free_environment, marked, updraft
+from tests.support.local_stack import free, free_environment, marked, updraft
 from updraft.airflow_client import Airflow, AirflowError
 from updraft.demo.rows import generate, write
 from updraft.destinations.mongodb import load as fill
@@ -24,14 +24,14 @@ from updraft.sources.files import File
 from updraft.sources.mongodb import database
 from updraft.usecase import load, paths
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 CASE = "vehicle_insurance"
 DAG = f"train_{CASE}"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(starts_stack: None, starts_airflow: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Give a stack that is not up yet: the first demo starts it."""
     stack = Stack(tmp_path_factory.mktemp("end to end") / "home", free_environment())
     yield stack

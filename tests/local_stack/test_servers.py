@@ -14,7 +14,7 @@ import pymongo
 import pytest
 from pymongo.errors import OperationFailure
 
-from tests.conftest import MONGO_LOGIN
+from tests.support.servers import MONGO_LOGIN
 from updraft.local_stack.servers import ServerError, free_port, free_ports, wait_for_port, weed_command, weed_ports
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import stat
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
-import psutil
 import pytest
 from pymongo import MongoClient
 
+from tests.support.local_stack import free, free_environment, marked, updraft
 from updraft.local_stack import supervision
 from updraft.local_stack.credentials import credentials
 from updraft.local_stack.environment import PORTS, StackError, load, recorded, settle
@@ -30,14 +28,8 @@ from updraft.local_stack.stack import Stack
 STORES = ("mongod", "s3")
 
 
-def free_environment(**more: str) -> dict[str, str]:
-    """Give what a user's shell has, without any setting of ours, and four free ports."""
-    plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return plain | {name: str(port) for name, port in zip(PORTS, free_ports(4), strict=True)} | more
-
-
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(starts_stack: None, tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "a stack"
     yield folder
     supervision.stop(folder)
@@ -51,43 +43,12 @@ def stack(home: Path) -> Stack:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def shared(starts_stack: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Give a stack to tests that leave it running and as it was."""
     stack = Stack(tmp_path_factory.mktemp("shared") / "a stack", free_environment())
     stack.up(only=STORES)
     yield stack
     stack.down()
-
-
-def updraft(home: Path, given: Mapping[str, str], *words: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-c",
-        "from updraft.cli.main import main; main()",
-        *words,
-    ]
-    path = os.pathsep.join(sys.path)
-    environ = {**given, "UPDRAFT_HOME": str(home), "PYTHONPATH": path}
-    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def marked(home: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(supervision.MARK) == str(home):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def free(given: Mapping[str, str]) -> bool:
-    for name in PORTS:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", int(given[name]))) == 0:
-                return False
-    return True
 
 
 def answers(stack: Stack) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import Trained
 from tests.support.small_cases import date, integer, real, small_case, text
+from tests.support.trained import Trained
 from updraft.model import golden
 from updraft.model.columns import Column
 from updraft.model.golden import GOLDEN, NotReproduced, make_rows, replay, write

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.learning.test_estimators import FRAME, TYPES, case, target
+from tests.support.mixed_frames import FRAME, TYPES, case, target
 from updraft.defaults import ROOT
 from updraft.learning.estimators import build
 from updraft.model.model import Model

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.support.small_cases import NOT_THERE, SHARED_DATA
+from tests.support.churn_rows import ROWS, base
+from tests.support.small_cases import SHARED_DATA
 from updraft.demo.rows import generate, write
 from updraft.new.column_types import seen
 from updraft.new.new import CannotCreate, NewUseCase, new
@@ -25,22 +26,6 @@ from updraft.stages.train import train
 from updraft.stages.transform import transform
 from updraft.stages.validate import validate
 from updraft.usecase import UseCase, load
-
-ROWS = 400
-
-
-def base(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
-    """Give rows with a target that hangs on the columns, and chance."""
-    random = np.random.default_rng(seed)
-    frame = pd.DataFrame({
-        "customer_id": 1000 + np.arange(rows),
-        "plan": random.choice(["basic", "plus", "pro"], rows),
-        "age": random.integers(18, 90, rows),
-        "spend": random.gamma(5, 20, rows).round(2),
-    })
-    odds = (frame["age"] - 60) / 15 + (frame["plan"] == "basic")
-    frame["churned"] = np.where(random.random(rows) < 1 / (1 + np.exp(-odds)), "yes", "no")
-    return frame
 
 
 def made(tmp_path: Path, frame: pd.DataFrame, target: str = "churned", **options: Any) -> tuple[NewUseCase, UseCase]:
@@ -389,8 +374,7 @@ def test_what_cannot_be_learned_is_refused_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
-@pytest.mark.real
-@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=NOT_THERE)
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("file", "later", "target", "task", "identity", "told"),
     [

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conftest import write_key_pair
+from tests.support.key_pairs import write_key_pair
 from updraft.registry.registry import NoSuchVersion, PointerMoved, Registry, VerificationError, open_registry
 from updraft.registry.s3 import split_uri
 

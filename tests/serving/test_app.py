@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +16,19 @@ from serving.models.live_models import Shelf
 from serving.models.version_cache import Cache
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import worker_lock
-from tests.conftest import write_key_pair
 from tests.support.service import PREDICT, problem
-from tests.support.small_models import NAME, OTHER, ROW, model, probabilities, promote, push
+from tests.support.small_models import NAME, OTHER, ROW, loaded_model, model, probabilities, promote, push
 from updraft.model.model import Model
-from updraft.registry.registry import Registry, open_registry
+from updraft.registry.registry import Registry
 
 ROOT = Path(__file__).parents[2]
-TRAINED = model(threshold=0.3)
+TRAINED = loaded_model()
 
 
 @pytest.fixture
 def shelf(registry: Registry, tmp_path: Path) -> Shelf:
     """A shelf on which nothing is yet."""
     return Shelf(registry, Cache(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def loaded(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A shelf that holds TRAINED, for tests that only read it."""
-    folder = tmp_path_factory.mktemp("loaded")
-    registry = open_registry({
-        **s3,
-        **write_key_pair(folder),
-        "UPDRAFT_REGISTRY": f"s3://test-serving/{secrets.token_hex(6)}",
-    })
-    promote(registry, push(registry, folder / "run", TRAINED))
-    shelf = Shelf(registry, Cache(folder / "cache"))
-    assert shelf.refresh()
-    return shelf
-
-
-@pytest.fixture
-def client(loaded: Shelf) -> FlaskClient:
-    """A client of the app with small limits: 64 KiB and 50 rows."""
-    return create_app(loaded, max_body=2**16, max_rows=50).test_client()
 
 
 def samples(client: FlaskClient) -> dict[tuple[str, ...], float]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.support.small_cases import NOT_THERE, SHARED_DATA, date, integer, real, small_case, text
+from tests.support.small_cases import SHARED_DATA, date, integer, real, small_case, text
 from updraft.destinations.mongodb import load
 from updraft.learning.splits import FOLD
 from updraft.model.columns import Column
@@ -22,7 +22,7 @@ from updraft.stages.transform import BadData, transform
 from updraft.stages.validate import ValidationFailed, validate
 from updraft.usecase import UseCase
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=NOT_THERE)]
+pytestmark = pytest.mark.usefixtures("shared_data")
 
 FOCUS = SHARED_DATA / "vehicle_price" / "unclean_focus.csv"
 CARS = SHARED_DATA / "vehicle_price" / "Car details v3.csv"

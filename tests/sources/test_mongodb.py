@@ -14,8 +14,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
-from tests.conftest import MONGO_LOGIN
-from tests.support.servers import mongo_server
+from tests.support.servers import MONGO_LOGIN, mongo_server
 from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.model.columns import Column
 from updraft.sources.mongodb import BATCH, Documents, _stored_type, database

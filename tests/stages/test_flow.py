@@ -16,7 +16,7 @@ import pytest
 from serving.app import create_app
 from serving.models.live_models import Shelf
 from serving.models.version_cache import Cache
-from tests.support.small_cases import NOT_THERE, SHARED_DATA
+from tests.support.small_cases import SHARED_DATA
 from updraft.defaults import ROOT
 from updraft.demo.rows import generate
 from updraft.registry.registry import Registry
@@ -126,8 +126,7 @@ def test_bad_rows_push_nothing(
     assert registry.names() == []
 
 
-@pytest.mark.real
-@pytest.mark.skipif(not REAL.is_file(), reason=NOT_THERE)
+@pytest.mark.usefixtures("shared_data")
 def test_the_real_data_reaches_its_reference_scores(updraft: Any, case: UseCase) -> None:
     told = last_line(updraft("run", case.name, "--data", str(REAL), "--json"))
     assert told["metrics"]["roc_auc"] >= 0.845

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Trained
+from tests.support.trained import Trained
 from updraft.model.golden import replay
 from updraft.model.model import Model
 from updraft.registry.registry import Registry

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.support.small_cases import NOT_THERE, SHARED_DATA
+from tests.support.small_cases import SHARED_DATA
 from updraft.defaults import ROOT
 from updraft.model.model import MODEL
 from updraft.sources.files import File
@@ -23,7 +23,7 @@ from updraft.stages.transform import transform
 from updraft.stages.validate import REPORT, validate
 from updraft.usecase import UseCase, load
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=NOT_THERE)]
+pytestmark = pytest.mark.usefixtures("shared_data")
 
 TEST_CASES = ROOT / "tests" / "cases"  # use cases that are not shipped
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Trained
+from tests.support.trained import Trained
 from updraft.registry.registry import Registry
 from updraft.registry.s3 import Bucket, s3_client
 from updraft.stages.push import push

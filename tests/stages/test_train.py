@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from tests.conftest import Trained
 from tests.support.small_cases import date, integer, real, small_case, text
+from tests.support.trained import Trained
 from updraft.learning.estimators import ESTIMATORS
 from updraft.learning.example_row import example_row
 from updraft.model.columns import Column

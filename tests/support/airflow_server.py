@@ -17,6 +17,8 @@ from updraft.defaults import ROOT
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.servers import HOST, free_port
 
+TOKEN = "the-token-of-the-tests"  # that the service asks for before it trains
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 LIVE = "sms_spam"  # the use case whose DAG is unpaused
 
 

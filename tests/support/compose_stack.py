@@ -41,16 +41,6 @@ def docker_answers() -> bool:
     return all(each.returncode == 0 for each in asked)
 
 
-MARKS = [
-    pytest.mark.compose,
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(not os.environ.get("UPDRAFT_COMPOSE_TEST"), reason="`make compose-test` runs it"),
-    pytest.mark.skipif(
-        not docker_answers(), reason="no Docker here: `docker info` or `docker compose` does not answer"
-    ),
-]
-
-
 class ComposeStack:
     """The stack. It sees nothing of the user's `.env` and shell but where Docker is."""
 

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 
 from updraft.local_stack.servers import free_port, left_in_tmp, mongod_command, wait_for_port, weed_command, weed_ports
 
+MONGO_LOGIN = ("updraft", "p@ss/word")
 LOGIN = {"AWS_ACCESS_KEY_ID": "updraft-tests", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
 
 

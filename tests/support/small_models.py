@@ -65,6 +65,12 @@ def model(use_case: str = NAME, estimator: Any = None, threshold: float = 0.5, s
     return Model(signature(use_case, threshold), pipeline.fit(rows, target))
 
 
+@cache
+def loaded_model() -> Model:
+    """Fit the model that most tests of the service load; none of them may change it."""
+    return model(threshold=0.3)
+
+
 def forest(**params: Any) -> RandomForestClassifier:
     """Make a small forest."""
     return RandomForestClassifier(n_estimators=20, max_depth=6, max_features=None, min_samples_leaf=8, **params)

@@ -15,14 +15,12 @@ from werkzeug.test import TestResponse
 from serving.body import request_rows
 from serving.body.fast_json import Decoder
 from serving.server.problems import answer_errors
-from tests.serving.body.test_fast_json import GOOD, SIGNATURE
-from tests.serving.test_app import TRAINED, client, loaded
+from tests.support.all_kinds import GOOD, SIGNATURE
 from tests.support.service import PREDICT, problem
-from tests.support.small_models import OTHER, ROW, probabilities
-
-__all__ = ["client", "loaded"]  # fixtures
+from tests.support.small_models import OTHER, ROW, loaded_model, probabilities
 
 NAMES = list(ROW)
+TRAINED = loaded_model()
 
 
 def table(*rows: dict[str, Any], names: list[str] = NAMES, **style: Any) -> str:

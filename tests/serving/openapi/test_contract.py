@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from serving.app import Parts, create_app
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import worker_lock
-from tests.conftest import write_key_pair
+from tests.support.key_pairs import write_key_pair
 from tests.support.served_models import shelve
 from updraft.registry.registry import open_registry
 

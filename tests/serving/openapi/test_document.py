@@ -16,7 +16,7 @@ from serving.models.live_models import Shelf
 from serving.models.version_cache import Cache
 from serving.openapi import schemas
 from serving.openapi.document import document
-from tests.conftest import write_key_pair
+from tests.support.key_pairs import write_key_pair
 from tests.support.served_models import ODD, shelve
 from tests.support.small_cases import date, integer, real, text
 from tests.support.small_models import NAME, ROW, model, promote, push

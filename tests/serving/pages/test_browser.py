@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 from serving.app import Parts, create_app
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
-from tests.conftest import write_key_pair
+from tests.support.key_pairs import write_key_pair
 from tests.support.served_models import ODD, shelve
 from tests.support.small_models import NAME
 from updraft.registry.registry import open_registry
@@ -60,7 +60,7 @@ def address(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(starts_servers: None) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         it = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield it

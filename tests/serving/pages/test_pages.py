@@ -29,9 +29,9 @@ from serving.server.auth import Keys
 from serving.server.security_headers import POLICY
 from serving.server.worker_lock import claim
 from serving.training.trigger import Trainer
-from tests.conftest import write_key_pair
 from tests.support import small_models
 from tests.support.airflow_server import LIVE, AirflowServer
+from tests.support.key_pairs import write_key_pair
 from tests.support.served_models import MANY, ODD, shelve, species
 from tests.support.small_models import NAME, ROW
 from updraft.airflow_client import Airflow
@@ -622,7 +622,6 @@ def trains(api_server: AirflowServer, shelf: Shelf) -> Flask:
     return create_app(shelf, Parts(trainer=trainer))
 
 
-@pytest.mark.stack
 def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
     trains: Flask, api_server: AirflowServer
 ) -> None:
@@ -650,7 +649,6 @@ def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
     assert get(client, f"/runs/{LIVE}/service__another").status == 404
 
 
-@pytest.mark.stack
 def test_behind_a_proxy_that_speaks_tls_the_cookie_is_secure(trains: Flask) -> None:
     trains.wsgi_app = ProxyFix(trains.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     client = trains.test_client()
@@ -661,7 +659,6 @@ def test_behind_a_proxy_that_speaks_tls_the_cookie_is_secure(trains: Flask) -> N
         assert ("Secure" in answer.headers["Set-Cookie"].split("; ")) is secure
 
 
-@pytest.mark.stack
 def test_a_wrong_form_for_training_starts_nothing_and_says_why(trains: Flask, api_server: AirflowServer) -> None:
     client = trains.test_client()
     before = api_server.runs(f"train_{LIVE}")
@@ -685,7 +682,6 @@ def test_a_wrong_form_for_training_starts_nothing_and_says_why(trains: Flask, ap
     assert api_server.runs(f"train_{LIVE}") == before
 
 
-@pytest.mark.stack
 def test_a_page_that_was_sent_with_other_values_before_gets_a_new_key(trains: Flask) -> None:
     client = trains.test_client()
     fields = filled(get(client, f"/train?use_case={LIVE}")) | {"token": TOKEN}

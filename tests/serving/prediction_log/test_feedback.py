@@ -23,7 +23,7 @@ from serving.prediction_log.stats import SAMPLE, _cases
 from serving.prediction_log.views import blueprint
 from serving.server.problems import answer_errors
 from serving.server.worker_lock import claim
-from tests.conftest import write_key_pair
+from tests.support.key_pairs import write_key_pair
 from tests.support.service import problem
 from tests.support.small_models import NAME, frame, model, promote, push, signature
 from updraft.model.model import Model

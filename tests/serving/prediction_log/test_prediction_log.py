@@ -22,13 +22,13 @@ import pytest
 
 from serving.prediction_log import retention, spool_reader, spool_writer
 from serving.prediction_log.prediction_log import PredictionLog
-from serving.prediction_log.records import Entry, new_id, parse_id, prediction_id
+from serving.prediction_log.records import new_id, parse_id, prediction_id
 from serving.prediction_log.store import SCHEMAS, Store
 from serving.server.worker_lock import Slot, claim, take
+from tests.support.prediction_log_files import ask, entry, facts, files, leader, stored
 from tests.support.service import until
 
 ROOT = Path(__file__).parents[3]
-COLUMNS = ["Age", "Gender"]
 
 
 @contextmanager
@@ -46,51 +46,10 @@ def opened(folder: Path, **options: float) -> Iterator[PredictionLog]:
         slot.lock.release()
 
 
-def entry(rows: int = 1, /, **changes: Any) -> Entry:
-    told: dict[str, Any] = {
-        "id": new_id(),
-        "at": time.time(),
-        "use_case": "vehicle_insurance",
-        "version": 3,
-        "status": 200,
-        "seconds": 0.001,
-        "columns": COLUMNS,
-        "rows": [[20 + row, "Male"] for row in range(rows)],
-        "predictions": [row % 2 for row in range(rows)],
-        "labels": ["yes" if row % 2 else "no" for row in range(rows)],
-        "probabilities": [row / max(rows, 1) for row in range(rows)],
-    }
-    return Entry(**told | changes)
-
-
 def ingest(log: PredictionLog) -> None:
     """Run a round and hold that nothing is left over."""
     assert log._ingester.round()
     assert log.backlog_bytes() == 0
-
-
-def ask(folder: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(folder / "predictions.sqlite")) as connection:
-        return connection.execute(query).fetchall()
-
-
-def stored(folder: Path) -> list[str]:
-    """List the ids of all requests that are in the tables, and hold the tables against each other."""
-    ids = [found.hex() for (found,) in ask(folder, "SELECT id FROM requests ORDER BY number")]
-    assert ask(folder, "PRAGMA integrity_check") == [("ok",)]
-    [(requests, rows)] = ask(folder, "SELECT coalesce(sum(requests), 0), coalesce(sum(rows), 0) FROM totals")
-    [(predictions,)] = ask(folder, "SELECT count(*) FROM predictions")
-    assert (requests, rows) == (len(ids), predictions)
-    assert ask(folder, "SELECT number FROM requests EXCEPT SELECT request FROM predictions") == []
-    return ids
-
-
-def facts(folder: Path) -> dict[str, int]:
-    return dict(ask(folder, "SELECT name, count FROM facts"))
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted((folder / "spool").glob("*.jsonl"))
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -219,7 +178,8 @@ def test_only_the_owner_reads_and_nothing_private_was_ever_written(tmp_path: Pat
 WORKER = """
 import os, sys, threading, time
 from pathlib import Path
-from serving.prediction_log.log import PredictionLog
+from serving.prediction_log.prediction_log import PredictionLog
+from tests.support.prediction_log_files import COLUMNS, ask, entry, facts, files, leader, stored
 from serving.prediction_log.records import Entry, new_id
 from serving.server.worker_lock import claim
 
@@ -243,7 +203,7 @@ time.sleep(600)
 INGESTER = """
 import sys, time
 from pathlib import Path
-from serving.prediction_log.log import PredictionLog
+from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
 
 folder = Path(sys.argv[1])
@@ -284,19 +244,6 @@ class Worker:
         self.process.kill()
         assert self.process.wait(20) == -signal.SIGKILL
         self.reader.join(20)
-
-
-def leader(folder: Path) -> int | None:
-    """Ask the kernel who holds the ingester's lock."""
-    try:
-        inode = (folder / "ingester.lock").stat().st_ino
-    except FileNotFoundError:
-        return None
-    for line in Path("/proc/locks").read_text().splitlines():
-        fields = line.split()
-        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
-            return int(fields[4])
-    return None
 
 
 def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_path: Path) -> None:
@@ -568,9 +515,9 @@ def limited(script: str, folder: Path, limit: int) -> subprocess.CompletedProces
 FULL = """
 import resource, sys
 from pathlib import Path
-from serving.prediction_log.log import PredictionLog
+from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
-from tests.test_prediction_log import entry
+from tests.support.prediction_log_files import entry
 folder = Path(sys.argv[1])
 log = PredictionLog(folder, claim(folder))
 good = [it.id for it in (entry() for _ in range(50)) if log.write(it)]
@@ -597,7 +544,7 @@ def test_a_full_disk_spoils_no_later_record_and_is_told_once(tmp_path: Path) -> 
 FULL_WHILE_INGESTING = """
 import resource, sys, time
 from pathlib import Path
-from serving.prediction_log.log import PredictionLog
+from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
 folder = Path(sys.argv[1])
 log = PredictionLog(folder, claim(folder))
@@ -656,7 +603,8 @@ def test_a_forked_child_writes_to_a_file_of_its_own(tmp_path: Path) -> None:
     script = """
 import os, sys, time
 from pathlib import Path
-from serving.prediction_log.log import PredictionLog
+from serving.prediction_log.prediction_log import PredictionLog
+from tests.support.prediction_log_files import COLUMNS, ask, entry, facts, files, leader, stored
 from serving.prediction_log.records import Entry, new_id
 from serving.server.worker_lock import claim
 folder = Path(sys.argv[1])

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from serving.prediction_log.records import new_id, parse_id, prediction_id
-from tests.serving.prediction_log.test_prediction_log import ask, facts, files, leader, stored
+from tests.support.prediction_log_files import ask, facts, files, leader, stored
 from tests.support.service import PREDICT, Service, service, until
 from tests.support.small_models import NAME, OTHER, ROW, model, promote, push
 from updraft.model.model import Model

@@ -17,7 +17,7 @@ from serving.server.auth import Keys, require, secret
 from serving.server.problems import answer_errors
 from serving.training.trigger import Trainer
 from serving.training.views import blueprint
-from tests.serving.training.test_training import BEARER, TOKEN
+from tests.support.airflow_server import BEARER, TOKEN
 from updraft.airflow_client import Airflow
 
 ANN, BOB = "ann-has-a-long-key", "bob:has=another+key/=="

@@ -16,12 +16,12 @@ from typing import Any
 
 from tests.support.servers import s3_server
 from tests.support.service import PREDICT, Service, granian, service, surroundings, until
-from tests.support.small_models import NAME, ROW, model, probabilities, promote, push
+from tests.support.small_models import NAME, ROW, loaded_model, model, probabilities, promote, push
 from updraft.defaults import ROOT
 from updraft.local_stack.servers import free_port
 from updraft.registry.registry import Registry, open_registry
 
-TRAINED = model(threshold=0.3)
+TRAINED = loaded_model()
 ONE = json.dumps(ROW)
 
 

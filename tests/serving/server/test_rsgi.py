@@ -19,12 +19,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.service import PREDICT, Service, granian, service, surroundings, until
-from tests.support.small_models import NAME, ROW, model, promote, push
+from tests.support.small_models import NAME, ROW, loaded_model, promote, push
 from updraft.defaults import ROOT
 from updraft.local_stack.servers import free_port
 from updraft.registry.registry import Registry, open_registry
 
-TRAINED = model(threshold=0.3)
+TRAINED = loaded_model()
 ONE = json.dumps(ROW).encode()
 MANY = json.dumps({"rows": [ROW] * 5000}).encode()
 

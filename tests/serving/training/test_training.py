@@ -28,7 +28,7 @@ from serving.training.rate_limit import Rates
 from serving.training.trigger import FRESH, Trainer, open_trainer
 from serving.training.views import OFF, blueprint
 from tests.support import service
-from tests.support.airflow_server import LIVE, AirflowServer
+from tests.support.airflow_server import BEARER, LIVE, TOKEN, AirflowServer
 from updraft.airflow_client import Airflow
 from updraft.local_stack.credentials import SERVICE
 from updraft.local_stack.servers import free_port
@@ -36,8 +36,6 @@ from updraft.model.signature import BadRow
 from updraft.run_params import RunParams
 from updraft.usecase import paths
 
-TOKEN = "the-token-of-the-tests"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
 PAUSED = "vehicle_price"  # a use case
 POST = f"/train/{LIVE}"
 PLENTY = 10_000
@@ -79,7 +77,6 @@ def run_id(answer: TestResponse) -> str:
 # --- starting ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.stack
 def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server: AirflowServer) -> None:
     answer = client.post(POST, json={"seed": 7, "limit": None, "promote": "never"}, headers=BEARER)
     assert answer.status_code == 202
@@ -108,14 +105,12 @@ def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server:
     assert {task["state"] for task in tasks} == {"waiting"}
 
 
-@pytest.mark.stack
 def test_no_body_at_all_and_an_empty_object_mean_the_yaml(client: FlaskClient, api_server: AirflowServer) -> None:
     for asked in ({}, {"json": {}}, {"data": b""}):
         found = run_id(client.post(POST, headers=BEARER, **asked))
         assert api_server.admin.request("GET", f"dags/train_{LIVE}/dagRuns/{found}")["conf"] == {}
 
 
-@pytest.mark.stack
 def test_a_get_never_trains(client: FlaskClient, api_server: AirflowServer) -> None:
     before = api_server.runs(f"train_{LIVE}")
     for path in (POST, f"{POST}/service__nobody", f"{POST}/"):
@@ -125,14 +120,12 @@ def test_a_get_never_trains(client: FlaskClient, api_server: AirflowServer) -> N
     assert api_server.runs(f"train_{LIVE}") == before
 
 
-@pytest.mark.stack
 def test_a_paused_use_case_is_refused_before_anything_is_queued(client: FlaskClient, api_server: AirflowServer) -> None:
     told = problem(client.post(f"/train/{PAUSED}", headers=BEARER), 409)
     assert "unpause it in Airflow" in told["detail"]
     assert api_server.runs(f"train_{PAUSED}") == []
 
 
-@pytest.mark.stack
 @pytest.mark.parametrize("name", ["nope", "%00", "~", "..", "Sms_spam", "a%2F..%2Fb", "%25", "x" * 300, "sms_spam%20"])
 def test_an_unknown_use_case_is_told_the_known_ones(name: str, client: FlaskClient) -> None:
     answer = client.post(f"/train/{name}", headers=BEARER)
@@ -142,7 +135,6 @@ def test_an_unknown_use_case_is_told_the_known_ones(name: str, client: FlaskClie
         assert told["detail"] == f"Airflow trains no such use case; known: {known}."
 
 
-@pytest.mark.stack
 def test_every_fault_of_the_parameters_is_told_and_nothing_started(
     client: FlaskClient, api_server: AirflowServer
 ) -> None:
@@ -180,7 +172,6 @@ def test_a_key_too_long_is_not_sent_back_and_faults_are_capped() -> None:
 # --- once -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.stack
 def test_a_repeat_finds_the_same_run(client: FlaskClient, api_server: AirflowServer) -> None:
     headers = BEARER | {"Idempotency-Key": "order-1.a~b"}
     first = client.post(POST, json={"seed": 1}, headers=headers)
@@ -198,7 +189,6 @@ def test_a_repeat_finds_the_same_run(client: FlaskClient, api_server: AirflowSer
         api_server.admin.unpause(f"train_{LIVE}")
 
 
-@pytest.mark.stack
 def test_twenty_repeats_at_once_make_one_run(client: FlaskClient, api_server: AirflowServer) -> None:
     headers = BEARER | {"Idempotency-Key": "twenty"}
 
@@ -210,7 +200,6 @@ def test_twenty_repeats_at_once_make_one_run(client: FlaskClient, api_server: Ai
     assert api_server.runs(f"train_{LIVE}").count("service__twenty") == 1
 
 
-@pytest.mark.stack
 def test_four_workers_at_once_make_one_run(api_server: AirflowServer) -> None:
     """Each worker has a trainer of its own: here Airflow itself has to say which was the first."""
     clients = [client_of(Trainer(Airflow(api_server.url, SERVICE, api_server.password), TOKEN)) for _ in range(4)]
@@ -236,7 +225,6 @@ def test_a_key_of_another_make_is_refused(key: str) -> None:
 # --- following --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.stack
 @pytest.mark.parametrize("name", ["manual__other", "service__", "service__a+b", "service__nobody", "~", "service__a:b"])
 def test_only_runs_that_were_started_here_are_told(name: str, client: FlaskClient, api_server: AirflowServer) -> None:
     if name in {"manual__other", "service__a+b"}:
@@ -246,7 +234,6 @@ def test_only_runs_that_were_started_here_are_told(name: str, client: FlaskClien
     problem(client.get(f"/train/~/{name}", headers=BEARER), 404)
 
 
-@pytest.mark.stack
 def test_a_run_that_ended_tells_what_came_of_it(client: FlaskClient, api_server: AirflowServer) -> None:
     for state, push, outcome in (("success", "skipped", "rejected"), ("failed", "failed", "failed")):
         run = run_id(client.post(POST, headers=BEARER))
@@ -259,7 +246,6 @@ def test_a_run_that_ended_tells_what_came_of_it(client: FlaskClient, api_server:
         assert ("not good enough" in (told["reason"] or "")) == (outcome == "rejected")
 
 
-@pytest.mark.stack
 def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_server: AirflowServer) -> None:
     run = run_id(client.post(POST, headers=BEARER))
     for _ in range(30):
@@ -274,7 +260,6 @@ def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_serv
     assert client.get(f"{POST}/{run}", headers=BEARER).json["state"] == "failed"
 
 
-@pytest.mark.stack
 def test_what_was_just_told_is_told_while_airflow_is_slow(client: FlaskClient, trainer: Trainer) -> None:
     path = f"{POST}/{run_id(client.post(POST, headers=BEARER))}"
     told = client.get(path, headers=BEARER).json
@@ -318,7 +303,6 @@ def test_after_five_wrong_tokens_an_address_waits_unless_it_has_the_right_one() 
     assert client.post(POST, headers=wrong, environ_overrides=other).status_code == 403
 
 
-@pytest.mark.stack
 def test_so_many_runs_in_a_minute(api_server: AirflowServer, tmp_path: Path) -> None:
     before = len(api_server.runs(f"train_{LIVE}"))
     known = BEARER | {"Idempotency-Key": "of-a-minute"}
@@ -403,7 +387,6 @@ def unavailable(client: FlaskClient) -> None:
         assert int(answer.headers["Retry-After"]) > 0
 
 
-@pytest.mark.stack
 def test_a_wrong_password_of_ours_is_told_to_nobody(
     api_server: AirflowServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -518,14 +501,12 @@ def test_no_airflow_at_all() -> None:
     unavailable(client_of(elsewhere(f"http://127.0.0.1:{free_port()}")))
 
 
-@pytest.mark.stack
 def test_no_proxy_is_asked(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert client.get(f"{POST}/service__nobody", headers=BEARER).status_code == 404
 
 
-@pytest.mark.stack
 def test_an_airflow_that_is_killed_and_comes_back_with_another_secret(
     client: FlaskClient, api_server: AirflowServer
 ) -> None:

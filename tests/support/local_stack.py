@@ -1,0 +1,53 @@
+"""The local stack in folders and on ports of its own, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from updraft.local_stack import supervision
+from updraft.local_stack.environment import PORTS
+from updraft.local_stack.servers import free_ports
+
+
+def free_environment(**more: str) -> dict[str, str]:
+    """Give what a user's shell has, without any setting of ours, and four free ports."""
+    plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return plain | {name: str(port) for name, port in zip(PORTS, free_ports(4), strict=True)} | more
+
+
+def updraft(home: Path, given: Mapping[str, str], *words: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-c",
+        "from updraft.cli.main import main; main()",
+        *words,
+    ]
+    path = os.pathsep.join(sys.path)
+    environ = {**given, "UPDRAFT_HOME": str(home), "PYTHONPATH": path}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def marked(home: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(supervision.MARK) == str(home):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def free(given: Mapping[str, str]) -> bool:
+    for name in PORTS:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(given[name]))) == 0:
+                return False
+    return True

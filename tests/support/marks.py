@@ -1,0 +1,76 @@
+"""Marks that follow from fixtures, and a guard that proves them.
+
+A test carries a mark of `MARKS` when it requests the fixture that stands beside it, directly or through other fixtures.
+A test that starts a program of `PROGRAMS` without its mark fails before the program runs, and `make quick`,
+which selects tests by their marks, starts none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MARKS = {
+    "starts_servers": "server",
+    "starts_airflow": "airflow",
+    "starts_stack": "stack",
+    "shared_data": "real",
+    "starts_compose": "compose",
+}
+PROGRAMS = {
+    **dict.fromkeys(("mongod", "weed", "granian", "gunicorn", "postgres", "chromium", "exporter.py"), "server"),
+    "airflow": "airflow",
+    **dict.fromkeys(("supervisord", "updraft up", "updraft demo"), "stack"),
+    "docker": "compose",
+}
+_now: list[pytest.Item] = []  # the test that runs
+
+
+def mark_by_fixtures(items: list[pytest.Item]) -> None:
+    """Mark each test by the fixtures that it requests, directly or through others."""
+    for item in items:
+        for fixture, mark in MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+
+
+@contextmanager
+def running(item: pytest.Item) -> Iterator[None]:
+    """Hold what starts meanwhile against the marks of this test."""
+    _now.append(item)
+    try:
+        yield
+    finally:
+        _now.remove(item)
+
+
+def refuse_unmarked_starts() -> None:
+    """Raise from now on where a test starts a program whose mark it does not carry."""
+    sys.addaudithook(_check_start)
+
+
+def _check_start(event: str, details: tuple[Any, ...]) -> None:
+    if event != "subprocess.Popen" or not _now:
+        return
+    words = details[1].split() if isinstance(details[1], str) else map(os.fsdecode, details[1])
+    names = [Path(word).name for word in words]
+    if {"version", "--version"} & set(names):
+        return
+    for program, mark in PROGRAMS.items():
+        if _starts(names, program) and not _now[-1].get_closest_marker(mark):
+            [fixture] = [name for name in MARKS if MARKS[name] == mark]
+            raise AssertionError(f"the test starts {program}, but no fixture of it requests `{fixture}`: {names}")
+
+
+def _starts(names: list[str], program: str) -> bool:
+    """Whether a command runs the program: by itself, as a script or module of Python, or as a command of `updraft`."""
+    name, _, command = program.partition(" ")
+    if command:
+        return command in names[1:] and any("updraft" in each for each in names)
+    return name in names[:3]
