@@ -1,0 +1,34 @@
+"""Marks follow from fixtures, and what they promise is held: see `tests/support/marks.py`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.marks import MARKS
+
+
+@pytest.mark.parametrize(
+    ("command", "fixture"),
+    [
+        (["mongod", "--port", "1"], "starts_servers"),
+        (["/usr/bin/weed", "mini"], "starts_servers"),
+        ([sys.executable, "-m", "airflow", "api-server"], "starts_airflow"),
+        ([sys.executable, "-c", "from updraft.cli.main import main; main()", "up"], "starts_stack"),
+        ([".venv/bin/updraft", "demo", "--rows", "9"], "starts_stack"),
+        (["docker", "compose", "up"], "starts_compose"),
+    ],
+)
+def test_a_test_without_the_mark_starts_no_server(command: list[str], fixture: str) -> None:
+    with pytest.raises(AssertionError, match=f"no fixture of it requests `{fixture}`"):
+        subprocess.Popen(command)
+
+
+def test_other_programs_run_without_a_mark() -> None:
+    assert subprocess.run([sys.executable, "-c", ""], check=True).returncode == 0
+
+
+def test_a_mark_follows_from_a_fixture_of_a_fixture(request: pytest.FixtureRequest, starts_stack: None) -> None:
+    assert {mark.name for mark in request.node.iter_markers()} & set(MARKS.values()) == {"server", "stack"}
