@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from sklearn.ensemble import RandomForestClassifier
 
-from serving.app import Parts, create_app
-from serving.models.live_models import Shelf
+from serving.app import AppOptions, create_app
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import worker_lock
@@ -26,9 +26,9 @@ TRAINED = loaded_model()
 
 
 @pytest.fixture
-def shelf(registry: Registry, tmp_path: Path) -> Shelf:
-    """A shelf on which nothing is yet."""
-    return Shelf(registry, Cache(tmp_path / "cache"))
+def live_models(registry: Registry, tmp_path: Path) -> LiveModels:
+    """No live model yet."""
+    return LiveModels(registry, Cache(tmp_path / "cache"))
 
 
 def samples(client: FlaskClient) -> dict[tuple[str, ...], float]:
@@ -284,11 +284,11 @@ class Numb(Moody):
 
 @pytest.mark.parametrize("estimator", [Moody(), Numb()], ids=["raises", "answers NaN"])
 def test_a_model_that_fails_on_a_good_row_is_our_fault_and_counted(
-    estimator: Moody, shelf: Shelf, registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    estimator: Moody, live_models: LiveModels, registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     promote(registry, push(registry, tmp_path / "run", model(estimator=estimator)))
-    shelf.refresh()
-    client = create_app(shelf).test_client()
+    live_models.refresh()
+    client = create_app(live_models).test_client()
     assert client.post(PREDICT, json=ROW).status_code == 200
     told = problem(client.post(PREDICT, json=ROW | {"Age": 100}), 500)
     assert "secret" not in json.dumps(told)
@@ -303,39 +303,39 @@ def test_a_model_that_fails_on_a_good_row_is_our_fault_and_counted(
 # --- before a model is there, and metrics ----------------------------------------------------------------------------
 
 
-def test_health_tells_the_process_from_the_models(shelf: Shelf, registry: Registry, tmp_path: Path) -> None:
+def test_health_tells_the_process_from_the_models(live_models: LiveModels, registry: Registry, tmp_path: Path) -> None:
     """A tutorial said "healthy" with no model loaded."""
-    client = create_app(shelf).test_client()
+    client = create_app(live_models).test_client()
     assert client.get("/healthz").status_code == 200
     for asked in (False, True):  # before the first round, and after one that found nothing
         if asked:
-            shelf.refresh()
+            live_models.refresh()
         answer = client.get("/readyz")
         problem(answer, 503)
         assert int(answer.headers["Retry-After"]) > 0
     version = push(registry, tmp_path / "run", TRAINED)
-    shelf.refresh()
+    live_models.refresh()
     assert client.get("/readyz").status_code == 503
     assert client.get("/models").json["models"] == [{"use_case": NAME, "version": None, "refused": None}]
     promote(registry, version)
-    shelf.refresh()
+    live_models.refresh()
     assert client.get("/readyz").status_code == 200
 
 
 def test_a_use_case_without_a_model_is_unavailable_and_an_unknown_one_is_not_found(
-    shelf: Shelf, registry: Registry, tmp_path: Path
+    live_models: LiveModels, registry: Registry, tmp_path: Path
 ) -> None:
-    client = create_app(shelf).test_client()
+    client = create_app(live_models).test_client()
     assert client.post(PREDICT, json=ROW).status_code == 503  # who knows? nobody has reached the registry yet
     push(registry, tmp_path / "run", TRAINED)
-    shelf.refresh()
+    live_models.refresh()
     answer = client.post(PREDICT, json=ROW)
     problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
     problem(client.post("/predict/vehicle_price", json=ROW), 404)
 
 
-def test_metrics_count_failures_too_and_make_no_series_of_what_callers_write(loaded: Shelf) -> None:
+def test_metrics_count_failures_too_and_make_no_series_of_what_callers_write(loaded: LiveModels) -> None:
     """A tutorial counted only successes."""
     client = create_app(loaded).test_client()
     client.post(PREDICT, json={"rows": [ROW, OTHER, OTHER]})
@@ -362,13 +362,13 @@ def test_metrics_count_failures_too_and_make_no_series_of_what_callers_write(loa
     assert not [key for key in counted if "intruder" in "".join(key)]
 
 
-def test_a_refused_version_is_told_and_counted(shelf: Shelf, registry: Registry, tmp_path: Path) -> None:
-    client = create_app(shelf).test_client()
+def test_a_refused_version_is_told_and_counted(live_models: LiveModels, registry: Registry, tmp_path: Path) -> None:
+    client = create_app(live_models).test_client()
     promote(registry, push(registry, tmp_path / "good", TRAINED))
-    shelf.refresh()
+    live_models.refresh()
     bad = push(registry, tmp_path / "bad", TRAINED, spoil=lambda folder: (folder / "model.joblib").write_bytes(b"?"))
     promote(registry, bad)
-    shelf.refresh()
+    live_models.refresh()
     [told] = client.get("/models").json["models"]
     assert (told["version"], told["refused"]["version"]) == (1, 2)
     assert "does not load" in told["refused"]["reason"]
@@ -377,12 +377,14 @@ def test_a_refused_version_is_told_and_counted(shelf: Shelf, registry: Registry,
     assert client.post(PREDICT, json=ROW).headers["X-Model-Version"] == "1"
 
 
-def test_what_a_use_case_lets_pass_is_answered_with_warnings(shelf: Shelf, registry: Registry, tmp_path: Path) -> None:
+def test_what_a_use_case_lets_pass_is_answered_with_warnings(
+    live_models: LiveModels, registry: Registry, tmp_path: Path
+) -> None:
     lenient = {"warn_out_of_range": ("Annual_Premium",), "warn_unseen": ("Region_Code",)}
     signature = TRAINED.signature.model_copy(update=lenient)
     promote(registry, push(registry, tmp_path / "run", Model(signature, TRAINED.pipeline)))
-    shelf.refresh()
-    client = create_app(shelf).test_client()
+    live_models.refresh()
+    client = create_app(live_models).test_client()
     odd = ROW | {"Annual_Premium": 2e6}
     answer = client.post(PREDICT, json={"rows": [ROW, odd]})
     assert answer.status_code == 200
@@ -393,9 +395,11 @@ def test_what_a_use_case_lets_pass_is_answered_with_warnings(shelf: Shelf, regis
     problem(client.post(PREDICT, json=odd | {"Age": 5}), 422)
 
 
-def test_answers_carry_ids_when_they_are_logged_and_none_when_they_cannot_be(loaded: Shelf, tmp_path: Path) -> None:
+def test_answers_carry_ids_when_they_are_logged_and_none_when_they_cannot_be(
+    loaded: LiveModels, tmp_path: Path
+) -> None:
     log = PredictionLog(tmp_path, worker_lock.claim(tmp_path))
-    client = create_app(loaded, Parts(log=log)).test_client()
+    client = create_app(loaded, AppOptions(prediction_log=log)).test_client()
     ids = client.post(PREDICT, json={"rows": [ROW, OTHER]}).json["prediction_ids"]
     assert [each.rpartition(".")[2] for each in ids] == ["0", "1"]
     assert len({each.partition(".")[0] for each in ids}) == 1

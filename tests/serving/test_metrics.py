@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.app import create_app
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from tests.support.service import service
 from tests.support.small_models import NAME, model, promote, push
@@ -27,12 +27,12 @@ def put(registry: Registry, folder: Path, *, bad: bool = False) -> Version:
 
 
 def test_a_refused_version_is_told_for_as_long_as_it_is_pointed_to(registry: Registry, tmp_path: Path) -> None:
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    client = create_app(shelf).test_client()
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    client = create_app(live_models).test_client()
 
     def told() -> list[float]:
         for _ in range(2):
-            shelf.refresh()
+            live_models.refresh()
         return refused(client.get("/metrics").text)
 
     assert told() == []
@@ -44,21 +44,21 @@ def test_a_refused_version_is_told_for_as_long_as_it_is_pointed_to(registry: Reg
     assert told() == [1]
     promote(registry, good)
     assert told() == [0]
-    assert shelf.refusals[NAME].version == 3  # is history
+    assert live_models.refusals[NAME].version == 3  # is history
 
 
 def test_a_pointer_that_is_not_believed_is_told_until_it_is_whole_again(registry: Registry, tmp_path: Path) -> None:
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    client = create_app(shelf).test_client()
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    client = create_app(live_models).test_client()
     put(registry, tmp_path / "1")
-    shelf.refresh()
+    live_models.refresh()
     whole, _ = registry.bucket.get(f"{NAME}/pointer.json") or (b"", "")
     for content, value in ((whole, 0), (b"junk", 1), (whole, 0), (b"junk", 1)):
         registry.bucket.put(f"{NAME}/pointer.json", content)
-        shelf.refresh()
+        live_models.refresh()
         assert refused(client.get("/metrics").text) == [value]
     registry.bucket.client.delete_object(Bucket=registry.bucket.name, Key=f"{registry.bucket.base}{NAME}/pointer.json")
-    shelf.refresh()
+    live_models.refresh()
     assert refused(client.get("/metrics").text) == [0]
 
 

@@ -36,7 +36,7 @@ WRONG = [
     ("SERVING_LOG_FORMAT", "xml", "SERVING_LOG_FORMAT: 'xml', expected plain or json"),
     ("SERVING_PREDICTION_LOG", "yes", "SERVING_PREDICTION_LOG: 'yes', expected on or off"),
     ("SERVING_API_KEYS", "short:key", "SERVING_API_KEYS: line 1: the key has 3 characters"),
-    ("SERVING_API_KEYS_FILE", "/nowhere/keys", "SERVING_API_KEYS_FILE: the file cannot be read"),
+    ("SERVING_API_KEYS_FILE", "/nowhere/keys", "SERVING_API_KEYS_FILE: cannot read the file"),
     ("SERVING_TRAINS_PER_MINUTE", "few", "SERVING_TRAINS_PER_MINUTE: 'few'"),
     ("SERVING_TRAIN_TOKEN", "0123456789abcdef", "AIRFLOW_URL"),
     ("SERVE_ONLY", "vehicle_insurance, Nonsense!", "SERVE_ONLY: 'Nonsense!'"),
@@ -51,7 +51,7 @@ def environ(registry_environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
 def start(environ: dict[str, str]) -> Settings:
     """Read all that is read at a start."""
     found = read(environ)
-    open_trainer(environ, found.data, found.starts)
+    open_trainer(environ, found.data, found.trains_per_minute)
     return found
 
 

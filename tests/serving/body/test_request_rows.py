@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from serving.body import request_rows
 from serving.body.fast_json import Decoder
-from serving.server.problems import answer_errors
+from serving.server.problems import register_error_handlers
 from tests.support.all_kinds import GOOD, SIGNATURE
 from tests.support.service import PREDICT, problem
 from tests.support.small_models import OTHER, ROW, loaded_model, probabilities
@@ -180,7 +180,7 @@ def test_a_packed_body_is_not_taken(client: FlaskClient) -> None:
 def test_a_csv_reads_every_type(loaded: Any) -> None:
     """Nothing is null, booleans and dates too; a text is not stripped."""
     app = Flask("types")
-    answer_errors(app, lambda kind: None)
+    register_error_handlers(app, lambda kind: None)
     names = list(GOOD)
     empty = {"amount": "", "on": "", "name": None, "region": ""}
     rows = [GOOD | {"flag": "FALSE", "free": ' a, "b"\nc ', "on": "2024-02-29"}, GOOD | {"flag": "1"} | empty]
@@ -199,11 +199,11 @@ def test_a_csv_reads_every_type(loaded: Any) -> None:
 def test_a_hundred_faults_are_told_of_a_thousand(client: FlaskClient) -> None:
     told = problem(send(client, table(*[ROW | dict.fromkeys(ROW, "?")] * 50)), 422)
     assert len(told["errors"]) == 100
-    assert told["detail"].startswith("100 faults")
+    assert told["detail"].startswith("100 errors")
 
 
 def test_in_one_column_an_empty_line_is_a_row(loaded: Any) -> None:
     """Or who joins by position mixes up rows. Elsewhere it is nothing, and so it is at the end."""
-    rows = list(request_rows._cells("message\nhello\n\nprize\n\n\n"))
+    rows = list(request_rows._csv_rows("message\nhello\n\nprize\n\n\n"))
     assert rows == [["message"], ["hello"], [""], ["prize"]]
-    assert list(request_rows._cells("a,b\n\n1,2\n\n")) == [["a", "b"], ["1", "2"]]
+    assert list(request_rows._csv_rows("a,b\n\n1,2\n\n")) == [["a", "b"], ["1", "2"]]

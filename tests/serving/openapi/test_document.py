@@ -12,12 +12,12 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from serving.app import create_app
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.openapi import schemas
 from serving.openapi.document import document
 from tests.support.key_pairs import write_key_pair
-from tests.support.served_models import ODD, shelve
+from tests.support.served_models import ODD, load_live_models
 from tests.support.small_cases import date, integer, real, text
 from tests.support.small_models import NAME, ROW, model, promote, push
 from updraft.model.columns import Column
@@ -28,15 +28,17 @@ ALL = {"trains": True, "keys": True, "logs": True, "max_rows": 50}
 
 
 @pytest.fixture(scope="module")
-def shelf(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A shelf with a model of each kind, for tests that only read it."""
+def live_models(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> LiveModels:
+    """Live models of each kind, for tests that only read them."""
     folder = tmp_path_factory.mktemp("described")
-    return shelve(open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-openapi"}), folder)
+    return load_live_models(
+        open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-openapi"}), folder
+    )
 
 
 @pytest.fixture
-def client(shelf: Shelf) -> FlaskClient:
-    return create_app(shelf, max_rows=50).test_client()
+def client(live_models: LiveModels) -> FlaskClient:
+    return create_app(live_models, max_rows=50).test_client()
 
 
 def schema_of(told: dict[str, Any], name: str) -> Draft202012Validator:
@@ -45,23 +47,23 @@ def schema_of(told: dict[str, Any], name: str) -> Draft202012Validator:
 
 
 @pytest.mark.parametrize("on", [True, False], ids=["all on", "all off"])
-def test_it_is_valid_whatever_is_on_and_whichever_models_are_live(shelf: Shelf, on: bool) -> None:
+def test_it_is_valid_whatever_is_on_and_whichever_models_are_live(live_models: LiveModels, on: bool) -> None:
     flags = {"trains": on, "keys": on, "logs": on, "max_rows": 50}
-    for lives in (shelf.live, {}):
-        told = document(lives, [*shelf.names, "coming"], **flags)
+    for lives in (live_models.live, {}):
+        told = document(lives, [*live_models.names, "coming"], **flags)
         validate(json.loads(json.dumps(told, allow_nan=False)))
         assert told["openapi"] == "3.1.0"
         assert ("/train/{use_case}" in told["paths"], "/feedback" in told["paths"], "security" in told) == (on, on, on)
         assert "coming" in told["info"]["description"]
 
 
-def test_each_operation_has_an_id_of_its_own_and_a_known_tag(shelf: Shelf) -> None:
-    told = document(shelf.live, shelf.names, **ALL)
+def test_each_operation_has_an_id_of_its_own_and_a_known_tag(live_models: LiveModels) -> None:
+    told = document(live_models.live, live_models.names, **ALL)
     operations = [item[method] for item in told["paths"].values() for method in ("get", "post") if method in item]
     ids = [each["operationId"] for each in operations]
     assert len(set(ids)) == len(ids)
     assert {tag for each in operations for tag in each["tags"]} <= {each["name"] for each in told["tags"]}
-    for name in shelf.names:
+    for name in live_models.names:
         assert f"predict_{name}" in ids
 
 
@@ -136,16 +138,16 @@ def test_a_pattern_of_pythons_own_is_told_in_words_alone() -> None:
     assert row["properties"]["y"]["pattern"] == r"^(?:a|b)(?=c)"
 
 
-def test_the_id_may_be_there_and_the_target_may_not(shelf: Shelf) -> None:
-    told = schema_of(document(shelf.live, shelf.names, **ALL), f"{NAME}.row")
+def test_the_id_may_be_there_and_the_target_may_not(live_models: LiveModels) -> None:
+    told = schema_of(document(live_models.live, live_models.names, **ALL), f"{NAME}.row")
     assert told.is_valid(ROW)
     assert told.is_valid(ROW | {"id": "anything"})
     assert not told.is_valid(ROW | {"Response": 1})
     assert not told.is_valid({name: value for name, value in ROW.items() if name != "Age"})
 
 
-def test_odd_names_are_described_as_they_are(shelf: Shelf) -> None:
-    told = document(shelf.live, shelf.names, **ALL)
+def test_odd_names_are_described_as_they_are(live_models: LiveModels) -> None:
+    told = document(live_models.live, live_models.names, **ALL)
     assert {ODD, "a/b~c", "floor area, m²"} <= told["components"]["schemas"]["rent.row"]["properties"].keys()
 
 
@@ -158,7 +160,7 @@ def test_it_is_not_sent_again_while_nothing_has_changed(client: FlaskClient) -> 
 
 
 def test_it_follows_a_swap(registry: Registry, tmp_path: Path) -> None:
-    own = Shelf(registry, Cache(tmp_path / "cache"))
+    own = LiveModels(registry, Cache(tmp_path / "cache"))
     client = create_app(own).test_client()
     empty = client.get("/openapi.json")
     validate(empty.get_json())
@@ -169,7 +171,7 @@ def test_it_follows_a_swap(registry: Registry, tmp_path: Path) -> None:
         assert own.refresh()
         found = client.get("/openapi.json", headers={"If-None-Match": tags[-1]})
         operation = found.get_json()["paths"][f"/predict/{NAME}"]["post"]
-        assert f"version {number}" in operation["description"]
+        assert f"Version {number}" in operation["description"]
         example = operation["responses"]["200"]["content"]["application/json"]["example"]
         assert (example["version"], example["threshold"]) == (number, threshold)
         tags.append(found.headers["ETag"])

@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
-from serving.app import Parts, create_app
+from serving.app import AppOptions, create_app
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
 from tests.support.key_pairs import write_key_pair
-from tests.support.served_models import ODD, shelve
+from tests.support.served_models import ODD, load_live_models
 from tests.support.small_models import NAME
 from updraft.registry.registry import open_registry
 
@@ -45,18 +45,20 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-
 def address(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the app, with a prediction log, on a free port."""
     folder = tmp_path_factory.mktemp("browsed")
-    shelf = shelve(open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-browser"}), folder)
-    slot = claim(folder)
-    log = PredictionLog(folder, slot)
+    live_models = load_live_models(
+        open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-browser"}), folder
+    )
+    worker = claim(folder)
+    log = PredictionLog(folder, worker)
     log.start()
-    server = make_server("127.0.0.1", 0, create_app(shelf, Parts(log=log)), threaded=True)
+    server = make_server("127.0.0.1", 0, create_app(live_models, AppOptions(prediction_log=log)), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()
     thread.join()
     log.close()
-    slot.lock.release()
+    worker.lock.release()
 
 
 @pytest.fixture(scope="module")

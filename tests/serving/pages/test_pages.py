@@ -21,18 +21,18 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
-from serving.app import Parts, create_app
-from serving.models.live_models import Shelf
+from serving.app import AppOptions, create_app
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.prediction_log.prediction_log import PredictionLog
-from serving.server.auth import Keys
+from serving.server.auth import ApiKeys
 from serving.server.security_headers import POLICY
 from serving.server.worker_lock import claim
 from serving.training.trigger import Trainer
 from tests.support import small_models
 from tests.support.airflow_server import LIVE, AirflowServer
 from tests.support.key_pairs import write_key_pair
-from tests.support.served_models import MANY, ODD, shelve, species
+from tests.support.served_models import MANY, ODD, load_live_models, species
 from tests.support.small_models import NAME, ROW
 from updraft.airflow_client import Airflow
 from updraft.defaults import ROOT
@@ -114,15 +114,17 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def shelf(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A shelf with a model of each kind, for tests that only read it."""
+def live_models(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> LiveModels:
+    """Live models of each kind, for tests that only read them."""
     folder = tmp_path_factory.mktemp("shown")
-    return shelve(open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-pages"}), folder)
+    return load_live_models(
+        open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-pages"}), folder
+    )
 
 
 @pytest.fixture
-def client(shelf: Shelf) -> FlaskClient:
-    return create_app(shelf).test_client()
+def client(live_models: LiveModels) -> FlaskClient:
+    return create_app(live_models).test_client()
 
 
 def get(client: FlaskClient, path: str) -> Page:
@@ -158,11 +160,11 @@ def test_programs_get_json_and_browsers_a_page(client: FlaskClient) -> None:
     assert "Models" in get(client, "/").text
 
 
-def test_the_list_shows_each_model_and_leads_to_its_form(client: FlaskClient, shelf: Shelf) -> None:
+def test_the_list_shows_each_model_and_leads_to_its_form(client: FlaskClient, live_models: LiveModels) -> None:
     page = get(client, "/")
     links = [each.get("href") for each in page.all("a")]
     for name in CASES:
-        assert shelf.live[name].model.signature.title in page.text
+        assert live_models.live[name].model.signature.title in page.text
         assert f"/{name}" in links
     assert "random forest" in page.text
     assert "f1" in page.text
@@ -174,10 +176,10 @@ def test_the_list_shows_each_model_and_leads_to_its_form(client: FlaskClient, sh
 
 
 def test_an_empty_registry_is_told_what_to_do(registry: Registry, tmp_path: Path) -> None:
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    client = create_app(shelf).test_client()
-    assert "not answered yet" in get(client, "/").text
-    shelf.refresh()
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    client = create_app(live_models).test_client()
+    assert "not responded yet" in get(client, "/").text
+    live_models.refresh()
     assert "make demo" in get(client, "/").text
     assert "No model is loaded" in get(client, "/docs").text
 
@@ -187,18 +189,18 @@ def test_a_registry_out_of_reach_is_said_so(
 ) -> None:
     """First with nothing, then with a version out of the cache."""
     gone = open_registry(registry_environ | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"})
-    shelf = Shelf(gone, Cache(tmp_path / "nothing"))
-    assert not shelf.refresh()
-    page = get(create_app(shelf).test_client(), "/")
-    assert "cannot be reached" in page.text
+    live_models = LiveModels(gone, Cache(tmp_path / "nothing"))
+    assert not live_models.refresh()
+    page = get(create_app(live_models).test_client(), "/")
+    assert "is unreachable" in page.text
     assert "make demo" not in page.text
 
     small_models.promote(registry, small_models.push(registry, tmp_path / "run", small_models.model()))
-    assert Shelf(registry, Cache(tmp_path / "cache")).refresh()
-    kept = Shelf(gone, Cache(tmp_path / "cache"))
+    assert LiveModels(registry, Cache(tmp_path / "cache")).refresh()
+    kept = LiveModels(gone, Cache(tmp_path / "cache"))
     assert not kept.refresh()
     page = get(create_app(kept).test_client(), "/")
-    assert "What was loaded before keeps serving" in page.text
+    assert "Models loaded before stay in service" in page.text
     assert "Try it" in page.text
 
 
@@ -207,14 +209,14 @@ def test_a_refused_version_is_shown_with_its_reason(registry: Registry, tmp_path
         (folder / "model.joblib").write_bytes(b"no model")
 
     small_models.promote(registry, small_models.push(registry, tmp_path / "good", small_models.model()))
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    assert shelf.refresh()
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    assert live_models.refresh()
     bad = small_models.push(registry, tmp_path / "bad", small_models.model(), spoil=spoil)
     small_models.promote(registry, bad)
-    shelf.refresh()
-    text = get(create_app(shelf).test_client(), "/").text
-    assert "Version 2 was refused; version 1 keeps serving" in text
-    assert shelf.refusals[NAME].reason in text
+    live_models.refresh()
+    text = get(create_app(live_models).test_client(), "/").text
+    assert "Version 2 was refused; version 1 stays live" in text
+    assert live_models.refusals[NAME].reason in text
 
 
 # --- the form ---------------------------------------------------------------------------------------------------------
@@ -264,8 +266,8 @@ def test_what_is_only_warned_of_is_not_kept_out_by_the_browser(client: FlaskClie
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_example_is_answered_as_the_api_answers_it(name: str, client: FlaskClient, shelf: Shelf) -> None:
-    signature = shelf.live[name].model.signature
+def test_the_example_is_answered_as_the_api_answers_it(name: str, client: FlaskClient, live_models: LiveModels) -> None:
+    signature = live_models.live[name].model.signature
     answer = client.post(f"/predict/{name}", json=signature.example).json
     empty = get(client, f"/{name}")
     assert set(filled(empty).values()) == {""}
@@ -286,7 +288,7 @@ def test_the_example_is_answered_as_the_api_answers_it(name: str, client: FlaskC
         [table] = page.all("table")
         assert re.findall(r"[\d.]+(?= %)", table["text"]) == [f"{100 * share:.1f}" for share in shares]
         assert re.findall("[A-Z][a-z]+", table["text"].partition("label")[2])[0] == shown
-    assert "By version 1." in page.text
+    assert "Model version 1." in page.text
 
 
 def test_null_is_what_is_left_empty(client: FlaskClient) -> None:
@@ -314,13 +316,13 @@ def test_errors_stand_beside_their_fields_and_what_was_typed_stays(client: Flask
     assert told.error("floor area, m²") == "'many' is not a number"
     assert "none of them" in str(told.error(ODD))
     assert told.error("postcode") == r"'4109' does not match ^\d{5}$"
-    assert told.error("district") == "needed: choose one"
-    assert told.error("a/b~c") == "needed: a date, UTC"
+    assert told.error("district") == "required: choose one"
+    assert told.error("a/b~c") == "required: a date, UTC"
     assert told.error("note") is told.error("ist.süß") is None
     assert filled(told) == fields
     alert = told.one("section", role="alert")
     assert "autofocus" in alert
-    assert "6 fields need another look" in alert["text"]
+    assert "6 fields are invalid" in alert["text"]
     assert told.one("title")["text"].startswith("Error: ")
     assert told.field("floor area, m²")["type"] == "text"  # a field of numbers would be shown empty
 
@@ -361,15 +363,15 @@ def test_a_form_that_was_open_during_a_swap_still_says_what_is_what(registry: Re
     before = species()
     told = {"columns": before.signature.columns[::-1], "labels": before.signature.labels}
     after = Model(before.signature.model_copy(update=told), before.pipeline)
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
     small_models.promote(registry, small_models.push(registry, tmp_path / "before", before))
-    assert shelf.refresh()
-    client = create_app(shelf).test_client()
+    assert live_models.refresh()
+    client = create_app(live_models).test_client()
     fields = filled(get(client, "/species?example=1"))
     small_models.promote(registry, small_models.push(registry, tmp_path / "after", after))
-    assert shelf.refresh()
+    assert live_models.refresh()
     page = post(client, "/species", fields)
-    assert "By version 2." in page.text
+    assert "Model version 2." in page.text
     assert filled(page) == fields
     assert page.field("length")["value"] == "5.5"
 
@@ -421,13 +423,13 @@ def test_a_use_case_that_is_not_loaded_is_503_as_a_page(registry: Registry, tmp_
 
     bad = small_models.push(registry, tmp_path / "bad", small_models.model(), spoil=spoil)
     small_models.promote(registry, bad)
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    shelf.refresh()
-    client = create_app(shelf).test_client()
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    live_models.refresh()
+    client = create_app(live_models).test_client()
     answer = client.get(f"/{NAME}", headers=BROWSER)
     assert Page(answer).status == 503
     assert answer.headers["Retry-After"]
-    assert "No verified version of it is loaded" in get(client, "/").text
+    assert "No verified version is loaded" in get(client, "/").text
 
 
 @pytest.mark.parametrize(
@@ -453,8 +455,8 @@ def test_no_page_shadows_another_path(path: str, method: str, client: FlaskClien
     assert answer.content_type == "application/problem+json"
 
 
-def test_a_page_needs_a_key_where_keys_are_on_and_a_browser_can_ask_for_it(shelf: Shelf) -> None:
-    client = create_app(shelf, Parts(keys=Keys({"me": "a-key-of-the-tests"}))).test_client()
+def test_a_page_needs_a_key_where_keys_are_on_and_a_browser_can_ask_for_it(live_models: LiveModels) -> None:
+    client = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"}))).test_client()
     for path in ("/", f"/{NAME}", "/docs", "/openapi.json", "/train"):
         refused = client.get(path, headers=BROWSER)
         assert Page(refused).status == 401
@@ -469,9 +471,9 @@ def test_a_page_needs_a_key_where_keys_are_on_and_a_browser_can_ask_for_it(shelf
 
 
 @pytest.fixture(scope="module")
-def address(shelf: Shelf) -> Iterator[str]:
+def address(live_models: LiveModels) -> Iterator[str]:
     """Serve the app on a port; keys are asked for."""
-    app = create_app(shelf, Parts(keys=Keys({"me": "a-key-of-the-tests"})))
+    app = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"})))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -487,8 +489,8 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def test_what_the_documentation_shows_works_when_it_is_pasted(shelf: Shelf, address: str) -> None:
-    app = create_app(shelf, Parts(keys=Keys({"me": "a-key-of-the-tests"})))
+def test_what_the_documentation_shows_works_when_it_is_pasted(live_models: LiveModels, address: str) -> None:
+    app = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"})))
     answer = app.test_client().get("/docs", base_url=address, headers=BROWSER, auth=("me", "a-key-of-the-tests"))
     blocks = [each["text"] for each in Page(answer).all("pre")]
     expected = [json.loads(text) for text in blocks if text.startswith("{")]
@@ -508,8 +510,8 @@ def test_what_the_documentation_shows_works_when_it_is_pasted(shelf: Shelf, addr
         assert table.splitlines()[1].startswith(str(told["predictions"][0]))
 
 
-def test_the_curl_beside_an_answer_gives_the_same_answer(shelf: Shelf, address: str) -> None:
-    app = create_app(shelf, Parts(keys=Keys({"me": "a-key-of-the-tests"})))
+def test_the_curl_beside_an_answer_gives_the_same_answer(live_models: LiveModels, address: str) -> None:
+    app = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"})))
     client, auth = app.test_client(), ("me", "a-key-of-the-tests")
     sent = filled(Page(client.get("/rent?example=1", headers=BROWSER, auth=auth)))
     answer = client.post("/rent", data=sent, headers=BROWSER, auth=auth, base_url=address)
@@ -517,15 +519,17 @@ def test_the_curl_beside_an_answer_gives_the_same_answer(shelf: Shelf, address: 
     told = json.loads(run(["sh", "-c", command]))
     assert (
         told["predictions"]
-        == shelf
+        == live_models
         .live["rent"]
-        .model.predict(shelf.live["rent"].model.signature.frame([shelf.live["rent"].model.signature.example]))
+        .model.predict(
+            live_models.live["rent"].model.signature.frame([live_models.live["rent"].model.signature.example])
+        )
         .predictions
     )
 
 
-def test_the_demo_asks_with_a_key_and_without_a_known_one_says_so_at_once(shelf: Shelf, address: str) -> None:
-    row = shelf.live["species"].model.signature.example
+def test_the_demo_sends_its_key_and_fails_at_once_without_a_known_one(live_models: LiveModels, address: str) -> None:
+    row = live_models.live["species"].model.signature.example
     service = Service(address, "a-key-of-the-tests")
     assert service.is_live("species", 1) and not service.is_live("species", 2) and not service.is_live("nothing", 1)
     assert service.predict("species", row)["version"] == 1
@@ -542,23 +546,23 @@ def test_the_documentation_lists_what_a_column_takes(client: FlaskClient) -> Non
     assert any("postcode" in row and r"matches ^\d{5}$" in row for row in rows)
     assert any(ODD in row and '"<b>bold</b>"' in row for row in rows)
     assert any("note" in row and row.strip().endswith("yes") for row in rows)
-    assert any("habitat" in row and "answered with a warning" in row for row in rows)
+    assert any("habitat" in row and "accepted with a warning" in row for row in rows)
     for status in ("400", "413", "415", "422", "429", "503"):
         assert any(row.strip().startswith(status) for row in rows), status
 
 
-def test_the_documentation_has_the_address_that_a_trusted_proxy_tells(shelf: Shelf) -> None:
+def test_the_documentation_has_the_address_that_a_trusted_proxy_tells(live_models: LiveModels) -> None:
     told = BROWSER | {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "models.example.org"}
     for proxies, address in ((0, "http://localhost/predict"), (1, "https://models.example.org/predict")):
-        app = create_app(shelf, Parts(proxies=proxies))
+        app = create_app(live_models, AppOptions(trusted_proxies=proxies))
         blocks = [each["text"] for each in Page(app.test_client().get("/docs", headers=told)).all("pre")]
         commands = [text for text in blocks if text.startswith("curl") and "/predict/" in text]
         assert len(commands) == len(CASES) and all(address in text for text in commands)
 
 
-def test_wrong_tokens_behind_a_proxy_are_counted_by_the_address_that_it_tells(shelf: Shelf) -> None:
+def test_wrong_tokens_behind_a_proxy_are_counted_by_the_address_that_it_tells(live_models: LiveModels) -> None:
     trainer = Trainer(Airflow("http://127.0.0.1:9", SERVICE, "a password"), TOKEN)
-    client = create_app(shelf, Parts(trainer=trainer, proxies=1)).test_client()
+    client = create_app(live_models, AppOptions(trainer=trainer, trusted_proxies=1)).test_client()
 
     def wrong(address: str) -> int:
         return client.post("/train", data={"token": "wrong"}, headers={"X-Forwarded-For": address}).status_code
@@ -570,18 +574,18 @@ def test_wrong_tokens_behind_a_proxy_are_counted_by_the_address_that_it_tells(sh
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def test_figures_are_shown_to_people_and_told_to_programs(shelf: Shelf, tmp_path: Path) -> None:
-    slot = claim(tmp_path)
-    log = PredictionLog(tmp_path, slot)
+def test_figures_are_shown_to_people_and_told_to_programs(live_models: LiveModels, tmp_path: Path) -> None:
+    worker = claim(tmp_path)
+    log = PredictionLog(tmp_path, worker)
     log.start()
-    client = create_app(shelf, Parts(log=log)).test_client()
+    client = create_app(live_models, AppOptions(prediction_log=log)).test_client()
     try:
         assert "Nothing yet" in get(client, "/stats").text
         page = post(client, "/species", filled(get(client, "/species?example=1")))
         [told] = re.findall(r"[0-9a-f]{32}\.0", page.text)
         assert client.post("/feedback", json={"prediction_id": told, "label": "setosa"}).status_code == 200
         client.post("/predict/species", json={})
-        assert log.settle(10)
+        assert log.wait_until_ingested(10)
         text = get(client, "/stats").text
         assert "species" in text
         assert "Versicolor" in text
@@ -590,7 +594,7 @@ def test_figures_are_shown_to_people_and_told_to_programs(shelf: Shelf, tmp_path
         assert "/stats" in [each.get("href") for each in get(client, "/").all("a")]
     finally:
         log.close()
-        slot.lock.release()
+        worker.lock.release()
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -602,14 +606,14 @@ def test_where_training_is_off_the_page_says_how_to_switch_it_on(client: FlaskCl
     assert get(client, "/runs").status == 404
 
 
-def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(shelf: Shelf) -> None:
+def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(live_models: LiveModels) -> None:
     trainer = Trainer(Airflow("http://127.0.0.1:9", SERVICE, "a password", connect=1.0, read=1.0), TOKEN)
-    client = create_app(shelf, Parts(trainer=trainer)).test_client()
+    client = create_app(live_models, AppOptions(trainer=trainer)).test_client()
     fields = filled(get(client, "/train")) | {"token": TOKEN, "use_case": NAME, "limit": "5"}
     answer = client.post("/train", data=fields, headers=BROWSER)
     page = Page(answer)
     assert (page.status, answer.headers["Retry-After"]) == (503, "10")
-    assert "Airflow does not answer" in page.text
+    assert "Airflow does not respond" in page.text
     assert filled(page) == fields | {"token": ""}  # the key too: what was begun all the same is found by it
     client.set_cookie("updraft_train", TOKEN, path="/runs")
     followed = client.get(f"/runs/{NAME}/service__{fields['key']}", headers=BROWSER)
@@ -617,9 +621,9 @@ def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(shelf: Sh
 
 
 @pytest.fixture
-def trains(api_server: AirflowServer, shelf: Shelf) -> Flask:
+def trains(api_server: AirflowServer, live_models: LiveModels) -> Flask:
     trainer = Trainer(Airflow(api_server.url, SERVICE, api_server.password), TOKEN, starts=1000)
-    return create_app(shelf, Parts(trainer=trainer))
+    return create_app(live_models, AppOptions(trainer=trainer))
 
 
 def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(

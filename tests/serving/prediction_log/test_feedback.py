@@ -14,14 +14,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sklearn.dummy import DummyRegressor
 
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.prediction_log import feedback
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import Entry, new_id, prediction_id
 from serving.prediction_log.stats import SAMPLE, _cases
 from serving.prediction_log.views import blueprint
-from serving.server.problems import answer_errors
+from serving.server.problems import register_error_handlers
 from serving.server.worker_lock import claim
 from tests.support.key_pairs import write_key_pair
 from tests.support.service import problem
@@ -35,41 +35,41 @@ UNKNOWN = prediction_id(new_id(), 0)
 
 
 @pytest.fixture(scope="module")
-def shelf(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A shelf with a classifier and a regression."""
-    folder = tmp_path_factory.mktemp("shelf")
+def live_models(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> LiveModels:
+    """A live classifier and a live regression model."""
+    folder = tmp_path_factory.mktemp("live_models")
     registry = open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-feedback"})
     told = signature(PRICE).model_dump() | {"task": "regression", "labels": (), "positive": None, "threshold": None}
     rows, target = frame()
     price = Model(Signature(**told), DummyRegressor().fit(rows, target))
     for it in (model(), price):
         promote(registry, push(registry, folder / it.signature.use_case, it))
-    shelf = Shelf(registry, Cache(folder / "cache"))
-    assert shelf.refresh()
-    return shelf
+    live_models = LiveModels(registry, Cache(folder / "cache"))
+    assert live_models.refresh()
+    return live_models
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[PredictionLog]:
     """A log whose thread runs."""
-    slot = claim(tmp_path)
-    log = PredictionLog(tmp_path, slot)
+    worker = claim(tmp_path)
+    log = PredictionLog(tmp_path, worker)
     log.start()
     yield log
     log.close()
-    slot.lock.release()
+    worker.lock.release()
 
 
 @pytest.fixture
-def client(log: PredictionLog, shelf: Shelf) -> FlaskClient:
+def client(log: PredictionLog, live_models: LiveModels) -> FlaskClient:
     """A client of an app with small limits: 4 KiB and 10 labels."""
-    return app(log, shelf).test_client()
+    return app(log, live_models).test_client()
 
 
-def app(log: PredictionLog, shelf: Shelf) -> Flask:
+def app(log: PredictionLog, live_models: LiveModels) -> Flask:
     it = Flask(__name__)
-    answer_errors(it, lambda kind: None)
-    it.register_blueprint(blueprint(log, shelf, max_body=4096, max_rows=10))
+    register_error_handlers(it, lambda kind: None)
+    it.register_blueprint(blueprint(log, live_models, max_body=4096, max_rows=10))
     return it
 
 
@@ -87,7 +87,7 @@ def priced(log: PredictionLog, *predictions: float) -> list[str]:
 
 
 def stats(client: FlaskClient, log: PredictionLog, query: str = "") -> dict[str, Any]:
-    assert log.settle(10)
+    assert log.wait_until_ingested(10)
     answer = client.get(f"/stats{query}")
     assert (answer.status_code, answer.content_type) == (200, "application/json"), answer.text
     told: dict[str, Any] = answer.json
@@ -106,7 +106,7 @@ def test_true_labels_are_joined_to_predictions_that_still_lie_in_the_spool(
     assert client.post("/feedback", json={"feedback": both}).json == {"stored": 2}
     [told] = stats(client, log)["use_cases"]
     assert (told["feedback"], told["accuracy"]) == (3, 2 / 3)
-    with log.store.reading() as connection:
+    with log.store.read_transaction() as connection:
         assert connection.execute("SELECT row, truth FROM feedback ORDER BY row").fetchall() == [(0, 0), (1, 1), (2, 0)]
 
 
@@ -211,11 +211,13 @@ MANY = {
 
 
 @pytest.mark.parametrize("value", MANY.values(), ids=MANY)
-def test_however_many_faults_some_are_told_in_little_memory(value: Any, log: PredictionLog, shelf: Shelf) -> None:
+def test_however_many_faults_some_are_told_in_little_memory(
+    value: Any, log: PredictionLog, live_models: LiveModels
+) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(BadRow) as caught:
-            feedback.take(log, shelf, value, 10_000)
+            feedback.store_labels(log, live_models, value, 10_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -232,9 +234,9 @@ def test_a_label_of_a_use_case_that_is_no_longer_served_is_asked_to_come_back(
     assert answer.headers["Retry-After"]
 
 
-def test_while_nobody_ingests_an_unknown_id_is_not_called_unknown(shelf: Shelf, tmp_path: Path) -> None:
+def test_while_nobody_ingests_an_unknown_id_is_not_called_unknown(live_models: LiveModels, tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, claim(tmp_path))
-    client = app(log, shelf).test_client()
+    client = app(log, live_models).test_client()
     [told] = answered(log, 1)
     answer = client.post("/feedback", json={"prediction_id": told, "label": 1})
     problem(answer, 503)
@@ -244,7 +246,7 @@ def test_while_nobody_ingests_an_unknown_id_is_not_called_unknown(shelf: Shelf, 
 
 def test_a_label_that_cannot_be_written_is_not_acknowledged(client: FlaskClient, log: PredictionLog) -> None:
     [told] = answered(log, 1)
-    assert log.settle(10)
+    assert log.wait_until_ingested(10)
     log.close()
     spool = log.store.folder / "spool"
     spool.rename(log.store.folder / "away")
@@ -256,7 +258,7 @@ def test_a_label_that_cannot_be_written_is_not_acknowledged(client: FlaskClient,
 
 def test_damaged_tables_are_no_failure_of_a_view(client: FlaskClient, log: PredictionLog) -> None:
     [told] = answered(log, 1)
-    assert log.settle(10)
+    assert log.wait_until_ingested(10)
     log.close()
     (log.store.folder / "predictions.sqlite").write_bytes(b"\xa5" * 10_000)
     assert client.get("/stats").json["log"]["readable"] is False
@@ -334,8 +336,8 @@ def test_a_long_log_costs_no_more_than_a_short_one(log: PredictionLog) -> None:
 
     def steps() -> int:
         done = []
-        assert log.settle(20)
-        with log.store.reading() as connection:
+        assert log.wait_until_ingested(20)
+        with log.store.read_transaction() as connection:
             connection.set_progress_handler(lambda: done.append(1), 1)
             [told] = _cases(connection, 0, None)
         assert told["latency"]["requests"] == SAMPLE

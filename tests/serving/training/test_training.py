@@ -23,9 +23,9 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 from werkzeug.test import TestResponse
 
-from serving.server.problems import answer_errors
-from serving.training.rate_limit import Rates
-from serving.training.trigger import FRESH, Trainer, open_trainer
+from serving.server.problems import register_error_handlers
+from serving.training.rate_limit import RateLimiter
+from serving.training.trigger import CACHE_SECONDS, Trainer, open_trainer
 from serving.training.views import OFF, blueprint
 from tests.support import service
 from tests.support.airflow_server import BEARER, LIVE, TOKEN, AirflowServer
@@ -53,7 +53,7 @@ def client(trainer: Trainer) -> FlaskClient:
 
 def client_of(trainer: Trainer | None) -> FlaskClient:
     app = Flask(__name__, static_folder=None)
-    answer_errors(app, lambda kind: None)
+    register_error_handlers(app, lambda kind: None)
     app.register_blueprint(blueprint(trainer))
     return app.test_client()
 
@@ -132,7 +132,7 @@ def test_an_unknown_use_case_is_told_the_known_ones(name: str, client: FlaskClie
     told = problem(answer, 404)
     if "%2F" not in name and name != "..":  # which name another path
         known = ", ".join(path.stem for path in paths())
-        assert told["detail"] == f"Airflow trains no such use case; known: {known}."
+        assert told["detail"] == f"Airflow has no DAG for this use case; known: {known}."
 
 
 def test_every_fault_of_the_parameters_is_told_and_nothing_started(
@@ -180,7 +180,7 @@ def test_a_repeat_finds_the_same_run(client: FlaskClient, api_server: AirflowSer
     assert api_server.runs(f"train_{LIVE}").count("service__order-1.a~b") == 1
 
     told = problem(client.post(POST, json={"seed": 2}, headers=headers), 422)
-    assert told["detail"] == "This Idempotency-Key was used for other parameters."
+    assert told["detail"] == "This Idempotency-Key was used with other parameters."
 
     api_server.admin.request("PATCH", f"dags/train_{LIVE}", {"is_paused": True})
     try:  # it was started, whatever happened since
@@ -230,7 +230,7 @@ def test_only_runs_that_were_started_here_are_told(name: str, client: FlaskClien
     if name in {"manual__other", "service__a+b"}:
         api_server.admin.trigger(f"train_{LIVE}", name)
     told = problem(client.get(f"{POST}/{name}", headers=BEARER), 404)
-    assert told["detail"] == "No run of this id was started from here."
+    assert told["detail"] == "No run with this id was started by this service."
     problem(client.get(f"/train/~/{name}", headers=BEARER), 404)
 
 
@@ -256,7 +256,7 @@ def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_serv
     assert 1 <= few <= 4  # a second each, and this machine may be slow
 
     api_server.admin.request("PATCH", f"dags/train_{LIVE}/dagRuns/{run}", {"state": "failed"})
-    time.sleep(FRESH)
+    time.sleep(CACHE_SECONDS)
     assert client.get(f"{POST}/{run}", headers=BEARER).json["state"] == "failed"
 
 
@@ -308,14 +308,14 @@ def test_so_many_runs_in_a_minute(api_server: AirflowServer, tmp_path: Path) -> 
     known = BEARER | {"Idempotency-Key": "of-a-minute"}
     for first, more in ((True, 2), (False, 0)):  # a restart does not begin a new minute
         airflow = Airflow(api_server.url, SERVICE, api_server.password)
-        client = client_of(Trainer(airflow, TOKEN, Rates(tmp_path / "rates.sqlite"), starts=3))
+        client = client_of(Trainer(airflow, TOKEN, RateLimiter(tmp_path / "rates.sqlite"), starts=3))
         if first:
             what_starts_nothing_counts_as_nothing(client)
         assert [client.post(POST, headers=known).status_code for _ in range(4)] == [202] * 4
         answers = [client.post(POST, headers=BEARER) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [202] * more + [429] * (3 - more)
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
-        assert problem(answers[-1], 429)["detail"] == "At most 3 in a minute are taken."
+        assert problem(answers[-1], 429)["detail"] == "At most 3 requests per minute."
     assert len(api_server.runs(f"train_{LIVE}")) == before + 3
 
 
@@ -330,10 +330,10 @@ def what_starts_nothing_counts_as_nothing(client: FlaskClient) -> None:
 
 
 def let_in(file: Path, tries: int) -> int:
-    rates, count = Rates(file), 0
+    rates, count = RateLimiter(file), 0
     for _ in range(tries):
         try:
-            rates.take("all", 25)
+            rates.hit("all", 25)
         except TooManyRequests:
             continue
         count += 1
@@ -357,25 +357,25 @@ def test_a_minute_passes_and_a_clock_set_back_locks_nobody_out(tmp_path: Path) -
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE hits SET at = ?", (time.time() - 50,))
     with pytest.raises(TooManyRequests) as caught:
-        Rates(file).take("all", 25)
+        RateLimiter(file).hit("all", 25)
     assert 9 <= int(str(caught.value.retry_after)) <= 11
-    Rates(file).take("another", 25)
+    RateLimiter(file).hit("another", 25)
 
 
 def test_what_cannot_be_counted_is_not_let_in_until_it_can(tmp_path: Path) -> None:
     file = tmp_path / "there" / "rates.sqlite"
-    rates = Rates(file)
+    rates = RateLimiter(file)
     with pytest.raises(ServiceUnavailable):
-        rates.take("all", 1)
+        rates.hit("all", 1)
     file.parent.mkdir()
-    rates.take("all", 1)
+    rates.hit("all", 1)
     file.write_bytes(b"not SQLite at all" * 1000)
     with pytest.raises(ServiceUnavailable):
-        rates.take("all", 1)
+        rates.hit("all", 1)
     file.unlink()
-    rates.take("all", 1)
+    rates.hit("all", 1)
     with pytest.raises(TooManyRequests):
-        rates.take("all", 1)
+        rates.hit("all", 1)
 
 
 # --- Airflow fails ----------------------------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def test_what_cannot_be_counted_is_not_let_in_until_it_can(tmp_path: Path) -> No
 
 def unavailable(client: FlaskClient) -> None:
     for answer in (client.post(POST, headers=BEARER), client.get(f"{POST}/service__a", headers=BEARER)):
-        assert problem(answer, 503)["detail"] == "Airflow does not answer this service."
+        assert problem(answer, 503)["detail"] == "Airflow does not respond to this service."
         assert int(answer.headers["Retry-After"]) > 0
 
 
@@ -482,11 +482,11 @@ def test_an_airflow_that_hangs_holds_one_thread() -> None:
         app = client_of(elsewhere(f"http://127.0.0.1:{silent.getsockname()[1]}", read=120)).application
         asked = [pool.submit(app.test_client().post, POST, headers=BEARER) for _ in range(6)]
         ended = list(islice(as_completed(asked, timeout=60), 5))
-        assert [problem(each.result(), 503)["detail"] for each in ended] == ["Airflow is slow to answer."] * 5
+        assert [problem(each.result(), 503)["detail"] for each in ended] == ["Airflow is slow to respond."] * 5
         [last] = set(asked) - set(ended)
         assert not last.done()
         silent.accept()[0].close()
-        assert problem(last.result(60), 503)["detail"] == "Airflow does not answer this service."
+        assert problem(last.result(60), 503)["detail"] == "Airflow does not respond to this service."
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
             silent.accept()
@@ -529,7 +529,7 @@ def test_the_environment_makes_a_trainer(tmp_path: Path) -> None:
     airflow = {"AIRFLOW_URL": "http://localhost:8080/", "AIRFLOW_USER": SERVICE, "AIRFLOW_PASSWORD": "secret"}
     assert open_trainer(airflow, tmp_path) is None
     made = open_trainer(airflow | {"SERVING_TRAIN_TOKEN_FILE": str(tmp_path / "token")}, tmp_path)
-    assert made is not None and made.allows(TOKEN) and not made.allows(f"{TOKEN}\n")
+    assert made is not None and made.is_token(TOKEN) and not made.is_token(f"{TOKEN}\n")
 
 
 @pytest.mark.parametrize(
