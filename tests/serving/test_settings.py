@@ -55,11 +55,11 @@ def start(environ: dict[str, str]) -> Settings:
     return found
 
 
-@pytest.mark.parametrize(("name", "value", "told"), WRONG)
-def test_a_bad_setting_is_named_in_one_line(name: str, value: str, told: str, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize(("name", "value", "message"), WRONG)
+def test_a_bad_setting_is_named_in_one_line(name: str, value: str, message: str, environ: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"\w") as refusal:
         start(environ | {name: value})
-    assert str(refusal.value).startswith(told)
+    assert str(refusal.value).startswith(message)
     assert "\n" not in str(refusal.value)
 
 
@@ -82,8 +82,10 @@ def test_the_documentation_lists_what_is_read(environ: dict[str, str]) -> None:
     asked |= {"AIRFLOW_USER": "service", "AIRFLOW_PASSWORD": "password"}
     start(asked)
     ours = {name for name in names if name.startswith(("SERV", "AIRFLOW_"))}
-    told = set(re.findall(r"`((?:SERV\w*|AIRFLOW)_\w+)`", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")))
-    assert told == ours
+    documented = set(
+        re.findall(r"`((?:SERV\w*|AIRFLOW)_\w+)`", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"))
+    )
+    assert documented == ours
 
 
 def test_nobody_else_reads_the_environment() -> None:

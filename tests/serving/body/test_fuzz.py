@@ -51,7 +51,7 @@ def bodies(example: dict[str, object]) -> list[bytes]:
     """Write an example in each way that is taken, and as the form sends it."""
     cells = [json.dumps(value, ensure_ascii=False) if value is not None else "" for value in example.values()]
     header = ",".join(f'"{name}"' for name in example)
-    told = [
+    lines = [
         json.dumps(example),
         json.dumps({"rows": [example, example]}, ensure_ascii=False),
         json.dumps({"columns": {name: [value] * 2 for name, value in example.items()}}, separators=(",", ":")),
@@ -60,7 +60,7 @@ def bodies(example: dict[str, object]) -> list[bytes]:
         urlencode({f"value of {name}": "" if value is None else str(value) for name, value in example.items()}),
         json.dumps({"prediction_id": f"{'0' * 32}.0", "label": 1}),
     ]
-    return [each.encode() for each in told]
+    return [each.encode() for each in lines]
 
 
 def spoiled(body: bytes, draw: random.Random) -> bytes:

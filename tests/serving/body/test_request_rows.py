@@ -166,14 +166,14 @@ BAD: dict[str, tuple[str, str | bytes, int, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_does_not_fit_is_told(name: str, client: FlaskClient) -> None:
+def test_rows_that_do_not_match_are_reported(name: str, client: FlaskClient) -> None:
     kind, body, status, pointers = BAD[name]
-    told = problem(send(client, body, kind), status)
-    assert [each["pointer"] for each in told.get("errors", [])] == pointers, told
-    assert len(json.dumps(told)) < 20_000
+    problem_body = problem(send(client, body, kind), status)
+    assert [each["pointer"] for each in problem_body.get("errors", [])] == pointers, problem_body
+    assert len(json.dumps(problem_body)) < 20_000
 
 
-def test_a_packed_body_is_not_taken(client: FlaskClient) -> None:
+def test_a_compressed_body_is_refused(client: FlaskClient) -> None:
     problem(send(client, ONE, **{"Content-Encoding": "gzip"}), 415)
 
 
@@ -188,18 +188,18 @@ def test_a_csv_reads_every_type(loaded: Any) -> None:
         from flask import request
 
         found = request_rows.read(request, SIGNATURE, Decoder(SIGNATURE), 10**6, 10)
-    told = dict(zip(found.names, found.columns, strict=True))
-    assert told["flag"] == [False, True]
-    assert told["free"][0] == ' a, "b"\nc '
-    assert [told[name][1] for name in empty] == [None] * 4
-    assert str(told["on"][0]) == "2024-02-29 00:00:00"
-    assert told["rough"] == [3.0, 3.0]
+    columns = dict(zip(found.names, found.columns, strict=True))
+    assert columns["flag"] == [False, True]
+    assert columns["free"][0] == ' a, "b"\nc '
+    assert [columns[name][1] for name in empty] == [None] * 4
+    assert str(columns["on"][0]) == "2024-02-29 00:00:00"
+    assert columns["rough"] == [3.0, 3.0]
 
 
-def test_a_hundred_faults_are_told_of_a_thousand(client: FlaskClient) -> None:
-    told = problem(send(client, table(*[ROW | dict.fromkeys(ROW, "?")] * 50)), 422)
-    assert len(told["errors"]) == 100
-    assert told["detail"].startswith("100 errors")
+def test_a_hundred_errors_are_reported_of_a_thousand(client: FlaskClient) -> None:
+    problem_body = problem(send(client, table(*[ROW | dict.fromkeys(ROW, "?")] * 50)), 422)
+    assert len(problem_body["errors"]) == 100
+    assert problem_body["detail"].startswith("100 errors")
 
 
 def test_in_one_column_an_empty_line_is_a_row(loaded: Any) -> None:

@@ -120,13 +120,13 @@ def test_nothing_is_loaded_again_while_the_pointer_stands(live_models: LiveModel
     assert live_models.live[NAME] is live
 
 
-def test_a_registry_made_anew_is_not_taken_for_the_old_one(
+def test_a_recreated_registry_is_not_mistaken_for_the_old_one(
     live_models: LiveModels, registry: Registry, put: Callable[..., int]
 ) -> None:
     assert put(model()) == 1
     live_models.refresh()
     before = probability(live_models)
-    registry.bucket.base = "anew/"
+    registry.bucket.base = "recreated/"
     assert put(model(seed=1)) == 1
     live_models.refresh()
     assert probability(live_models) != before
@@ -440,7 +440,7 @@ def test_a_version_that_does_not_answer_as_it_did_in_training_is_refused(
     assert "golden row 0: expected 0." in live_models.refusals[NAME].reason
 
 
-def test_only_what_it_is_told_to_serve_is_fetched(registry: Registry, tmp_path: Path) -> None:
+def test_only_the_selected_use_cases_are_downloaded(registry: Registry, tmp_path: Path) -> None:
     promote(registry, push(registry, tmp_path / "one", model()))
     promote(registry, push(registry, tmp_path / "two", model("another_case")))
     live_models = LiveModels(registry, Cache(tmp_path / "cache"), only=["another_case", "not_there_yet"])
@@ -485,7 +485,7 @@ def test_a_version_that_comes_later_than_its_pointer_is_let_in_and_its_refusal_f
     assert NAME not in live_models.refusals
 
 
-def test_a_pointer_that_is_not_believed_is_told_and_slows_no_other_use_case(
+def test_an_invalid_pointer_is_reported_and_slows_no_other_use_case(
     live_models: LiveModels, registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     promote(registry, push(registry, tmp_path / "one", model()))

@@ -73,27 +73,27 @@ def browser(starts_servers: None) -> Iterator[Browser]:
 def opened(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
     """Give a maker of pages; at the end none has written to its console or asked another host."""
     contexts: list[BrowserContext] = []
-    told: list[str] = []
+    problems: list[str] = []
 
     def open_page(**settings: Any) -> Page:
         context = browser.new_context(base_url=address, **settings)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: told.append(message.text) if message.type in LOUD else None)
-        page.on("pageerror", lambda error: told.append(str(error)))
-        page.on("request", lambda request: _own(request.url, address, told))
+        page.on("console", lambda message: problems.append(message.text) if message.type in LOUD else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: _own(request.url, address, problems))
         return page
 
     yield open_page
     for context in contexts:
         context.close()
     by_design = "Failed to load resource: the server responded with a status of 4"  # the page itself: 404 or 422
-    assert [each for each in told if not each.startswith(by_design)] == []
+    assert [each for each in problems if not each.startswith(by_design)] == []
 
 
-def _own(url: str, address: str, told: list[str]) -> None:
+def _own(url: str, address: str, problems: list[str]) -> None:
     if not url.startswith((f"{address}/", "data:")):
-        told.append(f"asked {url}")
+        problems.append(f"asked {url}")
 
 
 def focused(page: Page) -> Locator:

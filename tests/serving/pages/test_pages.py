@@ -103,10 +103,10 @@ class Page(HTMLParser):
         field = self.field(label)
         if field.get("aria-invalid") != "true":
             return None
-        told = f"{field['id']}-error"
-        assert told in field["aria-describedby"].split()
+        id_ = f"{field['id']}-error"
+        assert id_ in field["aria-describedby"].split()
         assert f"#{field['id']}" in [each.get("href") for each in self.all("a")]
-        return str(self.id(told)["text"])
+        return str(self.id(id_)["text"])
 
     @property
     def text(self) -> str:
@@ -175,7 +175,7 @@ def test_the_list_shows_each_model_and_leads_to_its_form(client: FlaskClient, li
     assert "/stats" not in links
 
 
-def test_an_empty_registry_is_told_what_to_do(registry: Registry, tmp_path: Path) -> None:
+def test_an_empty_registry_shows_how_to_train_a_model(registry: Registry, tmp_path: Path) -> None:
     live_models = LiveModels(registry, Cache(tmp_path / "cache"))
     client = create_app(live_models).test_client()
     assert "not responded yet" in get(client, "/").text
@@ -184,7 +184,7 @@ def test_an_empty_registry_is_told_what_to_do(registry: Registry, tmp_path: Path
     assert "No model is loaded" in get(client, "/docs").text
 
 
-def test_a_registry_out_of_reach_is_said_so(
+def test_an_unreachable_registry_is_reported(
     registry: Registry, registry_environ: dict[str, str], tmp_path: Path
 ) -> None:
     """First with nothing, then with a version out of the cache."""
@@ -224,7 +224,7 @@ def test_a_refused_version_is_shown_with_its_reason(registry: Registry, tmp_path
 
 def test_each_column_has_the_right_field(client: FlaskClient) -> None:
     page = get(client, "/rent")
-    told = {
+    fields = {
         "rooms": {"tag": "input", "type": "number", "step": "1", "min": "1", "max": "12", "inputmode": "numeric"},
         "floor area, m²": {"tag": "input", "type": "number", "step": "any", "min": "8", "max": "1000"},
         ODD: {"tag": "select"},
@@ -235,10 +235,10 @@ def test_each_column_has_the_right_field(client: FlaskClient) -> None:
         "postcode": {"type": "text"},
         "note": {"type": "text"},
     }
-    for label, expected in told.items():
+    for label, expected in fields.items():
         assert expected.items() <= page.field(label).items(), label
-    required = {label for label in told if "required" in page.field(label)}
-    assert required == told.keys() - {"renovated", "note"}
+    required = {label for label in fields if "required" in page.field(label)}
+    assert required == fields.keys() - {"renovated", "note"}
     assert "1 to 12" in page.id(page.field("rooms")["aria-describedby"])["text"]
     assert r"^\d{5}$" in page.id(page.field("postcode")["aria-describedby"])["text"]
     suggested = page.field("district")["list"]
@@ -254,7 +254,7 @@ def test_each_column_has_the_right_field(client: FlaskClient) -> None:
     assert get(client, "/sms_spam").field("message")["tag"] == "textarea"
 
 
-def test_what_is_only_warned_of_is_not_kept_out_by_the_browser(client: FlaskClient) -> None:
+def test_a_bound_that_only_warns_is_not_enforced_by_the_browser(client: FlaskClient) -> None:
     page = get(client, "/species")
     assert not {"min", "max"} & page.field("length").keys()
     assert page.field("habitat")["tag"] == "input"
@@ -299,7 +299,7 @@ def test_null_is_what_is_left_empty(client: FlaskClient) -> None:
     assert '"width": null' in answered.text
 
 
-def test_errors_stand_beside_their_fields_and_what_was_typed_stays(client: FlaskClient) -> None:
+def test_errors_are_beside_their_fields_and_submitted_values_stay(client: FlaskClient) -> None:
     page = get(client, "/rent?example=1")
     typed = {
         "rooms": "99",
@@ -310,21 +310,21 @@ def test_errors_stand_beside_their_fields_and_what_was_typed_stays(client: Flask
         "a/b~c": "",
     }
     fields = filled(page) | {page.field(label)["name"]: value for label, value in typed.items()}
-    told = post(client, "/rent", fields)
-    assert told.status == 422
-    assert told.error("rooms") == "99 is not between 1 and 12"
-    assert told.error("floor area, m²") == "'many' is not a number"
-    assert "none of them" in str(told.error(ODD))
-    assert told.error("postcode") == r"'4109' does not match ^\d{5}$"
-    assert told.error("district") == "required: choose one"
-    assert told.error("a/b~c") == "required: a date, UTC"
-    assert told.error("note") is told.error("ist.süß") is None
-    assert filled(told) == fields
-    alert = told.one("section", role="alert")
+    page = post(client, "/rent", fields)
+    assert page.status == 422
+    assert page.error("rooms") == "99 is not between 1 and 12"
+    assert page.error("floor area, m²") == "'many' is not a number"
+    assert "none of them" in str(page.error(ODD))
+    assert page.error("postcode") == r"'4109' does not match ^\d{5}$"
+    assert page.error("district") == "required: choose one"
+    assert page.error("a/b~c") == "required: a date, UTC"
+    assert page.error("note") is page.error("ist.süß") is None
+    assert filled(page) == fields
+    alert = page.one("section", role="alert")
     assert "autofocus" in alert
     assert "6 fields are invalid" in alert["text"]
-    assert told.one("title")["text"].startswith("Error: ")
-    assert told.field("floor area, m²")["type"] == "text"  # a field of numbers would be shown empty
+    assert page.one("title")["text"].startswith("Error: ")
+    assert page.field("floor area, m²")["type"] == "text"  # a field of numbers would be shown empty
 
 
 def test_a_text_keeps_its_lines_whatever_the_browser_ends_them_with(client: FlaskClient) -> None:
@@ -350,19 +350,21 @@ def test_nothing_is_unescaped_and_every_page_has_its_parts(path: str, client: Fl
     assert page.id(first["href"].removeprefix("#"))["tag"] == "main"
     for field in page.all("input") + page.all("select") + page.all("textarea"):
         assert field.get("type") == "hidden" or page.one("label", **{"for": field["id"]})["text"]
-        for told in field.get("aria-describedby", "").split():
-            assert page.id(told)["text"]
+        for id_ in field.get("aria-describedby", "").split():
+            assert page.id(id_)["text"]
     for each in page.all("link") + page.all("img"):
         assert each.get("href", each.get("src")).startswith("/static/")
     assert client.get(path, headers=BROWSER).headers["Content-Security-Policy"] == POLICY
     assert client.get(path, headers=BROWSER).headers["Cache-Control"] == "no-store"
 
 
-def test_a_form_that_was_open_during_a_swap_still_says_what_is_what(registry: Registry, tmp_path: Path) -> None:
+def test_a_form_that_was_open_during_a_swap_submits_each_value_under_its_name(
+    registry: Registry, tmp_path: Path
+) -> None:
     """The version after it has the columns the other way round."""
     before = species()
-    told = {"columns": before.signature.columns[::-1], "labels": before.signature.labels}
-    after = Model(before.signature.model_copy(update=told), before.pipeline)
+    changes = {"columns": before.signature.columns[::-1], "labels": before.signature.labels}
+    after = Model(before.signature.model_copy(update=changes), before.pipeline)
     live_models = LiveModels(registry, Cache(tmp_path / "cache"))
     small_models.promote(registry, small_models.push(registry, tmp_path / "before", before))
     assert live_models.refresh()
@@ -409,7 +411,7 @@ def test_a_hostile_form_is_the_callers_fault(body: Any, kind: str, status: int, 
         assert secret not in answer.text
 
 
-def test_an_unknown_use_case_is_told_the_known_ones_as_a_page(client: FlaskClient) -> None:
+def test_the_page_of_an_unknown_use_case_lists_the_known_ones(client: FlaskClient) -> None:
     for path in ("/insurance", "/no/such/page", "/%3Cscript%3E"):
         page = get(client, path)
         assert page.status == 404
@@ -489,7 +491,7 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def test_what_the_documentation_shows_works_when_it_is_pasted(live_models: LiveModels, address: str) -> None:
+def test_the_examples_of_the_documentation_work_when_pasted(live_models: LiveModels, address: str) -> None:
     app = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"})))
     answer = app.test_client().get("/docs", base_url=address, headers=BROWSER, auth=("me", "a-key-of-the-tests"))
     blocks = [each["text"] for each in Page(answer).all("pre")]
@@ -502,23 +504,25 @@ def test_what_the_documentation_shows_works_when_it_is_pasted(live_models: LiveM
     python = [run([sys.executable, "-c", text]) for text in blocks if text.startswith("import json")]
     tables = [run(["sh", "-c", text]) for text in blocks if text.startswith("printf")]
     assert len(by_curl) == len(python) == len(tables) == len(CASES)
-    for told, curled, printed, table in zip(expected, by_curl, python, tables, strict=True):
-        told.pop("prediction_ids")  # nothing is logged here
-        assert curled == told
-        assert printed == f"{told}\n"
+    for answer, curled, printed, table in zip(expected, by_curl, python, tables, strict=True):
+        answer.pop("prediction_ids")  # nothing is logged here
+        assert curled == answer
+        assert printed == f"{answer}\n"
         assert table.splitlines()[0].startswith("prediction")
-        assert table.splitlines()[1].startswith(str(told["predictions"][0]))
+        assert table.splitlines()[1].startswith(str(answer["predictions"][0]))
 
 
-def test_the_curl_beside_an_answer_gives_the_same_answer(live_models: LiveModels, address: str) -> None:
+def test_the_curl_command_beside_a_prediction_returns_the_same_prediction(
+    live_models: LiveModels, address: str
+) -> None:
     app = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"})))
     client, auth = app.test_client(), ("me", "a-key-of-the-tests")
     sent = filled(Page(client.get("/rent?example=1", headers=BROWSER, auth=auth)))
     answer = client.post("/rent", data=sent, headers=BROWSER, auth=auth, base_url=address)
     [command] = [each["text"] for each in Page(answer).all("pre")]
-    told = json.loads(run(["sh", "-c", command]))
+    body = json.loads(run(["sh", "-c", command]))
     assert (
-        told["predictions"]
+        body["predictions"]
         == live_models
         .live["rent"]
         .model.predict(
@@ -540,7 +544,7 @@ def test_the_demo_sends_its_key_and_fails_at_once_without_a_known_one(live_model
             Service(address, key).predict("species", row)
 
 
-def test_the_documentation_lists_what_a_column_takes(client: FlaskClient) -> None:
+def test_the_documentation_lists_the_values_of_a_column(client: FlaskClient) -> None:
     page = get(client, "/docs")
     rows = [each["text"] for each in page.all("tr")]
     assert any("postcode" in row and r"matches ^\d{5}$" in row for row in rows)
@@ -551,16 +555,16 @@ def test_the_documentation_lists_what_a_column_takes(client: FlaskClient) -> Non
         assert any(row.strip().startswith(status) for row in rows), status
 
 
-def test_the_documentation_has_the_address_that_a_trusted_proxy_tells(live_models: LiveModels) -> None:
-    told = BROWSER | {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "models.example.org"}
+def test_the_documentation_has_the_address_from_a_trusted_proxy(live_models: LiveModels) -> None:
+    headers = BROWSER | {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "models.example.org"}
     for proxies, address in ((0, "http://localhost/predict"), (1, "https://models.example.org/predict")):
         app = create_app(live_models, AppOptions(trusted_proxies=proxies))
-        blocks = [each["text"] for each in Page(app.test_client().get("/docs", headers=told)).all("pre")]
+        blocks = [each["text"] for each in Page(app.test_client().get("/docs", headers=headers)).all("pre")]
         commands = [text for text in blocks if text.startswith("curl") and "/predict/" in text]
         assert len(commands) == len(CASES) and all(address in text for text in commands)
 
 
-def test_wrong_tokens_behind_a_proxy_are_counted_by_the_address_that_it_tells(live_models: LiveModels) -> None:
+def test_wrong_tokens_behind_a_proxy_are_counted_by_forwarded_address(live_models: LiveModels) -> None:
     trainer = Trainer(Airflow("http://127.0.0.1:9", SERVICE, "a password"), TOKEN)
     client = create_app(live_models, AppOptions(trainer=trainer, trusted_proxies=1)).test_client()
 
@@ -574,7 +578,7 @@ def test_wrong_tokens_behind_a_proxy_are_counted_by_the_address_that_it_tells(li
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def test_figures_are_shown_to_people_and_told_to_programs(live_models: LiveModels, tmp_path: Path) -> None:
+def test_statistics_are_a_page_for_browsers_and_json_for_others(live_models: LiveModels, tmp_path: Path) -> None:
     worker = claim(tmp_path)
     log = PredictionLog(tmp_path, worker)
     log.start()
@@ -582,8 +586,8 @@ def test_figures_are_shown_to_people_and_told_to_programs(live_models: LiveModel
     try:
         assert "Nothing yet" in get(client, "/stats").text
         page = post(client, "/species", filled(get(client, "/species?example=1")))
-        [told] = re.findall(r"[0-9a-f]{32}\.0", page.text)
-        assert client.post("/feedback", json={"prediction_id": told, "label": "setosa"}).status_code == 200
+        [known_id] = re.findall(r"[0-9a-f]{32}\.0", page.text)
+        assert client.post("/feedback", json={"prediction_id": known_id, "label": "setosa"}).status_code == 200
         client.post("/predict/species", json={})
         assert log.wait_until_ingested(10)
         text = get(client, "/stats").text
@@ -600,7 +604,7 @@ def test_figures_are_shown_to_people_and_told_to_programs(live_models: LiveModel
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def test_where_training_is_off_the_page_says_how_to_switch_it_on(client: FlaskClient) -> None:
+def test_while_training_is_off_the_page_shows_how_to_switch_it_on(client: FlaskClient) -> None:
     assert "SERVING_TRAIN_TOKEN" in get(client, "/train").text
     assert client.post("/train", data={"use_case": NAME}).status_code == 405
     assert get(client, "/runs").status == 404
@@ -663,7 +667,7 @@ def test_behind_a_proxy_that_speaks_tls_the_cookie_is_secure(trains: Flask) -> N
         assert ("Secure" in answer.headers["Set-Cookie"].split("; ")) is secure
 
 
-def test_a_wrong_form_for_training_starts_nothing_and_says_why(trains: Flask, api_server: AirflowServer) -> None:
+def test_an_invalid_training_form_starts_nothing_and_shows_its_errors(trains: Flask, api_server: AirflowServer) -> None:
     client = trains.test_client()
     before = api_server.runs(f"train_{LIVE}")
     good = filled(get(client, f"/train?use_case={LIVE}")) | {"token": TOKEN}

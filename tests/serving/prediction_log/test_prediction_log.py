@@ -55,21 +55,21 @@ def ingest(log: PredictionLog) -> None:
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-def test_an_answered_request_is_in_the_tables_with_all_that_was_said(tmp_path: Path) -> None:
+def test_a_request_and_its_predictions_are_in_the_tables(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         it = entry(2)
         assert log.write(it)
         assert log.backlog_bytes() > 0
         ingest(log)
     assert stored(tmp_path) == [it.id]
-    told = "SELECT at, use_case, version, status, seconds, kind, rows, columns FROM requests r"
-    told += " JOIN shapes s ON s.number = r.shape"
-    assert ask(tmp_path, told) == [(it.at, "vehicle_insurance", 3, 200, 0.001, None, 2, '["Age","Gender"]')]
-    told = "SELECT row, input, prediction, label, probability FROM predictions ORDER BY row"
-    assert ask(tmp_path, told) == [(0, '[20,"Male"]', 0, "no", 0.0), (1, '[21,"Male"]', 1, "yes", 0.5)]
+    query = "SELECT at, use_case, version, status, seconds, kind, rows, columns FROM requests r"
+    query += " JOIN shapes s ON s.number = r.shape"
+    assert ask(tmp_path, query) == [(it.at, "vehicle_insurance", 3, 200, 0.001, None, 2, '["Age","Gender"]')]
+    query = "SELECT row, input, prediction, label, probability FROM predictions ORDER BY row"
+    assert ask(tmp_path, query) == [(0, '[20,"Male"]', 0, "no", 0.0), (1, '[21,"Male"]', 1, "yes", 0.5)]
 
 
-def test_a_refused_request_a_regression_and_a_multiclass_answer_are_kept(tmp_path: Path) -> None:
+def test_a_refused_request_a_regression_and_a_multiclass_prediction_are_stored(tmp_path: Path) -> None:
     refused = entry(0, version=None, status=422, kind="schema", columns=[], labels=None, probabilities=None)
     price = entry(1, use_case="vehicle_price", predictions=[12.5], labels=None, probabilities=None)
     spam = entry(1, use_case="sms", predictions=["spam"], labels=["spam"], probabilities=[{"spam": 0.9, "ham": 0.1}])
@@ -113,12 +113,12 @@ def test_no_value_of_a_row_breaks_its_line(value: Any, tmp_path: Path) -> None:
         assert log.write(entry(1))
         ingest(log)
     assert len(stored(tmp_path)) == 3
-    [(told,)] = ask(tmp_path, "SELECT input FROM predictions WHERE request = 2")
+    [(text,)] = ask(tmp_path, "SELECT input FROM predictions WHERE request = 2")
     finite = not (isinstance(value, float) and (value != value or value == float("inf")))
-    assert json.loads(told) == [value if finite else None]
+    assert json.loads(text) == [value if finite else None]
 
 
-def test_what_cannot_be_said_in_json_is_counted_and_raises_nothing(tmp_path: Path) -> None:
+def test_what_json_cannot_express_is_counted_and_raises_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         assert not log.write(entry(1, rows=[["\ud800"]]))
         assert log._spool.lost == 1
@@ -127,7 +127,7 @@ def test_what_cannot_be_said_in_json_is_counted_and_raises_nothing(tmp_path: Pat
     assert len(stored(tmp_path)) == 1
 
 
-def test_ids_sort_by_time_cannot_be_guessed_and_can_be_taken_apart() -> None:
+def test_ids_sort_by_time_cannot_be_guessed_and_can_be_parsed() -> None:
     ids = []
     for _ in range(5):
         ids.append(new_id())
@@ -267,7 +267,7 @@ def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_pa
         for each in alive:
             each.kill()
     assert ingesting == 4
-    acknowledged = [told for each in (*dead, *alive) for told in each.ids]
+    acknowledged = [id_ for each in (*dead, *alive) for id_ in each.ids]
     assert len(acknowledged) > 500
     with opened(tmp_path) as log:  # the next start
         ingest(log)
@@ -275,7 +275,9 @@ def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_pa
         assert files(tmp_path) == []
     assert len(ids) == len(set(ids))
     assert set(acknowledged) <= set(ids)
-    assert len(set(ids) - set(acknowledged)) <= 3 * 11  # of each thread that died one may be written and not yet told
+    assert (
+        len(set(ids) - set(acknowledged)) <= 3 * 11
+    )  # of each thread that died one may be written and not acknowledged
     assert "bad" not in facts(tmp_path)
     assert len(list((tmp_path / "slots").iterdir())) <= 5  # numbers are used again
 
@@ -360,7 +362,7 @@ def test_many_threads_share_a_worker(tmp_path: Path) -> None:
 # --- what lies in the spool -------------------------------------------------------------------------------------------
 
 
-def test_a_torn_record_of_a_dead_worker_is_dropped_counted_and_told(
+def test_an_incomplete_record_of_a_dead_worker_is_dropped_counted_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(tmp_path) as log:
@@ -410,7 +412,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("line", GARBAGE.values(), ids=GARBAGE)
-def test_a_garbage_line_is_set_aside_and_holds_nothing_up(
+def test_a_malformed_line_is_kept_apart_and_blocks_nothing(
     line: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(tmp_path) as log:
@@ -531,7 +533,7 @@ print(*good, *again)
 """
 
 
-def test_a_full_disk_spoils_no_later_record_and_is_told_once(tmp_path: Path) -> None:
+def test_a_full_disk_corrupts_no_later_record_and_is_logged_once(tmp_path: Path) -> None:
     done = limited(FULL, tmp_path, 5_000)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cannot be written") == 1
@@ -644,7 +646,7 @@ def test_a_sync_that_failed_is_made_up_for_with_the_folder_too(tmp_path: Path) -
         (tmp_path / "away").rename(tmp_path / "state" / "spool")
 
 
-def test_a_disk_that_cannot_sync_holds_no_ingestion_up_and_is_told_once(
+def test_a_disk_that_cannot_sync_blocks_no_ingestion_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The kernel answers EINVAL to a sync of /dev/null, which here takes the place of the file that is written."""
@@ -661,12 +663,12 @@ def test_a_disk_that_cannot_sync_holds_no_ingestion_up_and_is_told_once(
     log.close()
     worker.lock.release()
     assert stored(tmp_path) == [it.id]
-    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert "not on the disk yet" in told.getMessage()
+    [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "cannot be flushed to disk" in error.getMessage()
     assert "flushed to disk again" not in caplog.text
 
 
-def test_a_lock_by_another_delays_and_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_foreign_lock_delays_ingestion_and_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     worker = claim(tmp_path)
     log = PredictionLog(tmp_path, worker)
     log.start()
@@ -700,7 +702,7 @@ def test_one_thread_waits_for_the_tables_and_the_rest_go_on(tmp_path: Path) -> N
         assert log.wait_until_ingested(3)
 
 
-def test_tables_that_are_deleted_under_the_ingester_are_begun_anew(
+def test_tables_that_are_deleted_under_the_ingester_are_recreated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(tmp_path) as log:
@@ -721,7 +723,7 @@ def test_tables_that_are_deleted_under_the_ingester_are_begun_anew(
 @pytest.mark.parametrize(
     "content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xa5" * 8000], ids=["text", "a broken header"]
 )
-def test_a_file_that_is_no_database_is_moved_aside(
+def test_a_file_that_is_not_a_database_is_kept_as_corrupt(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "predictions.sqlite"
@@ -732,8 +734,8 @@ def test_a_file_that_is_no_database_is_moved_aside(
         ingest(log)
     assert stored(tmp_path) == [it.id]
     assert (tmp_path / "predictions.corrupt-1.sqlite").read_bytes() == content
-    [told] = [record for record in caplog.records if record.levelname == "CRITICAL"]
-    assert "predictions.corrupt-1.sqlite" in told.getMessage()
+    [error] = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert "predictions.corrupt-1.sqlite" in error.getMessage()
 
 
 def _damage(path: Path) -> None:
@@ -777,7 +779,7 @@ def test_damage_while_running_stops_no_prediction_and_is_moved_aside(tmp_path: P
         assert log._spool.lost == 0
 
 
-def test_a_file_of_a_later_version_is_kept_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_a_later_version_is_kept_unchanged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(tmp_path) as log:
         log.write(entry())
         ingest(log)

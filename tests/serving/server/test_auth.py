@@ -59,7 +59,7 @@ def basic(password: str, user: str = "") -> dict[str, str]:
         ({"X-API-Key": "", **basic(ANN)}, "ann"),
     ],
 )
-def test_a_key_lets_in_and_its_name_is_noted(headers: dict[str, str], name: str, client: FlaskClient) -> None:
+def test_a_key_is_accepted_and_its_owner_recorded(headers: dict[str, str], name: str, client: FlaskClient) -> None:
     assert client.get("/", headers=headers).json == {"key": name}
     assert client.get("/missing", headers=headers).status_code == 404
 
@@ -98,8 +98,8 @@ def test_health_needs_no_key(client: FlaskClient) -> None:
 
 
 def test_a_browser_is_asked_for_the_key(client: FlaskClient) -> None:
-    told = client.get("/", headers=HTML).headers.getlist("WWW-Authenticate")
-    assert told == ['Bearer realm="updraft"', 'Basic realm="updraft"']
+    challenges = client.get("/", headers=HTML).headers.getlist("WWW-Authenticate")
+    assert challenges == ['Bearer realm="updraft"', 'Basic realm="updraft"']
     for accept in ("*/*", "application/json", "application/json, text/html;q=0.5"):
         assert len(client.get("/", headers={"Accept": accept}).headers.getlist("WWW-Authenticate")) == 1
 
@@ -141,7 +141,7 @@ def test_a_faulty_line_is_named_and_no_key(text: str, fault: str) -> None:
         assert key not in str(caught.value)
 
 
-def test_keys_are_not_kept_as_they_are() -> None:
+def test_keys_are_held_as_digests() -> None:
     keys = ApiKeys.read(TEXT)
     assert keys.owner(ANN) == "ann" and keys.owner("") is None and keys.owner("\ud800") is None
     assert ANN not in repr(vars(keys))
@@ -166,13 +166,13 @@ def test_a_secret_comes_from_its_variable_or_its_file(tmp_path: Path) -> None:
     ],
     ids=["none", "folder", "empty", "bytes"],
 )
-def test_a_file_without_a_secret_is_told_without_its_path(make, fault: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_without_a_secret_is_reported_without_its_path(make, fault: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     make(tmp_path / "secret-path")
     with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
         read_secret({"TOKEN_FILE": str(tmp_path / "secret-path")}, "TOKEN")
 
 
-def test_a_file_that_may_not_be_read_and_a_secret_given_twice(tmp_path: Path) -> None:
+def test_an_unreadable_file_and_a_secret_set_twice(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^TOKEN and TOKEN_FILE: both are set, expected one of them$"):
         read_secret({"TOKEN": "given", "TOKEN_FILE": "/there"}, "TOKEN")
     with pytest.raises(ValueError, match=r"^TOKEN_FILE: expected the path"):

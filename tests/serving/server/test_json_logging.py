@@ -54,11 +54,11 @@ def test_an_event_is_one_line_with_time_level_logger_message_and_fields(tmp_path
         log.info("%s: version %d is live\\nat last", "Fräulein 🚗", 3, extra=fields)
     """
     errors = run(script, tmp_path)
-    [told] = written(tmp_path)
-    at = datetime.fromisoformat(told.pop("time"))
+    [event] = written(tmp_path)
+    at = datetime.fromisoformat(event.pop("time"))
     assert before <= at <= datetime.now(UTC)
     assert at.utcoffset() == timedelta(0)
-    assert told == {
+    assert event == {
         "level": "INFO",
         "logger": "serving.models.live_models",
         "message": "Fräulein 🚗: version 3 is live\nat last",
@@ -81,7 +81,7 @@ def test_an_exception_is_a_text_in_its_line(tmp_path: Path) -> None:
         thread = threading.Thread(target=lambda: 1 / 0, name="t")
         thread.start(); thread.join()
         warnings.warn("old")
-        log.debug("not told")
+        log.debug("not logged")
     """
     run(script, tmp_path)
     failed, crashed, warned = written(tmp_path)
@@ -133,8 +133,8 @@ def test_files_rotate_and_only_their_owner_reads_them(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "logs").iterdir()} == {0o600}
     assert stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700
     assert all((tmp_path / "logs" / name).stat().st_size <= 2000 for name in names)
-    told = [each["message"] for name in reversed(names) for each in written(tmp_path, name)]
-    assert told == [f"event {number}" for number in range(400 - len(told), 400)]
+    events = [each["message"] for name in reversed(names) for each in written(tmp_path, name)]
+    assert events == [f"event {number}" for number in range(400 - len(events), 400)]
 
 
 def test_workers_at_the_same_time_lose_and_mix_nothing(tmp_path: Path) -> None:
@@ -156,14 +156,14 @@ def test_workers_at_the_same_time_lose_and_mix_nothing(tmp_path: Path) -> None:
     ]
     for each in workers:
         each.communicate(b"", timeout=60)
-    told = Counter(
+    counts = Counter(
         (path.name.split(".")[0], event["worker"], event["message"])
         for path in (tmp_path / "logs").iterdir()
         for event in map(json.loads, path.read_text().splitlines())
     )
-    assert sum(told.values()) == 3 * 4 * 300
-    assert all(name == f"serving-{worker:02d}" for name, worker, _ in told)
-    again = Counter(message for (_, _, message) in told.elements())
+    assert sum(counts.values()) == 3 * 4 * 300
+    assert all(name == f"serving-{worker:02d}" for name, worker, _ in counts)
+    again = Counter(message for (_, _, message) in counts.elements())
     assert set(again.values()) == {3}
 
 
@@ -222,7 +222,7 @@ def test_what_is_no_secret_stays(tmp_path: Path) -> None:
     assert [event["message"] for event in written(tmp_path)] == texts
 
 
-def test_a_field_takes_no_others_place_and_need_not_be_json(tmp_path: Path) -> None:
+def test_an_extra_field_replaces_no_other_and_need_not_be_json(tmp_path: Path) -> None:
     script = """
         json_logging.configure(folder / "logs", worker)
         log.info("a", extra={"time": "never", "level": "LOUD", "worker": 9, "error": ValueError("x"), "odd": {1: {2}}})
@@ -236,7 +236,7 @@ def test_a_field_takes_no_others_place_and_need_not_be_json(tmp_path: Path) -> N
     assert second["stack"].startswith("Stack (most recent call last)")
 
 
-def test_a_logged_exception_is_not_kept_in_memory(tmp_path: Path) -> None:
+def test_a_logged_exception_is_not_held_in_memory(tmp_path: Path) -> None:
     script = """
         import weakref
         class Rows: pass
@@ -266,10 +266,10 @@ def test_the_servers_own_lines_go_the_same_way(tmp_path: Path) -> None:
         json_logging.log_request("POST", "/predict/a", 200, 0.00123456, use_case="a", rows=3)
     """
     errors = run(script, tmp_path)  # and nothing on stdout
-    told = written(tmp_path)
-    assert len(errors) == len(told) == 5
-    assert told[-1]["message"] == "POST /predict/a 200"
-    assert (told[-1]["status"], told[-1]["seconds"], told[-1]["rows"]) == (200, 0.001235, 3)
+    events = written(tmp_path)
+    assert len(errors) == len(events) == 5
+    assert events[-1]["message"] == "POST /predict/a 200"
+    assert (events[-1]["status"], events[-1]["seconds"], events[-1]["rows"]) == (200, 0.001235, 3)
 
 
 def test_a_path_cannot_forge_a_line(tmp_path: Path) -> None:

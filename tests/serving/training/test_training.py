@@ -80,13 +80,13 @@ def run_id(answer: TestResponse) -> str:
 def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server: AirflowServer) -> None:
     answer = client.post(POST, json={"seed": 7, "limit": None, "promote": "never"}, headers=BEARER)
     assert answer.status_code == 202
-    told = answer.json
-    assert re.fullmatch("service__[0-9a-f]{32}", told["run_id"])
-    url = f"/train/{LIVE}/{told['run_id']}"
-    assert told == {"use_case": LIVE, "run_id": told["run_id"], "state": "queued", "url": url}
+    body = answer.json
+    assert re.fullmatch("service__[0-9a-f]{32}", body["run_id"])
+    url = f"/train/{LIVE}/{body['run_id']}"
+    assert body == {"use_case": LIVE, "run_id": body["run_id"], "state": "queued", "url": url}
     assert answer.headers["Location"] == url
 
-    found = api_server.admin.request("GET", f"dags/train_{LIVE}/dagRuns/{told['run_id']}")
+    found = api_server.admin.request("GET", f"dags/train_{LIVE}/dagRuns/{body['run_id']}")
     assert found["conf"] == {"seed": 7, "promote": "never"}
     assert (found["triggering_user_name"], found["logical_date"]) == (SERVICE, None)
 
@@ -96,7 +96,7 @@ def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server:
     tasks = followed.json.pop("tasks")
     assert followed.json | {"tasks": tasks} == {
         "use_case": LIVE,
-        "run_id": told["run_id"],
+        "run_id": body["run_id"],
         "state": "queued",
         **nothing,
         "tasks": tasks,
@@ -121,27 +121,27 @@ def test_a_get_never_trains(client: FlaskClient, api_server: AirflowServer) -> N
 
 
 def test_a_paused_use_case_is_refused_before_anything_is_queued(client: FlaskClient, api_server: AirflowServer) -> None:
-    told = problem(client.post(f"/train/{PAUSED}", headers=BEARER), 409)
-    assert "unpause it in Airflow" in told["detail"]
+    problem_body = problem(client.post(f"/train/{PAUSED}", headers=BEARER), 409)
+    assert "unpause it in Airflow" in problem_body["detail"]
     assert api_server.runs(f"train_{PAUSED}") == []
 
 
 @pytest.mark.parametrize("name", ["nope", "%00", "~", "..", "Sms_spam", "a%2F..%2Fb", "%25", "x" * 300, "sms_spam%20"])
-def test_an_unknown_use_case_is_told_the_known_ones(name: str, client: FlaskClient) -> None:
+def test_an_unknown_use_case_is_a_404_that_lists_the_known_ones(name: str, client: FlaskClient) -> None:
     answer = client.post(f"/train/{name}", headers=BEARER)
-    told = problem(answer, 404)
+    problem_body = problem(answer, 404)
     if "%2F" not in name and name != "..":  # which name another path
         known = ", ".join(path.stem for path in paths())
-        assert told["detail"] == f"Airflow has no DAG for this use case; known: {known}."
+        assert problem_body["detail"] == f"Airflow has no DAG for this use case; known: {known}."
 
 
-def test_every_fault_of_the_parameters_is_told_and_nothing_started(
+def test_all_errors_of_the_parameters_are_reported_and_nothing_is_started(
     client: FlaskClient, api_server: AirflowServer
 ) -> None:
     before = api_server.runs(f"train_{LIVE}")
     asked = {"sede": 1, "seed": -1, "limit": True, "promote": "always", "a/b~c": 1}
-    told = problem(client.post(POST, json=asked, headers=BEARER), 422)
-    assert {fault["pointer"]: fault["detail"] for fault in told["errors"]} == {
+    problem_body = problem(client.post(POST, json=asked, headers=BEARER), 422)
+    assert {fault["pointer"]: fault["detail"] for fault in problem_body["errors"]} == {
         "/sede": "unknown key; known: limit, seed, promote",
         "/seed": "expected greater than or equal to 0, found -1",
         "/limit": "expected a valid integer, found True",
@@ -179,8 +179,8 @@ def test_a_repeat_finds_the_same_run(client: FlaskClient, api_server: AirflowSer
     assert run_id(first) == run_id(again) == "service__order-1.a~b"
     assert api_server.runs(f"train_{LIVE}").count("service__order-1.a~b") == 1
 
-    told = problem(client.post(POST, json={"seed": 2}, headers=headers), 422)
-    assert told["detail"] == "This Idempotency-Key was used with other parameters."
+    problem_body = problem(client.post(POST, json={"seed": 2}, headers=headers), 422)
+    assert problem_body["detail"] == "This Idempotency-Key was used with other parameters."
 
     api_server.admin.request("PATCH", f"dags/train_{LIVE}", {"is_paused": True})
     try:  # it was started, whatever happened since
@@ -216,34 +216,36 @@ def test_four_workers_at_once_make_one_run(api_server: AirflowServer) -> None:
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "a/b", "é", "k" * 65, "a:b", "a+b", '"quoted"'])
 def test_a_key_of_another_make_is_refused(key: str) -> None:
-    told = problem(
+    problem_body = problem(
         client_of(elsewhere("http://127.0.0.1:1")).post(POST, headers=BEARER | {"Idempotency-Key": key}), 400
     )
-    assert told["detail"] == "Idempotency-Key: expected 1 to 64 letters, digits, '_', '.', '~' and '-'."
+    assert problem_body["detail"] == "Idempotency-Key: expected 1 to 64 letters, digits, '_', '.', '~' and '-'."
 
 
 # --- following --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["manual__other", "service__", "service__a+b", "service__nobody", "~", "service__a:b"])
-def test_only_runs_that_were_started_here_are_told(name: str, client: FlaskClient, api_server: AirflowServer) -> None:
+def test_only_runs_started_by_the_service_are_visible(
+    name: str, client: FlaskClient, api_server: AirflowServer
+) -> None:
     if name in {"manual__other", "service__a+b"}:
         api_server.admin.trigger(f"train_{LIVE}", name)
-    told = problem(client.get(f"{POST}/{name}", headers=BEARER), 404)
-    assert told["detail"] == "No run with this id was started by this service."
+    problem_body = problem(client.get(f"{POST}/{name}", headers=BEARER), 404)
+    assert problem_body["detail"] == "No run with this id was started by this service."
     problem(client.get(f"/train/~/{name}", headers=BEARER), 404)
 
 
-def test_a_run_that_ended_tells_what_came_of_it(client: FlaskClient, api_server: AirflowServer) -> None:
+def test_a_finished_run_has_an_outcome(client: FlaskClient, api_server: AirflowServer) -> None:
     for state, push, outcome in (("success", "skipped", "rejected"), ("failed", "failed", "failed")):
         run = run_id(client.post(POST, headers=BEARER))
         path = f"dags/train_{LIVE}/dagRuns/{run}"
         api_server.admin.request("PATCH", f"{path}/taskInstances/push", {"new_state": push})
         api_server.admin.request("PATCH", path, {"state": state})
-        told = client.get(f"{POST}/{run}", headers=BEARER).json
-        assert (told["state"], told["outcome"], told["version"]) == (state, outcome, None)
-        assert [task["state"] for task in told["tasks"] if task["name"] == "push"] == [push]
-        assert ("not good enough" in (told["reason"] or "")) == (outcome == "rejected")
+        body = client.get(f"{POST}/{run}", headers=BEARER).json
+        assert (body["state"], body["outcome"], body["version"]) == (state, outcome, None)
+        assert [task["state"] for task in body["tasks"] if task["name"] == "push"] == [push]
+        assert ("not good enough" in (body["reason"] or "")) == (outcome == "rejected")
 
 
 def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_server: AirflowServer) -> None:
@@ -260,11 +262,11 @@ def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_serv
     assert client.get(f"{POST}/{run}", headers=BEARER).json["state"] == "failed"
 
 
-def test_what_was_just_told_is_told_while_airflow_is_slow(client: FlaskClient, trainer: Trainer) -> None:
+def test_a_cached_state_is_returned_while_airflow_is_slow(client: FlaskClient, trainer: Trainer) -> None:
     path = f"{POST}/{run_id(client.post(POST, headers=BEARER))}"
-    told = client.get(path, headers=BEARER).json
+    body = client.get(path, headers=BEARER).json
     with trainer._turn:  # as another request holds it whose answer does not come
-        assert client.get(path, headers=BEARER).json == told
+        assert client.get(path, headers=BEARER).json == body
         problem(client.get(f"{POST}/service__other", headers=BEARER), 503)
 
 
@@ -387,9 +389,7 @@ def unavailable(client: FlaskClient) -> None:
         assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_a_wrong_password_of_ours_is_told_to_nobody(
-    api_server: AirflowServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wrong_airflow_password_is_not_revealed(api_server: AirflowServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         unavailable(client_of(elsewhere(api_server.url, "a password of ours", read=10)))
         unavailable(client_of(elsewhere(api_server.url, "", read=10)))
@@ -458,10 +458,10 @@ ODD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "told", [json.dumps(each).encode() for each in ODD.values()] + [b'{"state": "\xff"}'], ids=[*ODD, "bytes"]
+    "body", [json.dumps(each).encode() for each in ODD.values()] + [b'{"state": "\xff"}'], ids=[*ODD, "bytes"]
 )
 @pytest.mark.parametrize("logs_in", [False, True])
-def test_json_of_another_shape_is_unavailable(told: bytes, logs_in: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_json_of_another_shape_is_unavailable(body: bytes, logs_in: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Whether it is the login that answers so, or what comes after."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -469,7 +469,7 @@ def test_json_of_another_shape_is_unavailable(told: bytes, logs_in: bool, caplog
         request.send_response(200)
         request.end_headers()
         token = logs_in and request.path == "/auth/token"
-        request.wfile.write(b'{"access_token": "a"}' if token else told)
+        request.wfile.write(b'{"access_token": "a"}' if token else body)
 
     with something(answer) as url:
         unavailable(client_of(elsewhere(url)))
@@ -501,7 +501,7 @@ def test_no_airflow_at_all() -> None:
     unavailable(client_of(elsewhere(f"http://127.0.0.1:{free_port()}")))
 
 
-def test_no_proxy_is_asked(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert client.get(f"{POST}/service__nobody", headers=BEARER).status_code == 404
@@ -510,7 +510,7 @@ def test_no_proxy_is_asked(client: FlaskClient, monkeypatch: pytest.MonkeyPatch)
 def test_an_airflow_that_is_killed_and_comes_back_with_another_secret(
     client: FlaskClient, api_server: AirflowServer
 ) -> None:
-    """Its old tokens are no longer taken: the service logs in anew by itself."""
+    """Its old tokens are no longer taken: the service logs in again by itself."""
     run = run_id(client.post(POST, headers=BEARER))
     api_server.stop()
     try:
