@@ -96,7 +96,7 @@ def create_app(
         return json_response({"status": "ready", "versions": versions})
 
     @app.get("/metrics")
-    def measured() -> Response:
+    def measured() -> Response:  # an `endpoint` label in Prometheus, which alert rules refer to
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
     app.register_blueprint(train.blueprint(options.trainer))

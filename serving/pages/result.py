@@ -34,9 +34,9 @@ class Outcome:
     warnings: list[dict[str, str]]
 
 
-def to_outcome(answered: PredictionResult) -> Outcome:
+def to_outcome(result: PredictionResult) -> Outcome:
     """Convert the prediction of a single row for the page."""
-    signature, prediction = answered.live.model.signature, answered.prediction
+    signature, prediction = result.live.model.signature, result.prediction
     label = prediction.names[0] if prediction.names else None
     return Outcome(
         target=signature.target,
@@ -46,8 +46,8 @@ def to_outcome(answered: PredictionResult) -> Outcome:
             signature, label, prediction.probabilities[0] if prediction.probabilities else None
         ),
         threshold=signature.threshold,
-        id=answered.ids[0] if answered.ids else None,
-        warnings=[{"name": _name(each["pointer"]), "detail": each["detail"]} for each in answered.rows.warnings],
+        id=result.ids[0] if result.ids else None,
+        warnings=[{"name": _name(each["pointer"]), "detail": each["detail"]} for each in result.rows.warnings],
     )
 
 
