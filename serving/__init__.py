@@ -1,1 +1,1 @@
-"""The service: verified models out of the registry, answered over HTTP."""
+"""The service: serves verified models from the registry over HTTP."""

@@ -1,4 +1,4 @@
-"""The HTTP interface: a few thin views over a shelf of live models."""
+"""The HTTP interface: thin views over the live models."""
 
 from __future__ import annotations
 
@@ -16,72 +16,73 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from serving.body import request_rows
 from serving.metrics import Metrics
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.pages import models as pages
 from serving.predict.predictor import RETRY_AFTER, Predictor
 from serving.predict.responses import as_csv, as_json
 from serving.prediction_log import views as log_views
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import json_logging, security_headers
-from serving.server.auth import Keys, require
+from serving.server.auth import ApiKeys, require_api_key
 from serving.server.json_response import json_response
-from serving.server.problems import answer_errors, kind
-from serving.server.wsgi_adapter import ARRIVED
+from serving.server.problems import error_kind, register_error_handlers
+from serving.server.wsgi_adapter import ARRIVED_AT
 from serving.training import views as train
 from serving.training.trigger import Trainer
 
-PROBES = {"/healthz", "/readyz", "/metrics"}
-PREDICTS = {"predict", "pages.answer"}
-STRANGERS = {401, 403}  # have no place in the prediction log, which they could fill
-Note = Callable[[str, str, int, float], None]  # method, path, status, seconds
-STATIC = timedelta(days=365)  # that browsers keep a style sheet, whose address changes with it
+UNLOGGED_PATHS = {"/healthz", "/readyz", "/metrics"}  # polled every few seconds
+PREDICT_ENDPOINTS = {"predict", "pages.answer"}
+UNAUTHENTICATED = {401, 403}  # never in the prediction log: anybody could fill it
+STATIC_MAX_AGE = timedelta(days=365)  # safe, since a static file's URL changes with its content
+
+LogRefused = Callable[[str, str, int, float], None]  # method, path, status, seconds
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the service may have beside its models. `metrics` is a folder that all workers count in.
+class AppOptions:
+    """The optional parts of the service. All workers write their metrics to `metrics_folder`.
 
-    So many `proxies` in front are believed who asks, by which scheme and host.
+    `trusted_proxies` is how many proxies in front may set the client's address, scheme and host.
     """
 
-    log: PredictionLog | None = None
+    prediction_log: PredictionLog | None = None
     trainer: Trainer | None = None
-    keys: Keys | None = None
-    metrics: Path | None = None
-    proxies: int = 0
+    api_keys: ApiKeys | None = None
+    metrics_folder: Path | None = None
+    trusted_proxies: int = 0
 
 
-NOTHING = Parts()
+NO_OPTIONS = AppOptions()
 
 
-def create_app(shelf: Shelf, parts: Parts = NOTHING, *, max_body: int = 16 * 2**20, max_rows: int = 10_000) -> Flask:
-    """Make the service over `shelf`: bodies of at most `max_body` bytes, at most `max_rows` rows in one."""
+def create_app(
+    live_models: LiveModels, options: AppOptions = NO_OPTIONS, *, max_body: int = 16 * 2**20, max_rows: int = 10_000
+) -> Flask:
+    """Create the service over `live_models`, with at most `max_body` bytes and `max_rows` rows per request."""
     app = Flask(__name__)
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC
-    if parts.proxies:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=parts.proxies, x_proto=parts.proxies, x_host=parts.proxies
-        )
-    metrics = Metrics(shelf, parts.log, parts.metrics)
-    predictor = Predictor(shelf, metrics, parts.log)
-    app.extensions["note"] = _noting(metrics, predictor)
-    answer_errors(app, _counting(metrics))
-    _watch(app, metrics, predictor)
-    if parts.keys:
-        require(app, parts.keys)
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_MAX_AGE
+    if hops := options.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    metrics = Metrics(live_models, options.prediction_log, options.metrics_folder)
+    predictor = Predictor(live_models, metrics, options.prediction_log)
+    app.extensions["log_refused"] = _refusal_logger(metrics, predictor)
+    register_error_handlers(app, _error_counter(metrics))
+    _instrument(app, metrics, predictor)
+    if options.api_keys:
+        require_api_key(app, options.api_keys)
 
     @app.post("/predict/<use_case>")
     def predict(use_case: str) -> Response:
         live = predictor.live(use_case)
         g.version = live.version
         rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows)
-        answered = predictor.predict(live, rows, g.start)
-        wanted = request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json")
-        return as_csv(answered) if wanted == "text/csv" else as_json(answered)
+        result = predictor.predict(live, rows, g.start)
+        accepted = request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json")
+        return as_csv(result) if accepted == "text/csv" else as_json(result)
 
     @app.get("/models")
     def models() -> Response:
-        return json_response({"models": [_model(shelf, name) for name in shelf.names]})
+        return json_response({"models": [_summary(live_models, name) for name in live_models.names]})
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -89,74 +90,80 @@ def create_app(shelf: Shelf, parts: Parts = NOTHING, *, max_body: int = 16 * 2**
 
     @app.get("/readyz")
     def readyz() -> Response:
-        versions = {name: live.version for name, live in sorted(shelf.live.items())}
+        versions = {name: live.version for name, live in sorted(live_models.live.items())}
         if not versions:
             raise ServiceUnavailable("No verified model is loaded yet.", retry_after=RETRY_AFTER)
         return json_response({"status": "ready", "versions": versions})
 
     @app.get("/metrics")
-    def measured() -> Response:
+    def measured() -> Response:  # an `endpoint` label in Prometheus, which alert rules refer to
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
-    app.register_blueprint(train.blueprint(parts.trainer))
-    if parts.log:
-        app.register_blueprint(log_views.blueprint(parts.log, shelf, max_body=max_body, max_rows=max_rows))
-    asked, logged = parts.keys is not None, parts.log is not None
-    app.register_blueprint(pages.blueprint(shelf, predictor, parts.trainer, keys=asked, logs=logged, max_rows=max_rows))
+    app.register_blueprint(train.blueprint(options.trainer))
+    if log := options.prediction_log:
+        app.register_blueprint(log_views.blueprint(log, live_models, max_body=max_body, max_rows=max_rows))
+    keys, logs = options.api_keys is not None, options.prediction_log is not None
+    app.register_blueprint(
+        pages.blueprint(live_models, predictor, options.trainer, keys=keys, logs=logs, max_rows=max_rows)
+    )
     return app
 
 
-def _counting(metrics: Metrics) -> Callable[[str], None]:
+def _error_counter(metrics: Metrics) -> Callable[[str], None]:
     def count(kind: str) -> None:
-        g.kind = kind
-        metrics.failed(kind)
+        g.error_kind = kind
+        metrics.count_error(kind)
 
     return count
 
 
-def _watch(app: Flask, metrics: Metrics, predictor: Predictor) -> None:
-    """Count, time and log every request, and give every answer its headers."""
+def _instrument(app: Flask, metrics: Metrics, predictor: Predictor) -> None:
+    """Count, time and log every request, and add the security headers to every response."""
 
     @app.before_request
     def start() -> None:
-        g.start = request.environ.get(ARRIVED) or time.perf_counter()
+        g.start = request.environ.get(ARRIVED_AT) or time.perf_counter()
 
     @app.after_request
     def end(response: Response) -> Response:
         seconds, status = time.perf_counter() - g.start, response.status_code
-        metrics.answered(request.endpoint, status, seconds)
+        metrics.count_request(request.endpoint, status, seconds)
         if status >= 400:
-            if "kind" not in g:  # a view that answers an error by itself
-                metrics.failed(kind(status))
-            if request.endpoint in PREDICTS and status not in STRANGERS:
-                told = (request.view_args or {})["use_case"], g.get("version"), status, seconds
-                predictor.note_refused(*told, g.get("kind", kind(status)))
-        if request.path not in PROBES or status >= 400:  # who looks in every second is not worth a line
+            kind = g.get("error_kind")
+            if kind is None:  # the view returned an error response instead of raising
+                kind = error_kind(status)
+                metrics.count_error(kind)
+            if request.endpoint in PREDICT_ENDPOINTS and status not in UNAUTHENTICATED:
+                use_case = (request.view_args or {})["use_case"]
+                predictor.log_refused(use_case, g.get("version"), status, seconds, kind)
+        if request.path not in UNLOGGED_PATHS or status >= 400:
             fields = {"key": g.get("key_name"), "version": g.get("version")}
-            json_logging.answered(request.method, request.path, status, seconds, **fields)
+            json_logging.log_request(request.method, request.path, status, seconds, **fields)
         for name, value in security_headers.HEADERS.items():
             response.headers.setdefault(name, value)
         return response
 
 
-def _noting(metrics: Metrics, predictor: Predictor) -> Note:
-    """Make what counts and logs a request that was refused before it met a route."""
+def _refusal_logger(metrics: Metrics, predictor: Predictor) -> LogRefused:
+    """Return a function that counts and logs a request the server refused before Flask routed it."""
 
-    def note(method: str, path: str, status: int, seconds: float) -> None:
-        metrics.shed(kind(status), status)
-        json_logging.answered(method, path, status, seconds)
+    def log_refused(method: str, path: str, status: int, seconds: float) -> None:
+        kind = error_kind(status)
+        metrics.count_refused(kind, status)
+        json_logging.log_request(method, path, status, seconds)
         parts = path.split("/")
         if parts[1:2] == ["predict"] and len(parts) == 3:
-            predictor.note_refused(parts[2], None, status, seconds, kind(status))
+            predictor.log_refused(parts[2], None, status, seconds, kind)
 
-    return note
+    return log_refused
 
 
-def _model(shelf: Shelf, name: str) -> dict[str, Any]:
-    live, refusal = shelf.live.get(name), shelf.refusals.get(name)
-    facts: dict[str, Any] = {"use_case": name, "version": None, "refused": None}
+def _summary(live_models: LiveModels, name: str) -> dict[str, Any]:
+    """Describe a use case for GET /models: its live version, and the last version that was refused."""
+    live, refusal = live_models.live.get(name), live_models.refusals.get(name)
+    summary: dict[str, Any] = {"use_case": name, "version": None, "refused": None}
     if live is not None:
-        facts |= {
+        summary |= {
             "title": live.model.signature.title,
             "version": live.version,
             "candidate": live.model.signature.candidate,
@@ -167,5 +174,5 @@ def _model(shelf: Shelf, name: str) -> dict[str, Any]:
         }
     if refusal is not None:
         at = refusal.at.isoformat(timespec="seconds")
-        facts["refused"] = {"version": refusal.version, "reason": refusal.reason, "at": at}
-    return facts
+        summary["refused"] = {"version": refusal.version, "reason": refusal.reason, "at": at}
+    return summary

@@ -1,4 +1,4 @@
-"""What the environment says of the service. The first variable that is wrong is named."""
+"""The service's settings, read from environment variables. An error names the first invalid one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError
 
-from serving.server.auth import Keys, secret
+from serving.server.auth import ApiKeys, read_secret
 from serving.server.limits import Limits
-from serving.training.trigger import STARTS
+from serving.training.trigger import STARTS_PER_MINUTE
 from updraft.registry.registry import Registry, open_registry
 from updraft.registry.s3 import NAME
 
 Environment = Mapping[str, str]
-Read = TypeVar("Read")
-SWITCH = {"on": True, "off": False}
+Choice = TypeVar("Choice")
+ON_OFF = {"on": True, "off": False}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`data` is the folder of the prediction log, counts and log files; `log` says whether predictions are logged."""
+    """The settings. `data` is the folder of the prediction log, the metrics and the log files."""
 
     registry: Registry
     cache: Path
@@ -32,10 +32,10 @@ class Settings:
     poll_seconds: float
     max_rows: int
     limits: Limits
-    keys: Keys | None
-    starts: int
-    proxies: int
-    log: bool
+    api_keys: ApiKeys | None
+    trains_per_minute: int
+    trusted_proxies: int
+    prediction_log: bool
     log_days: float
     log_max_mb: float
     log_level: str
@@ -43,7 +43,7 @@ class Settings:
 
 
 def read(environment: Environment) -> Settings:
-    """Read the settings and make the folders; ValueError names a variable that is missing or wrong."""
+    """Read the settings and create the folders; ValueError names a missing or invalid variable."""
     number = _numbers(environment)
     body = int(number("SERVING_MAX_BODY_MB", 16, 0.001, 4096) * 2**20)
     return Settings(
@@ -54,20 +54,20 @@ def read(environment: Environment) -> Settings:
         poll_seconds=number("SERVING_POLL_SECONDS", 2.0, 0.1, 3600),
         max_rows=int(number("SERVING_MAX_ROWS", 10_000, 1, 10**7)),
         limits=Limits(
-            body=body,
-            bodies=max(256 * 2**20, 4 * body),
-            body_seconds=number("SERVING_BODY_SECONDS", 30, 0.1, 3600),
+            body_bytes=body,
+            total_bytes=max(256 * 2**20, 4 * body),
+            body_timeout=number("SERVING_BODY_SECONDS", 30, 0.1, 3600),
             threads=int(number("SERVING_THREADS", 4, 1, 256)),
-            waiting=int(number("SERVING_WAITING", 128, 0, 10_000)),
-            wait_seconds=number("SERVING_WAIT_SECONDS", 10, 0.1, 3600),
+            queue_size=int(number("SERVING_WAITING", 128, 0, 10_000)),
+            queue_timeout=number("SERVING_WAIT_SECONDS", 10, 0.1, 3600),
         ),
-        keys=_keys(environment),
-        proxies=int(number("SERVING_PROXIES", 0, 0, 100)),
-        starts=int(number("SERVING_TRAINS_PER_MINUTE", STARTS, 1, 10_000)),
-        log=_choice(environment, "SERVING_PREDICTION_LOG", SWITCH),
+        api_keys=_api_keys(environment),
+        trusted_proxies=int(number("SERVING_PROXIES", 0, 0, 100)),
+        trains_per_minute=int(number("SERVING_TRAINS_PER_MINUTE", STARTS_PER_MINUTE, 1, 10_000)),
+        prediction_log=_choice(environment, "SERVING_PREDICTION_LOG", ON_OFF),
         log_days=number("SERVING_LOG_DAYS", 30, 0.01, 10_000),
         log_max_mb=number("SERVING_LOG_MAX_MB", 1024, 1, 10**7),
-        log_level=_choice(environment, "SERVING_LOG_LEVEL", {each: each for each in LEVELS}),
+        log_level=_choice(environment, "SERVING_LOG_LEVEL", {level: level for level in LEVELS}),
         log_json=_choice(environment, "SERVING_LOG_FORMAT", {"plain": False, "json": True}),
     )
 
@@ -93,7 +93,7 @@ def _folder(environment: Environment, variable: str, name: str) -> Path:
         folder = folder.expanduser()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"{variable}: {str(folder)!r} cannot be made: {error}") from None
+        raise ValueError(f"{variable}: cannot create {str(folder)!r}: {error}") from None
     return folder
 
 
@@ -101,35 +101,35 @@ def _names(environment: Environment) -> tuple[str, ...]:
     names = tuple(environment.get("SERVE_ONLY", "").replace(",", " ").split())
     for name in names:
         if not NAME.fullmatch(name):
-            raise ValueError(f"SERVE_ONLY: {name!r}, expected names of use cases, with commas between them")
+            raise ValueError(f"SERVE_ONLY: {name!r}, expected use case names separated by commas")
     return names
 
 
-def _keys(environment: Environment) -> Keys | None:
-    text = secret(environment, "SERVING_API_KEYS")
+def _api_keys(environment: Environment) -> ApiKeys | None:
+    text = read_secret(environment, "SERVING_API_KEYS")
     try:
-        return None if text is None else Keys.read(text)
+        return None if text is None else ApiKeys.read(text)
     except ValueError as error:
         raise ValueError(f"SERVING_API_KEYS: {error}") from None
 
 
 def _numbers(environment: Environment) -> Callable[[str, float, float, float], float]:
-    def number(name: str, default: float, least: float, most: float) -> float:
+    def number(name: str, default: float, low: float, high: float) -> float:
         text = environment.get(name) or str(default)
         try:
-            found = float(text)
+            value = float(text)
         except ValueError:
-            found = math.nan
-        if not (least <= found <= most):
-            raise ValueError(f"{name}: {text!r}, expected a number from {least:g} to {most:,.15g}")
-        return found
+            value = math.nan  # is in no range
+        if not (low <= value <= high):
+            raise ValueError(f"{name}: {text!r}, expected a number from {low:g} to {high:,.15g}")
+        return value
 
     return number
 
 
-def _choice(environment: Environment, name: str, known: Mapping[str, Read]) -> Read:
-    """Return what a word stands for; the first one is the default."""
-    text = environment.get(name) or next(iter(known))
-    if text not in known:
-        raise ValueError(f"{name}: {text!r}, expected {' or '.join(known)}")
-    return known[text]
+def _choice(environment: Environment, name: str, choices: Mapping[str, Choice]) -> Choice:
+    """Return the value of the variable's choice; the first choice is the default."""
+    text = environment.get(name) or next(iter(choices))
+    if text not in choices:
+        raise ValueError(f"{name}: {text!r}, expected {' or '.join(choices)}")
+    return choices[text]

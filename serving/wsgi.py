@@ -1,8 +1,8 @@
-"""The entry points of a server, and the only reader of the environment.
+"""The server's entry points, and the only module that reads the environment.
 
-Run `front` as docs/serving.md says, under granian's RSGI: bodies are taken in without holding a thread. `app` is the
-same as plain WSGI, for gunicorn behind a proxy that buffers; without --preload, since the threads that watch the
-registry and keep the prediction log start with the import and do not survive a fork.
+Run `rsgi_app` under granian's RSGI as docs/serving.md shows: request bodies are received without occupying a thread.
+`app` is the same service as plain WSGI, for gunicorn behind a buffering proxy. Do not use --preload: the threads that
+watch the registry and write the prediction log start on import and do not survive a fork.
 """
 
 from __future__ import annotations
@@ -20,57 +20,60 @@ from flask import Flask
 from prometheus_client import values
 
 from serving import metrics
-from serving.app import Parts, create_app
-from serving.models.live_models import Shelf
+from serving.app import AppOptions, create_app
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import json_logging, worker_lock
-from serving.server.rsgi import Front
+from serving.server.rsgi import RsgiApp
 from serving.settings import read
 from serving.training.trigger import open_trainer
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 15.0  # seconds that a worker waits for its first models before it takes requests without
+STARTUP_TIMEOUT = 15.0  # seconds a worker waits for its first models before it accepts requests without them
 
 
-def start(environment: MutableMapping[str, str]) -> tuple[Flask, Front]:
-    """Make the app as the environment says and watch the registry; ValueError names a variable that is wrong."""
+def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
+    """Create the app from the environment and start watching the registry; ValueError names the invalid variable."""
     settings = read(environment)
-    mine = worker_lock.claim(settings.data)
-    json_logging.configure(settings.data / "logs", mine, settings.log_level, settings.log_json)
-    counts = _counters(settings.data / "metrics", str(mine), environment)
-    kept = PredictionLog(settings.data, mine, settings.log_days, settings.log_max_mb) if settings.log else None
-    shelf = Shelf(settings.registry, Cache(settings.cache), settings.only)
-    trainer = open_trainer(environment, settings.data, settings.starts)
-    parts = Parts(kept, trainer, settings.keys, counts, settings.proxies)
-    app = create_app(shelf, parts, max_body=settings.limits.body, max_rows=settings.max_rows)
-    shelf.watch(settings.poll_seconds, PATIENCE)
-    if kept:
-        kept.start()
+    worker = worker_lock.claim(settings.data)
+    json_logging.configure(settings.data / "logs", worker, settings.log_level, settings.log_json)
+    metrics_folder = _share_metrics(settings.data / "metrics", str(worker), environment)
+    prediction_log = None
+    if settings.prediction_log:
+        prediction_log = PredictionLog(settings.data, worker, settings.log_days, settings.log_max_mb)
+    live_models = LiveModels(settings.registry, Cache(settings.cache), settings.only)
+    trainer = open_trainer(environment, settings.data, settings.trains_per_minute)
+    options = AppOptions(prediction_log, trainer, settings.api_keys, metrics_folder, settings.trusted_proxies)
+    app = create_app(live_models, options, max_body=settings.limits.body_bytes, max_rows=settings.max_rows)
+    live_models.watch(settings.poll_seconds, STARTUP_TIMEOUT)
+    if prediction_log:
+        prediction_log.start()
 
     def close() -> None:
-        shelf.close()
-        if kept:
-            kept.close()
+        live_models.close()
+        if prediction_log:
+            prediction_log.close()
 
-    return app, Front(app, settings.limits, app.extensions["note"], close)
+    return app, RsgiApp(app, settings.limits, app.extensions["log_refused"], close)
 
 
-def _counters(folder: Path, mine: str, environment: MutableMapping[str, str]) -> Path | None:
-    """Have this process count in `folder`, with all workers; in its own memory where the disk is full."""
+def _share_metrics(folder: Path, worker: str, environment: MutableMapping[str, str]) -> Path | None:
+    """Keep this worker's metrics in `folder`, which all workers share; return None to keep them in memory instead."""
     try:
-        metrics.prepare(folder, mine)
+        metrics.prepare_files(folder, worker)
     except OSError as error:
-        log.error("SERVING_DATA: no room to count in, so each worker counts for itself: %s", error)
+        log.error("SERVING_DATA: cannot write metric files, so each worker keeps its own metrics: %s", error)
         return None
     environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    values.ValueClass = values.MultiProcessValue(lambda: mine)  # type: ignore[no-untyped-call]
+    # Worker numbers in place of process ids: a restarted worker continues the files of the one before it.
+    values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
     return folder
 
 
 try:
-    app, front = start(os.environ)
+    app, rsgi_app = start(os.environ)
 except ValueError as error:
     sys.exit(f"serving: {error}")
 except OSError as error:

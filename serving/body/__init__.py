@@ -1,1 +1,1 @@
-"""A request's body, read strictly: bytes → rows that fit the signature."""
+"""Request bodies, parsed strictly: from bytes to rows that match the signature."""

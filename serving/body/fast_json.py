@@ -1,7 +1,8 @@
-"""The fast way to rows that fit: one pass of msgspec over types made from the signature.
+"""The fast path for rows that match the signature: one msgspec pass over types generated from it.
 
-It gives rows or gives up. Whatever is odd, be it wrong, rare or only written in another way, is left to the slow way,
-which tells each fault. What it gives is what the slow way would give, and tests/test_fast.py holds it to that.
+It returns rows or gives up. Anything odd, whether invalid, rare or merely written in another way, is left to the slow
+path (`Signature.check`), which reports each error. What it returns equals what the slow path would return;
+tests/serving/body/test_fast_json.py compares the two.
 """
 
 from __future__ import annotations
@@ -26,90 +27,98 @@ from updraft.model.signature import (
     single_row_pointer,
 )
 
-EXACT = 2**53 - 1  # above it an integer may not be the float64 that it is read as
+EXACT = 2**53 - 1  # a larger integer may change when it is read as float64, which the slow path refuses
 INT64 = 2**63
 
 
 class Decoder:
-    """Decoders of one signature's rows: one row, `rows`, or `columns`."""
+    """Decodes the rows of one signature: a single row, `rows`, or `columns`."""
 
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
-        self._tried = [index for index, column in enumerate(signature.columns) if _needs_python(signature, column)]
-        self._texts = [index for index, column in enumerate(signature.columns) if column.type in ("str", DATE)]
+        self._python_checked = [i for i, column in enumerate(signature.columns) if _needs_python(signature, column)]
+        self._text_columns = [i for i, column in enumerate(signature.columns) if column.type in ("str", DATE)]
         try:
             self._row, self._rows, self._columns = _decoders(signature)
-        except (ValueError, TypeError, NotImplementedError):  # a name or a bound that msgspec has no words for
+        except (ValueError, TypeError, NotImplementedError):  # a name or bound that msgspec cannot express
             self._row = None
 
     def decode(self, raw: bytes, max_rows: int) -> Rows | None:
-        """Return the rows of a body; None when the slow way has to look."""
+        """Return the rows of a body, or None to leave it to the slow path."""
+        # Without escapes each quote in the body delimits a string, so that quotes can be counted (_has_unique_keys).
         if self._row is None or b"\\" in raw:
             return None
+        # The first bytes tell the three shapes apart, which saves a union type and a second pass. If a column is itself
+        # named "rows" or "columns", decoding fails, and the slow path decides.
         start = raw[:16].replace(b" ", b"")
         try:
             if start.startswith(b'{"rows":'):
-                return self._of_rows(raw, max_rows)
+                return self._decode_rows(raw, max_rows)
             if start.startswith(b'{"columns":'):
-                return self._of_columns(raw, max_rows)
-            return self._checked(raw, [self._row.decode(raw)], 0, single_row_pointer)
+                return self._decode_columns(raw, max_rows)
+            return self._convert_rows(raw, [self._row.decode(raw)], 0, single_row_pointer)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
             return None
 
-    def _of_rows(self, raw: bytes, max_rows: int) -> Rows | None:
+    def _decode_rows(self, raw: bytes, max_rows: int) -> Rows | None:
         rows = self._rows.decode(raw).rows
-        return self._checked(raw, rows, 1, row_pointer) if 0 < len(rows) <= max_rows else None
+        return self._convert_rows(raw, rows, 1, row_pointer) if 0 < len(rows) <= max_rows else None
 
-    def _of_columns(self, raw: bytes, max_rows: int) -> Rows | None:
+    def _decode_columns(self, raw: bytes, max_rows: int) -> Rows | None:
         columns = msgspec.structs.astuple(self._columns.decode(raw).columns)
         if not 0 < len(columns[0]) <= max_rows or len(set(map(len, columns))) > 1:
             return None
-        if not self._no_key_twice(raw, 1 + len(columns), columns, 0):
+        if not self._has_unique_keys(raw, 1 + len(columns), columns, 0):
             return None
-        return self._judged(columns, column_pointer)
+        return self._check_in_python(columns, column_pointer)
 
-    def _checked(self, raw: bytes, rows: list[Any], wrappers: int, where: MakePointer) -> Rows | None:
-        told = [msgspec.structs.astuple(row) for row in rows]
-        columns = list(zip(*told, strict=True))
+    def _convert_rows(self, raw: bytes, rows: list[Any], wrappers: int, where: MakePointer) -> Rows | None:
+        """Transpose decoded rows to columns; `wrappers` is the number of keys around the rows."""
+        # Columns, since models take columns: astuple and zip run in C, attribute access per cell would not.
+        columns = list(zip(*(msgspec.structs.astuple(row) for row in rows), strict=True))
         ids = list(columns.pop()) if self._signature.id else []
-        keys = wrappers + len(rows) * len(columns) + sum(each is not UNSET for each in ids)
-        if not self._no_key_twice(raw, keys, columns, sum(isinstance(each, str) for each in ids)):
+        keys = wrappers + len(rows) * len(columns) + sum(value is not UNSET for value in ids)
+        if not self._has_unique_keys(raw, keys, columns, sum(isinstance(value, str) for value in ids)):
             return None
-        return self._judged(columns, where)
+        return self._check_in_python(columns, where)
 
-    def _no_key_twice(self, raw: bytes, keys: int, columns: Sequence[Sequence[Any]], texts: int) -> bool:
-        """Tell whether the body has as many quotes as its keys and texts need: there is no backslash in it.
+    def _has_unique_keys(self, raw: bytes, keys: int, columns: Sequence[Sequence[Any]], texts: int) -> bool:
+        """Return whether the body has exactly the quotes that its keys and text values need.
 
-        msgspec takes the last of two equal keys without a word.
+        msgspec silently takes the last of two equal keys; the slow path refuses them. Every column is required and
+        unknown keys fail, so a repeated key shows as additional quotes. One count over the bytes replaces a Python dict
+        per row.
         """
-        texts += sum(len(columns[index]) - columns[index].count(None) for index in self._texts)
+        texts += sum(len(columns[index]) - columns[index].count(None) for index in self._text_columns)
         return raw.count(b'"') == 2 * (keys + texts)
 
-    def _judged(self, columns: Sequence[Sequence[Any]], where: MakePointer) -> Rows | None:
-        """Hold the columns that msgspec could not against their bounds."""
-        judged: list[Sequence[Cell]] = list(columns)
+    def _check_in_python(self, columns: Sequence[Sequence[Any]], where: MakePointer) -> Rows | None:
+        """Check the columns whose bounds msgspec cannot check; the others cost nothing here."""
+        checked: list[Sequence[Cell]] = list(columns)
         warnings: list[tuple[int, int, Fault]] = []
-        for at in self._tried:
-            column = self._signature.columns[at]
-            judged[at] = [column.convert(value) for value in columns[at]]
-            for index, value in enumerate(judged[at]):
+        for position in self._python_checked:
+            column = self._signature.columns[position]
+            checked[position] = [column.convert(value) for value in columns[position]]
+            for row, value in enumerate(checked[position]):
                 for violation in column.violations(value):
                     if not self._signature.only_warns(column, violation.kind):
                         return None
-                    warnings.append((index, at, {"pointer": where(index, column.name), "detail": str(violation)}))
-        in_order = [fault for _, _, fault in sorted(warnings, key=lambda each: each[:2])]
-        return self._signature.rows(judged, in_order[:MAX_ERRORS])
+                    warnings.append((row, position, {"pointer": where(row, column.name), "detail": str(violation)}))
+        # Found column by column, but the slow path reports row by row.
+        ordered = [fault for _, _, fault in sorted(warnings, key=lambda warning: warning[:2])]
+        return self._signature.rows(checked, ordered[:MAX_ERRORS])
 
 
 def _decoders(signature: Signature) -> tuple[Any, Any, Any]:
-    """Make the decoders of one row, of `rows` and of `columns`."""
+    """Return decoders for one row, for `rows` and for `columns`."""
+    # Fields are c0, c1, …, renamed to the columns' names, which need not be Python identifiers.
     fields = [(f"c{index}", _type(signature, column)) for index, column in enumerate(signature.columns)]
     names = {f"c{index}": column.name for index, column in enumerate(signature.columns)}
-    given: list[Any] = [*fields]
-    if signature.id:
-        given.append(("id", int | str | None | UnsetType, UNSET))
+    row_fields: list[Any] = [*fields]
+    if signature.id:  # ignored, but allowed
+        row_fields.append(("id", int | str | None | UnsetType, UNSET))
         names["id"] = signature.id
-    row = _struct("Row", given, names)
+    row = _struct("Row", row_fields, names)
     lists = _struct("Columns", [(field, list[type_]) for field, type_ in fields], names)  # type: ignore[valid-type]
     rows = _struct("Batch", [("rows", list[row])], {})  # type: ignore[valid-type]
     table = _struct("Table", [("columns", lists)], {})
@@ -117,34 +126,35 @@ def _decoders(signature: Signature) -> tuple[Any, Any, Any]:
 
 
 def _needs_python(signature: Signature, column: Column) -> bool:
+    """Return whether msgspec cannot check a column: a violation is only a warning, or a bound has no msgspec type."""
     if column.name in signature.warn_unseen or column.name in signature.warn_out_of_range or column.type == DATE:
         return True
     return column.allowed is not None and not _is_literal(column)
 
 
 def _is_literal(column: Column) -> bool:
-    """Tell whether a Literal can hold the allowed values; of numbers, only where a range does not narrow them."""
+    """Return whether Literal can express all bounds of a column: it takes no Meta, so nothing else may narrow it."""
     allowed = column.allowed or ()
     if column.type == "str":
-        plain = column.pattern is None and column.shortest is None and column.longest is None
-        return plain and all(isinstance(value, str) for value in allowed)
-    plain = column.minimum is None and column.maximum is None
-    return column.type == "int64" and plain and all(type(value) is int for value in allowed)
+        unbounded = column.pattern is None and column.shortest is None and column.longest is None
+        return unbounded and all(isinstance(value, str) for value in allowed)
+    unbounded = column.minimum is None and column.maximum is None
+    return column.type == "int64" and unbounded and all(type(value) is int for value in allowed)
 
 
 def _type(signature: Signature, column: Column) -> Any:
-    told: Any
+    type_: Any
     if column.type == DATE:
-        told = str
+        type_ = str
     elif column.name in signature.warn_unseen or column.name in signature.warn_out_of_range:
-        told = {"int64": _whole(-INT64, INT64 - 1), "float64": _real(-EXACT, EXACT), "bool": bool, "str": str}[
-            column.type
-        ]
+        # Out of bounds is only a warning here: let msgspec check only the type.
+        by_type = {"int64": _int_between(-INT64, INT64 - 1), "float64": _float_between(-EXACT, EXACT)}
+        type_ = (by_type | {"bool": bool, "str": str})[column.type]
     elif column.allowed is not None and _is_literal(column):
-        told = Literal[column.allowed]
+        type_ = Literal[column.allowed]
     else:
-        told = _bounded(column)
-    return told | None if column.nullable else told
+        type_ = _bounded(column)
+    return type_ | None if column.nullable else type_
 
 
 def _bounded(column: Column) -> Any:
@@ -152,22 +162,21 @@ def _bounded(column: Column) -> Any:
         return bool
     if column.type == "str":
         return Annotated[str, Meta(pattern=column.pattern, min_length=column.shortest, max_length=column.longest)]
-    low, high = (
-        (-math.inf if column.minimum is None else column.minimum),
-        (math.inf if column.maximum is None else column.maximum),
-    )
+    low = -math.inf if column.minimum is None else column.minimum
+    high = math.inf if column.maximum is None else column.maximum
     if column.type == "int64":
-        return _whole(math.ceil(max(low, -INT64)), math.floor(min(high, INT64 - 1)))
-    return _real(max(low, -EXACT), min(high, EXACT))
+        return _int_between(math.ceil(max(low, -INT64)), math.floor(min(high, INT64 - 1)))
+    return _float_between(max(low, -EXACT), min(high, EXACT))
 
 
-def _whole(low: int, high: int) -> Any:
+def _int_between(low: int, high: int) -> Any:
     return Annotated[int, Meta(ge=low, le=high)]
 
 
-def _real(low: float, high: float) -> Any:
+def _float_between(low: float, high: float) -> Any:
     return Annotated[float, Meta(ge=low, le=high)]
 
 
 def _struct(name: str, fields: list[Any], names: dict[str, str]) -> Any:
+    # gc=False: rows hold only scalars and form no cycles, so the garbage collector need not track thousands of them.
     return msgspec.defstruct(name, fields, rename=cast("Any", names or None), forbid_unknown_fields=True, gc=False)

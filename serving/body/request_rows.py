@@ -1,4 +1,4 @@
-"""The rows in a request: one object of JSON, rows, columns, CSV or JSON lines."""
+"""Reads the rows of a request: a single JSON object, rows, columns, CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from updraft.model.signature import (
     single_row_pointer,
 )
 
-SPARE = 1000  # commas that are let pass, so that a few too many fields are told by name
-csv.field_size_limit(2**31 - 1)  # the body has a limit
+SPARE_COMMAS = 1000  # above the limit, so that a few unknown fields are reported by name instead of as 413
+csv.field_size_limit(2**31 - 1)  # the size of the body is limited already
 
 
 def read(request: Request, signature: Signature, decoder: Decoder, max_body: int, max_rows: int) -> Rows:
     """Read and check the rows of a request.
 
-    Raises UnsupportedMediaType, RequestEntityTooLarge (bytes or rows), BadRequest for what cannot be parsed, and BadRow
-    for rows that do not fit.
+    Raises UnsupportedMediaType, RequestEntityTooLarge (bytes or rows), BadRequest for a body that cannot be parsed, and
+    BadRow for rows that do not match the signature.
     """
-    reader = READERS[json_body.media_type(request, READERS)]
-    raw = json_body.content(request, max_body)
-    values = max_rows * (len(signature.columns) + 1) + SPARE
-    if reader is _json and (found := decoder.decode(raw, max_rows)) is not None:
-        return found
-    json_body.uncrowded(raw, values)
+    reader = READERS[json_body.check_media_type(request, READERS)]
+    raw = json_body.read_body(request, max_body)
+    values = max_rows * (len(signature.columns) + 1) + SPARE_COMMAS
+    if reader is _json and (rows := decoder.decode(raw, max_rows)) is not None:
+        return rows
+    json_body.check_value_count(raw, values)
     return reader(raw, signature, max_rows)
 
 
@@ -55,20 +55,20 @@ def _json(raw: bytes, signature: Signature, max_rows: int) -> Rows:
         return signature.check([value], single_row_pointer)
     if len(value) > 1:
         others = [name for name in value if name != kind]
-        raise _fault(f"/{kind}", f"expected alone in its object, found {quoted(others)} beside it")
+        raise _fault(f"/{kind}", f"expected no other key beside it, found {quoted(others)}")
     if kind == "columns":
         return _columns(value["columns"], signature, max_rows)
-    _count(len(value["rows"]), max_rows, "/rows")
+    _check_row_count(len(value["rows"]), max_rows, "/rows")
     return signature.check(value["rows"], row_pointer)
 
 
 def _columns(columns: dict[str, Any], signature: Signature, max_rows: int) -> Rows:
-    """Check that the columns are those of the signature, lists of one length; then their values, row by row."""
+    """Check that the columns match the signature and are lists of equal length; then check their values row by row."""
     lists = {name: values for name, values in columns.items() if isinstance(values, list)}
     lengths = Counter(map(len, lists.values())).most_common()
     if errors := list(islice(_column_faults(columns, signature, lengths), MAX_ERRORS)):
         raise BadRow(errors)
-    _count(lengths[0][0], max_rows, "/columns")
+    _check_row_count(lengths[0][0], max_rows, "/columns")
     rows = (dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True))
     return signature.check(rows, column_pointer)
 
@@ -78,21 +78,21 @@ def _column_faults(columns: dict[str, Any], signature: Signature, lengths: list[
         if not isinstance(values, list):
             yield _error(f"/columns/{escape_pointer(name)}", f"expected a list, found {quoted(values)}")
         elif len(values) != lengths[0][0]:
-            told = f"holds {len(values)} values, other columns hold {lengths[0][0]}"
-            yield _error(f"/columns/{escape_pointer(name)}", told)
+            detail = f"has {len(values)} values, other columns have {lengths[0][0]}"
+            yield _error(f"/columns/{escape_pointer(name)}", detail)
     yield from (_error(f"/columns{pointer}", detail) for pointer, detail in signature.name_errors(list(columns)))
 
 
 def _lines(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     lines = ((number, line) for number, line in enumerate(io.BytesIO(raw), start=1) if line.strip())
-    found = list(islice(lines, max_rows + 1))
-    _count(len(found), max_rows, "")
-    return signature.check([json_body.parse(line, f"line {number}: ") for number, line in found], row_pointer)
+    numbered = list(islice(lines, max_rows + 1))
+    _check_row_count(len(numbered), max_rows, "")
+    return signature.check([json_body.parse(line, f"line {number}: ") for number, line in numbered], row_pointer)
 
 
 def _csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
-    rows = _cells(json_body.text(raw))
-    header = next(rows, None)
+    lines = _csv_rows(json_body.decode_text(raw))
+    header = next(lines, None)
     if header is None:
         raise _fault("", "expected a header line and at least one row, found nothing")
     if twice := [name for name, count in Counter(header).items() if count > 1]:
@@ -100,21 +100,16 @@ def _csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     misfits = islice(signature.name_errors(header), MAX_ERRORS)
     if errors := [_error("", f"header: {detail}: {pointer[1:]}") for pointer, detail in misfits]:
         raise BadRow(errors)
-    found: list[Any] = []
-    for cells in rows:
-        found.append(dict(zip(header, cells, strict=True)) if len(cells) == len(header) else cells)
-        if len(found) > max_rows:
-            break
-    _count(len(found), max_rows, "")
-    wrong = [(index, cells) for index, cells in enumerate(found) if not isinstance(cells, dict)]
-    if wrong:
-        told = f"expected {len(header)} cells, as the header has them, found "
-        raise BadRow([_error(row_pointer(index, None), f"{told}{len(cells)}") for index, cells in wrong[:MAX_ERRORS]])
-    return signature.check(found, row_pointer, textual=True)
+    rows = list(islice(lines, max_rows + 1))
+    _check_row_count(len(rows), max_rows, "")
+    if wrong := [(index, len(cells)) for index, cells in enumerate(rows) if len(cells) != len(header)]:
+        expected = f"expected {len(header)} cells, as in the header"
+        raise BadRow([_error(row_pointer(index, None), f"{expected}, found {n}") for index, n in wrong[:MAX_ERRORS]])
+    return signature.check((dict(zip(header, cells, strict=True)) for cells in rows), row_pointer, textual=True)
 
 
-def _cells(text: str) -> Iterator[list[str]]:
-    """Yield the lines that are not empty; in one column an empty line is an empty cell, but at the end."""
+def _csv_rows(text: str) -> Iterator[list[str]]:
+    """Yield the non-empty lines; in a table of one column an empty line is an empty cell, except at the end."""
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     width, empty = 0, 0
     try:
@@ -130,11 +125,11 @@ def _cells(text: str) -> Iterator[list[str]]:
         raise BadRequest(f"The body is not CSV: {error} at line {lines.line_num}.") from None
 
 
-def _count(rows: int, most: int, pointer: str) -> None:
+def _check_row_count(rows: int, max_rows: int, pointer: str) -> None:
     if not rows:
         raise _fault(pointer, "expected at least one row, found none")
-    if rows > most:
-        raise RequestEntityTooLarge(f"More than {most} rows; at most that many are taken at once.")
+    if rows > max_rows:
+        raise RequestEntityTooLarge(f"More than {max_rows} rows in one request.")
 
 
 def _fault(pointer: str, detail: str) -> BadRow:

@@ -1,4 +1,4 @@
-"""The live models: polls the registry, verifies what is new before a byte of it is loaded, swaps one reference."""
+"""The live models: polls the registry, verifies a new version before loading a byte of it, then swaps one reference."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from updraft.model import golden
 from updraft.model.model import Model, OutdatedModel
 from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError
 
-AGAIN = (BotoCoreError, ClientError, OSError)  # what passes by itself; anything else is the version's own fault
-LONGEST_WAIT = 30.0
+TRANSIENT = (BotoCoreError, ClientError, OSError)  # errors worth a retry; any other one is the version's fault
+MAX_WAIT = 30.0  # seconds between two rounds while the registry fails
 
-Told = Callable[[str], object]  # called with a use case
+Listener = Callable[[str], object]  # called with a use case
 
 log = logging.getLogger(__name__)
 
 
-def _nobody(name: str) -> None:
-    """Tell nobody."""
+def _ignore(name: str) -> None:
+    """Do nothing: the listener until `subscribe` is called."""
 
 
-class Unfit(Exception):
-    """Refuse a version that is signed and whole but does not load, or fails on its own example."""
+class UnusableVersion(Exception):
+    """A version that is signed and complete but does not load, or does not reproduce its own example."""
 
 
 @dataclass(frozen=True)
-class Live:
-    """A model in service. A request takes it once, so that its answer is wholly of the version it names."""
+class LiveModel:
+    """A model in service. A request reads it once, so that its whole response comes from the version it names."""
 
     use_case: str
     version: int
@@ -50,227 +50,228 @@ class Live:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The last version of a use case that was not let in; none when it is the pointer that is not believed."""
+    """The last version of a use case that was refused. `version` is None if its pointer failed verification."""
 
     version: int | None
     reason: str
     at: datetime
 
 
-class Shelf:
-    """The production version of each use case, as far as it verifies, loads and answers its own example.
+class LiveModels:
+    """The production version of each use case, once it verifies, loads and reproduces its own example.
 
-    A version that does not is refused once for each move of the pointer, and the one before it stays. What was live
-    lies in `cache` and is verified anew when it serves after a start at which the registry gives nothing better.
+    A version that does not is refused once for each move of the pointer, and the previous one stays live. `cache` keeps
+    live versions for a start without the registry; they are verified again before they serve from there.
     """
 
     def __init__(self, registry: Registry, cache: Cache, only: Collection[str] = ()) -> None:
         self._registry = registry
         self._cache = cache
         self._only = frozenset(only)
-        self._swapped: Told = _nobody
-        self._refused: Told = _nobody
-        self._judged: dict[str, Pointer] = {}
-        self._restored: set[str] = set()
+        self._on_swap: Listener = _ignore
+        self._on_refusal: Listener = _ignore
+        self._settled: dict[str, Pointer] = {}  # the pointers acted on: unchanged ones need no further work
+        self._fallback_tried: set[str] = set()
         self._missing: set[str] = set()
-        self._round = threading.Lock()
-        self._closed, self._looked = threading.Event(), threading.Event()
-        self.live: Mapping[str, Live] = {}  # replaced, never changed: whoever reads it once sees one state
+        self._refreshing = threading.Lock()
+        self._closed, self._first_round = threading.Event(), threading.Event()
+        # Mappings are replaced, never changed, so that a request that reads one sees a consistent state without a lock.
+        self.live: Mapping[str, LiveModel] = {}
         self.refusals: Mapping[str, Refusal] = {}
-        self.refused: frozenset[str] = frozenset()  # use cases whose pointer, or the version it names, is not let in
+        self.refused: frozenset[str] = frozenset()  # use cases whose pointer, or the version it names, is refused now
         self.listed: frozenset[str] = frozenset()
-        self.reachable: bool | None = None  # None: not asked yet
+        self.reachable: bool | None = None  # None before the first round
         self.reached = False
 
     @property
     def names(self) -> list[str]:
-        """Name the known use cases, loaded or not."""
+        """Return the known use cases, loaded or not."""
         return sorted(self.live.keys() | self.listed | self.refusals.keys())
 
-    def tell(self, *, swapped: Told, refused: Told) -> None:
-        """Have these called whenever a version of a use case goes into service, or is not let in."""
-        self._swapped, self._refused = swapped, refused
+    def subscribe(self, *, on_swap: Listener, on_refusal: Listener) -> None:
+        """Register listeners that are called with the use case whenever a version goes live or is refused."""
+        self._on_swap, self._on_refusal = on_swap, on_refusal
 
-    def watch(self, seconds: float, patience: float = 0.0) -> threading.Thread:
-        """Refresh in a daemon thread, now and then every so many seconds; more seldom while the registry fails.
+    def watch(self, poll_seconds: float, timeout: float = 0.0) -> threading.Thread:
+        """Start a daemon thread that refreshes every `poll_seconds`, and less often while the registry fails.
 
-        Returns after the first round, or when `patience` (seconds) is at its end: a worker that takes requests earlier
-        has nothing to answer with. To be called in the process that serves: a thread does not survive a fork.
+        Returns after the first round, or after `timeout` seconds: a worker that accepts requests any earlier has no
+        model to respond with. Call it in the process that serves: a thread does not survive a fork.
         """
-        thread = threading.Thread(target=self._watch, args=(seconds,), name="shelf", daemon=True)
+        thread = threading.Thread(target=self._watch, args=(poll_seconds,), name="registry-watch", daemon=True)
         thread.start()
-        self._looked.wait(patience)
+        self._first_round.wait(timeout)
         return thread
 
     def close(self) -> None:
-        """End watching after the round that runs."""
+        """Stop watching after the current round."""
         self._closed.set()
 
     def refresh(self) -> bool:
-        """Do one round over all use cases; return whether none has to be tried again."""
-        with self._round:
+        """Refresh all use cases; return False if any has to be retried."""
+        with self._refreshing:
             try:
-                names = self._wanted(self._registry.names())
-            except AGAIN as error:
-                self._note_failure(error)
-                for name in self._wanted(self._cache.names()):
-                    self._restore(name)
+                names = self._selected(self._registry.names())
+            except TRANSIENT as error:
+                self._registry_failed(error)
+                for name in self._selected(self._cache.names()):
+                    self._fall_back(name)
                 return False
-            self._note_answer(names)
-            followed = [self._follow(name) for name in names]
+            self._registry_answered(names)
+            followed = [self._follow_pointer(name) for name in names]
             return all(followed)
 
-    def _wanted(self, names: list[str]) -> list[str]:
+    def _selected(self, names: list[str]) -> list[str]:
         return [name for name in names if not self._only or name in self._only]
 
-    def _watch(self, seconds: float) -> None:
+    def _watch(self, poll_seconds: float) -> None:
         failures, wait = 0, 0.0
         while not self._closed.wait(wait):
             try:
                 failures = 0 if self.refresh() else min(failures + 1, 10)
-            except Exception:  # a fault of ours must not end the watch
-                log.exception("a round over the registry failed")
+            except Exception:  # a bug of ours must not stop the thread
+                log.exception("refreshing the models failed")
                 failures = min(failures + 1, 10)
-            self._looked.set()
-            wait = max(seconds, min(seconds * 2.0**failures, LONGEST_WAIT)) if failures else seconds
+            self._first_round.set()
+            backoff = min(poll_seconds * 2.0**failures, MAX_WAIT)
+            wait = max(poll_seconds, backoff) if failures else poll_seconds
 
-    def _follow(self, name: str) -> bool:
-        """Bring a use case to the version its pointer names; return False when that is to be tried again."""
-        judged = self._judged.get(name)
+    def _follow_pointer(self, name: str) -> bool:
+        """Deploy the version that the pointer names; return False if that has to be retried."""
+        settled = self._settled.get(name)
         try:
-            pointer = self._registry.pointer(name, judged)
-            settled = pointer is None or pointer is judged or self._bring(name, pointer.production)
-        except AGAIN as error:
-            log.warning("%s: to be tried again: %s", name, _line(error))
-            self._restore(name)
+            pointer = self._registry.pointer(name, settled)
+            done = pointer is None or pointer is settled or self._deploy(name, pointer.production)
+        except TRANSIENT as error:
+            log.warning("%s: will be retried: %s", name, _one_line(error))
+            self._fall_back(name)
             return False
         except VerificationError as error:  # the pointer itself
             self._refuse(name, None, error)
             self.refused |= {name}
-            self._judged.pop(name, None)
-            self._restore(name)
+            self._settled.pop(name, None)
+            self._fall_back(name)
             return True
         if pointer is None:
-            self._miss(name)
+            self._mark_missing(name)
             return True
         self._missing.discard(name)
-        if settled:
-            self._judged[name] = pointer
+        if done:
+            self._settled[name] = pointer
         return True
 
-    def _bring(self, name: str, number: int) -> bool:
-        """Put a version into service unless it is there, or refuse it; what passes by itself (AGAIN) is raised.
+    def _deploy(self, name: str, number: int) -> bool:
+        """Make a version live unless it is already, or refuse it. Raises TRANSIENT errors, which say nothing about it.
 
-        Returns False when it is not there yet: that is looked for again, though the pointer does not move.
+        Returns False if the registry does not have it yet: retry even though the pointer does not move.
         """
         live = self.live.get(name)
         try:
-            with self._cache.alone(name):
+            with self._cache.lock(name):
                 folder = self._registry.pull(name, number, self._cache.folder(name, number))
-                # By its content, not by its number: a registry may have been made anew.
+                # Compare contents, not numbers: a registry that was recreated counts from 1 again.
                 if live is None or live.manifest != read_manifest(folder):
-                    self._serve(load(name, number, folder))
-        except AGAIN:
+                    self._activate(load(name, number, folder))
+        except TRANSIENT:
             raise
         except Exception as error:
             self._refuse(name, number, error)
             self.refused |= {name}
-            self._restore(name)
+            self._fall_back(name)
             return not isinstance(error, NoSuchVersion)
         self.refused -= {name}
         return True
 
-    def _restore(self, name: str) -> None:
-        """Put the last good version out of the cache into service, where none is; tried once."""
-        if name in self.live or name in self._restored:
+    def _fall_back(self, name: str) -> None:
+        """Make the latest good version in the cache live if none is; tried once per use case."""
+        if name in self.live or name in self._fallback_tried:
             return
-        self._restored.add(name)
-        for number in self._cache.kept(name):
+        self._fallback_tried.add(name)
+        for number in self._cache.recent(name):
             try:
-                with self._cache.alone(name):
+                with self._cache.lock(name):
                     folder = self._cache.folder(name, number)
                     self._registry.verify_folder(name, number, folder)
-                    self._serve(load(name, number, folder))
+                    self._activate(load(name, number, folder))
             except Exception as error:
                 self._refuse(name, number, error)
             else:
-                log.warning("%s: version %d serves out of the cache", name, number)
+                log.warning("%s: serving version %d from the cache", name, number)
                 return
 
-    def _serve(self, live: Live) -> None:
-        before = self.live.get(live.use_case)
+    def _activate(self, live: LiveModel) -> None:
+        previous = self.live.get(live.use_case)
         self.live = {**self.live, live.use_case: live}
         refusal = self.refusals.get(live.use_case)
         if refusal and refusal.version in (None, live.version):
-            self.refusals = {name: each for name, each in self.refusals.items() if name != live.use_case}
-        self._swapped(live.use_case)
-        log.info("%s: version %d is live, before it: %s", live.use_case, live.version, before and before.version)
+            self.refusals = {name: other for name, other in self.refusals.items() if name != live.use_case}
+        self._on_swap(live.use_case)
+        log.info("%s: version %d is live, previous: %s", live.use_case, live.version, previous and previous.version)
         try:
-            self._cache.keep(live.use_case, live.version)
+            self._cache.record(live.use_case, live.version)
         except OSError as error:
-            log.warning("%s: the cache cannot be kept: %s", live.use_case, error)
+            log.warning("%s: the cache cannot be updated: %s", live.use_case, error)
 
     def _refuse(self, name: str, number: int | None, error: Exception) -> None:
-        reason = (
-            str(error)
-            if isinstance(error, (VerificationError, Unfit))
-            else f"cannot be fetched: {type(error).__name__}"
-        )
-        before = self.refusals.get(name)
-        if before and (before.version, before.reason) == (number, reason) and number not in self._cache.kept(name):
-            return  # it was told
+        known = isinstance(error, (VerificationError, UnusableVersion))
+        reason = str(error) if known else f"cannot be fetched: {type(error).__name__}"
+        previous = self.refusals.get(name)
+        repeated = previous and (previous.version, previous.reason) == (number, reason)
+        if repeated and number not in self._cache.recent(name):
+            return  # already reported, and not live since
         self.refusals = {**self.refusals, name: Refusal(number, reason, datetime.now(UTC))}
-        self._refused(name)
-        log.error("%s: version %s is refused: %s", name, number, _line(error.__cause__ or error))
+        self._on_refusal(name)
+        log.error("%s: version %s is refused: %s", name, number, _one_line(error.__cause__ or error))
 
-    def _note_failure(self, error: Exception) -> None:
+    def _registry_failed(self, error: Exception) -> None:
         if self.reachable is not False:
-            log.warning("the registry cannot be reached: %s", _line(error))
+            log.warning("the registry is unreachable: %s", _one_line(error))
         self.reachable = False
 
-    def _note_answer(self, names: list[str]) -> None:
+    def _registry_answered(self, names: list[str]) -> None:
         if self.reachable is False:
-            log.info("the registry can be reached again")
+            log.info("the registry is reachable again")
         self.reachable = self.reached = True
         self.listed = frozenset(names)
-        for name in {*self.live, *self._wanted(self._cache.names())} - self.listed:
-            self._miss(name)
+        for name in {*self.live, *self._selected(self._cache.names())} - self.listed:
+            self._mark_missing(name)
 
-    def _miss(self, name: str) -> None:
-        self._restore(name)
+    def _mark_missing(self, name: str) -> None:
+        self._fall_back(name)
         self.refused -= {name}
-        self._judged.pop(name, None)
+        self._settled.pop(name, None)
         if name in self.live and name not in self._missing:
             self._missing.add(name)
-            log.warning("%s: gone from the registry; version %d keeps serving", name, self.live[name].version)
+            log.warning("%s: gone from the registry; version %d stays live", name, self.live[name].version)
 
 
-def load(name: str, number: int, folder: Path) -> Live:
-    """Load a VERIFIED folder and have it answer its example and its golden rows, as it did in training; or Unfit."""
+def load(name: str, number: int, folder: Path) -> LiveModel:
+    """Load a VERIFIED folder and check that the model reproduces its example and golden rows; else UnusableVersion."""
     try:
         model = Model.load(folder)
         if model.signature.use_case != name:
-            raise Unfit(f"{name} version {number}: the model is of {model.signature.use_case!r}")
+            raise UnusableVersion(f"{name} version {number}: the model is for {model.signature.use_case!r}")
         decoder = Decoder(model.signature)
         model.predict(model.signature.frame([model.signature.example]))
         golden.replay(model, folder)
-        threadpool_limits(limits=1)  # for good: requests run side by side as it is, and one row needs no threads
+        # For the whole process: requests already run in parallel, and one row is faster without BLAS threads.
+        threadpool_limits(limits=1)
         manifest = read_manifest(folder)
-    except Unfit:
+    except UnusableVersion:
         raise
     except (golden.NotReproduced, OutdatedModel) as error:
-        raise Unfit(f"{name} version {number}: {error}") from None
+        raise UnusableVersion(f"{name} version {number}: {error}") from None
     except Exception as error:
-        raise Unfit(f"{name} version {number}: does not load ({type(error).__name__})") from error
-    return Live(name, number, model, decoder, manifest, datetime.now(UTC))
+        raise UnusableVersion(f"{name} version {number}: does not load ({type(error).__name__})") from error
+    return LiveModel(name, number, model, decoder, manifest, datetime.now(UTC))
 
 
 def read_manifest(folder: Path) -> Mapping[str, Any]:
-    """Read what was signed of a version: its files, metrics, run."""
+    """Read the signed manifest of a version: its files, metrics and run."""
     manifest: Mapping[str, Any] = json.loads((folder / "manifest.json").read_bytes())
     return manifest
 
 
-def _line(error: BaseException) -> str:
-    """Say an error in one line."""
+def _one_line(error: BaseException) -> str:
+    """Format an error as one line."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -1,60 +1,65 @@
-"""What the OpenAPI document says of answers: those of a model, and problems."""
+"""The responses of the OpenAPI document: predictions and problems."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
 
-from serving.openapi.paths import ID, refer
+from serving.openapi.paths import ID, ref
 from serving.server.problems import MEDIA_TYPE
 from updraft.model.signature import MAX_ERRORS, Signature
 
 ERRORS = {
-    400: "The body cannot be read: no JSON, no CSV, a key given twice, NaN",
-    401: "A key is needed, or the one given is not known",
-    404: "No such use case; the known ones are told",
-    405: "The path has other methods: see Allow",
+    400: "The body cannot be parsed: invalid JSON or CSV, duplicate keys, NaN",
+    401: "The API key is missing or unknown",
+    404: "Unknown use case; the detail lists the known ones",
+    405: "Method not allowed: see Allow",
     408: "The body took too long to arrive",
     411: "The body has no Content-Length",
     413: "Too many bytes or rows",
-    415: "A type of body that is not taken, or an encoded one",
-    422: f"Rows that do not fit: every fault with its JSON Pointer, {MAX_ERRORS} at most",
-    429: "Too many requests: wait as long as Retry-After says",
-    500: "The service or the model failed; its log tells why, under this instance",
-    503: "Busy, or no verified model is loaded: wait as long as Retry-After says",
+    415: "Unsupported media type, or a compressed body",
+    422: f"Rows that do not match the schema: each error with its JSON Pointer, at most {MAX_ERRORS}",
+    429: "Too many requests: retry after Retry-After seconds",
+    500: "Internal error; the log has the details under this instance",
+    503: "Overloaded, or no verified model is loaded: retry after Retry-After seconds",
 }
-WAIT = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}}
+WAIT = {"Retry-After": {"description": "Seconds to wait before a retry.", "schema": {"type": "integer", "minimum": 0}}}
 
 
-def answer(signature: Signature) -> dict[str, Any]:
-    """Describe what a model answers as JSON."""
-    share = {"type": "number", "minimum": 0, "maximum": 1}
+def predictions(signature: Signature) -> dict[str, Any]:
+    """Return the schema of a model's JSON response."""
+    probability = {"type": "number", "minimum": 0, "maximum": 1}
     names = [label.name for label in signature.labels]
     values: dict[str, Any] = {"enum": [label.value for label in signature.labels]} if names else {"type": "number"}
-    told: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "use_case": {"const": signature.use_case},
         "version": {"type": "integer", "minimum": 1},
         "predictions": {"type": "array", "items": {"description": f"values of {signature.target}", **values}},
     }
     if signature.threshold is not None:
-        about = f"The least probability at which {signature.positive!r} is answered."
-        told["threshold"] = {"type": "number", "description": about}
+        about = f"The lowest probability at which {signature.positive!r} is predicted."
+        properties["threshold"] = {"type": "number", "description": about}
     if names:
-        told["labels"] = {"type": "array", "items": {"enum": names}}
+        properties["labels"] = {"type": "array", "items": {"enum": names}}
     if signature.task == "binary":
-        about = f"Of {signature.positive!r}, for each row."
-        told["probabilities"] = {"type": "array", "items": share, "description": about}
+        about = f"The probability of {signature.positive!r} for each row."
+        properties["probabilities"] = {"type": "array", "items": probability, "description": about}
     elif signature.task == "multiclass":
-        each = {"type": "object", "properties": dict.fromkeys(names, share), "required": names}
-        told["probabilities"] = {"type": "array", "items": each, "description": "Of each label, for each row."}
-    required = list(told)
-    told["prediction_ids"] = {"type": "array", "items": ID, "description": "Absent while predictions are not logged."}
-    told["warnings"] = {"type": "array", "items": refer("Fault"), "maxItems": MAX_ERRORS}
-    return {"type": "object", "properties": told, "required": [*required, "warnings"]}
+        about = "The probabilities of all labels for each row."
+        row = {"type": "object", "properties": dict.fromkeys(names, probability), "required": names}
+        properties["probabilities"] = {"type": "array", "items": row, "description": about}
+    required = list(properties)
+    properties["prediction_ids"] = {
+        "type": "array",
+        "items": ID,
+        "description": "Absent if predictions are not logged.",
+    }
+    properties["warnings"] = {"type": "array", "items": ref("Fault"), "maxItems": MAX_ERRORS}
+    return {"type": "object", "properties": properties, "required": [*required, "warnings"]}
 
 
 def schemas() -> dict[str, Any]:
-    """Describe a problem and what it lists."""
+    """Return the schemas of a problem and of the errors it lists."""
     text = {"type": "string"}
     return {
         "Fault": {
@@ -71,7 +76,7 @@ def schemas() -> dict[str, Any]:
                 "status": {"type": "integer", "minimum": 400, "maximum": 599},
                 "detail": text,
                 "instance": text,
-                "errors": {"type": "array", "items": refer("Fault"), "maxItems": MAX_ERRORS},
+                "errors": {"type": "array", "items": ref("Fault"), "maxItems": MAX_ERRORS},
             },
             "required": ["type", "title", "status", "detail"],
         },
@@ -79,26 +84,26 @@ def schemas() -> dict[str, Any]:
 
 
 def problems() -> dict[str, Any]:
-    """Describe the answers to what went wrong, by their status."""
-    return {str(status): _problem(status, told) for status, told in ERRORS.items()} | {
+    """Return the error responses by status."""
+    return {str(status): _problem(status, about) for status, about in ERRORS.items()} | {
         "default": _problem(None, "An error")
     }
 
 
 def references() -> dict[str, Any]:
-    """Refer to the problems that may answer a prediction."""
+    """Return references to the error responses of a prediction."""
     return {str(status): {"$ref": f"#/components/responses/{status}"} for status in ERRORS if status != 405}
 
 
-def _problem(status: int | None, told: str) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": refer("Problem")}
+def _problem(status: int | None, about: str) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": ref("Problem")}
     if status is not None:
         content["example"] = {
             "type": "about:blank",
             "title": HTTPStatus(status).phrase,
             "status": status,
-            "detail": f"{told}.",
+            "detail": f"{about}.",
             **({"errors": [{"pointer": "/rows/0/age", "detail": "required and missing"}]} if status == 422 else {}),
         }
-    response: dict[str, Any] = {"description": f"{told}.", "content": {MEDIA_TYPE: content}}
+    response: dict[str, Any] = {"description": f"{about}.", "content": {MEDIA_TYPE: content}}
     return response | ({"headers": WAIT} if status in {429, 503} else {})

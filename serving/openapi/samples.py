@@ -1,4 +1,4 @@
-"""What can be pasted: a row as curl, Python and CSV ask for it."""
+"""Examples to copy and paste: requests with curl and Python."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ KEY_VARIABLE = "UPDRAFT_KEY"
 
 
 def curl(url: str, body: Any, *, keys: bool) -> str:
-    """Ask by curl with a body of JSON, in a POSIX shell."""
+    """Return a curl command for a POSIX shell that posts JSON."""
     return f"{_curl(url, 'application/json', keys)} \\\n  -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
 def curl_csv(url: str, rows: Sequence[Mapping[str, Any]], *, keys: bool) -> str:
-    """Ask by curl with rows of CSV, and for CSV."""
+    """Return a curl command that posts CSV and accepts CSV."""
     lines = " ".join(shlex.quote(line) for line in csv_of(rows).split("\n")[:-1])
-    asked = _curl(url, "text/csv", keys)
-    return f"printf '%s\\n' {lines} |\n  {asked} \\\n  -H 'Accept: text/csv' --data-binary @-"
+    command = _curl(url, "text/csv", keys)
+    return f"printf '%s\\n' {lines} |\n  {command} \\\n  -H 'Accept: text/csv' --data-binary @-"
 
 
 def python(url: str, row: Mapping[str, Any], *, keys: bool) -> str:
-    """Ask from Python with nothing but its standard library."""
+    """Return a Python script that needs only the standard library."""
     headers = "{'Content-Type': 'application/json'}"
     if keys:
         headers = f"{{'Content-Type': 'application/json', {KEY_HEADER!r}: os.environ[{KEY_VARIABLE!r}]}}"
@@ -40,18 +40,18 @@ def python(url: str, row: Mapping[str, Any], *, keys: bool) -> str:
         "}",
         f"headers = {headers}",
         f"request = urllib.request.Request({url!r}, json.dumps(row).encode(), headers)",
-        "with urllib.request.urlopen(request) as answer:",
-        "    print(json.load(answer))",
+        "with urllib.request.urlopen(request) as response:",
+        "    print(json.load(response))",
     ])
 
 
 def feedback(url: str, prediction_id: str, label: Any, *, keys: bool) -> str:
-    """Tell by curl what was true."""
+    """Return a curl command that sends a true label."""
     return curl(url, {"prediction_id": prediction_id, "label": label}, keys=keys)
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows as CSV: a header line, null as nothing."""
+    """Return rows as CSV with a header line; null is an empty field."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(rows[0])

@@ -1,1 +1,1 @@
-"""What people look at, and the OpenAPI document that it is made of."""
+"""The web pages."""

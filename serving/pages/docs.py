@@ -1,4 +1,4 @@
-"""What the documentation page tells, out of the OpenAPI document."""
+"""The contents of the API documentation page, derived from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from serving.openapi import samples
 
 
-def told(document: Mapping[str, Any], base: str, *, keys: bool) -> dict[str, Any]:
-    """Give the page its parts; `base` is the service's URL, for the examples."""
+def page_data(document: Mapping[str, Any], base: str, *, keys: bool) -> dict[str, Any]:
+    """Return the template's values; `base` is the service's URL, for the examples."""
     url = base.rstrip("/")
     predict = {path: item["post"] for path, item in document["paths"].items() if path.startswith("/predict/")}
     cases = [_case(document, path, operation, url, keys=keys) for path, operation in predict.items()]
@@ -22,8 +22,8 @@ def _case(
     name = path.rpartition("/")[2]
     schema = document["components"]["schemas"][f"{name}.row"]
     row = operation["requestBody"]["content"]["application/json"]["examples"]["row"]["value"]
-    answer = operation["responses"]["200"]["content"]["application/json"]["example"]
-    label = (answer.get("labels") or answer["predictions"])[0]
+    response = operation["responses"]["200"]["content"]["application/json"]["example"]
+    label = (response.get("labels") or response["predictions"])[0]
     return {
         "name": name,
         "title": operation["summary"],
@@ -32,8 +32,8 @@ def _case(
         "curl": samples.curl(url + path, row, keys=keys),
         "csv": samples.curl_csv(url + path, [row], keys=keys),
         "python": samples.python(url + path, row, keys=keys),
-        "answer": answer,
-        "feedback": samples.feedback(f"{url}/feedback", answer["prediction_ids"][0], label, keys=keys),
+        "response": response,
+        "feedback": samples.feedback(f"{url}/feedback", response["prediction_ids"][0], label, keys=keys),
     }
 
 
@@ -55,7 +55,7 @@ def _errors(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _others(document: Mapping[str, Any]) -> list[dict[str, str]]:
-    """List what is asked beside predictions: method, path, summary."""
+    """Return the other operations: method, path, summary."""
     return [
         {"method": method.upper(), "path": path, "summary": operation["summary"]}
         for path, item in document["paths"].items()

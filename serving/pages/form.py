@@ -1,4 +1,4 @@
-"""A signature as a form: its fields, the texts that were typed, and what is wrong with them."""
+"""A signature as an HTML form: its fields, the submitted texts, and their errors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from serving.openapi import schemas
 from updraft.model.columns import DATE, Column
 from updraft.model.signature import BadRow, Fault, Rows, Signature, single_row_pointer
 
-MOST_OPTIONS, MOST_SUGGESTED, MOST_TOLD = 60, 1000, 12
-NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)  # what a browser takes as the value of a number field
+MAX_OPTIONS, MAX_SUGGESTIONS, MAX_LISTED = 60, 1000, 12
+NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)  # valid values of a number field in browsers
 NUMERIC = {"int64", "float64"}
 
 
@@ -21,7 +21,8 @@ NUMERIC = {"int64", "float64"}
 class Field:
     """A field of the form. `kind` is `select`, `textarea`, or the type of an input.
 
-    `id` is made of its place, `key` of the column's name: a form that was open during a swap still says what is what.
+    `id` is made from its position, `key` from the column's name: a form that was open while a new version went live
+    still submits each value under its own name.
     """
 
     id: str
@@ -37,9 +38,9 @@ class Field:
 
 
 def read(form: Mapping[str, str], signature: Signature) -> dict[str, str]:
-    """Read the texts by column out of a request's form; a field that is not there is empty.
+    """Return a request's form values by column; a missing field is empty.
 
-    A browser ends the lines of a text by CRLF, whatever was typed.
+    Browsers submit line breaks as CRLF, which are converted back.
     """
     texts = {column.name: form.get(_key(column), "") for column in signature.columns}
     return {
@@ -49,40 +50,40 @@ def read(form: Mapping[str, str], signature: Signature) -> dict[str, str]:
 
 
 def check(texts: Mapping[str, str], signature: Signature) -> Rows:
-    """Make the one row; BadRow has a message for people in place of what is said of JSON."""
+    """Check the single row of the form; the errors are worded for a form instead of for JSON."""
     try:
         return signature.check([dict(texts)], single_row_pointer, textual=True)
     except BadRow as error:
         known = {single_row_pointer(0, column.name): column for column in signature.columns}
         faults = [(fault, known[fault["pointer"]]) for fault in error.errors]
-        raise BadRow([_said(fault, column, texts[column.name]) for fault, column in faults]) from None
+        raise BadRow([_form_message(fault, column, texts[column.name]) for fault, column in faults]) from None
 
 
 def example(signature: Signature) -> dict[str, str]:
-    """Return the texts of the signature's example."""
+    """Return the form values of the signature's example."""
     return {column.name: _text(column, signature.example.get(column.name)) for column in signature.columns}
 
 
 def fields(signature: Signature, texts: Mapping[str, str], errors: Sequence[Fault] = ()) -> list[Field]:
-    """Make the fields, with what was typed and what is wrong with it."""
-    told = {fault["pointer"]: fault["detail"] for fault in reversed(errors)}  # the first of a field counts
+    """Return the fields with their submitted values and errors."""
+    messages = {fault["pointer"]: fault["detail"] for fault in reversed(errors)}  # reversed: the first of a field wins
     return [
-        _field(index, column, signature, texts.get(column.name, ""), told.get(single_row_pointer(0, column.name)))
+        _field(index, column, signature, texts.get(column.name, ""), messages.get(single_row_pointer(0, column.name)))
         for index, column in enumerate(signature.columns)
     ]
 
 
 def values(rows: Rows) -> dict[str, Any]:
-    """Return the one row as JSON has it."""
+    """Return the single row as JSON values."""
     row = {name: column[0] for name, column in zip(rows.names, rows.columns, strict=True)}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def _field(index: int, column: Column, signature: Signature, value: str, error: str | None) -> Field:
     options = _options(column)
-    chosen = bool(options) and len(options) <= MOST_OPTIONS and not signature.only_warns(column, "unseen")
+    chosen = bool(options) and len(options) <= MAX_OPTIONS and not signature.only_warns(column, "unseen")
     if chosen and value and value not in dict(options):
-        options = [*options, (value, value)]  # stays, beside what is said of it
+        options = [*options, (value, value)]  # keep the submitted value beside its error
     return Field(
         id=f"field-{index}",
         key=_key(column),
@@ -92,24 +93,24 @@ def _field(index: int, column: Column, signature: Signature, value: str, error: 
         hint=_hint(column, signature, chosen=chosen),
         error=error,
         required=not column.nullable,
-        options=options[:MOST_SUGGESTED],
+        options=options[:MAX_SUGGESTIONS],
         attributes={} if chosen else _attributes(column, signature),
     )
 
 
 def _kind(column: Column, signature: Signature, value: str) -> str:
     if column.type in NUMERIC:
-        return "number" if not value or NUMBER.fullmatch(value) else "text"  # or a browser would empty it
+        return "number" if not value or NUMBER.fullmatch(value) else "text"  # browsers blank an invalid number
     if column.type == DATE:
-        return "datetime-local" if not value or _is_moment(value) else "text"
+        return "datetime-local" if not value or _is_datetime(value) else "text"
     return "textarea" if column.name in signature.text or "\n" in value else "text"
 
 
 def _options(column: Column) -> list[tuple[str, str]]:
     if column.type == "bool":
-        listed = schemas.options(column) or [True, False]
-        return [(_text(column, each), "yes" if each else "no") for each in listed]
-    return [(text, text) for text in (_text(column, each) for each in schemas.options(column)) if text]
+        values = schemas.options(column) or [True, False]
+        return [(_text(column, value), "yes" if value else "no") for value in values]
+    return [(text, text) for text in (_text(column, value) for value in schemas.options(column)) if text]
 
 
 def _attributes(column: Column, signature: Signature) -> dict[str, str]:
@@ -117,10 +118,10 @@ def _attributes(column: Column, signature: Signature) -> dict[str, str]:
         return {"step": "any", **_ends(column, signature, column.earliest, column.latest)}
     if column.type in NUMERIC:
         whole = column.type == "int64"
-        keys = {"step": "1" if whole else "any"}
-        if column.minimum is not None and column.minimum >= 0:  # the keyboard of a phone for them has no minus
-            keys["inputmode"] = "numeric" if whole else "decimal"
-        return keys | _ends(column, signature, column.minimum, column.maximum)
+        attributes = {"step": "1" if whole else "any"}
+        if column.minimum is not None and column.minimum >= 0:  # a phone's numeric keyboard has no minus sign
+            attributes["inputmode"] = "numeric" if whole else "decimal"
+        return attributes | _ends(column, signature, column.minimum, column.maximum)
     return {"autocomplete": "off"}
 
 
@@ -131,30 +132,30 @@ def _ends(column: Column, signature: Signature, low: Any, high: Any) -> dict[str
 
 
 def _hint(column: Column, signature: Signature, *, chosen: bool) -> str:
-    """Say what may be typed; nothing where a list says it, or all that there is to say is that it is text."""
+    """Describe the valid values; empty for a select, and for text without bounds."""
     bounds = schemas.bounds(column)
-    told = list(bounds)
+    hints = list(bounds)
     if column.type == DATE or (column.type != "str" and not bounds and not chosen):
-        told.insert(0, schemas.KINDS[column.type].removeprefix("a "))
+        hints.insert(0, schemas.KINDS[column.type].removeprefix("a "))
     elif column.type == "int64" and not chosen:
-        told.insert(0, "whole number")
+        hints.insert(0, "whole number")
     if column.allowed is not None and not chosen:
-        few = len(column.allowed) <= MOST_TOLD
-        told.append(", ".join(text for _, text in _options(column)) if few else f"{len(column.allowed)} known values")
+        few = len(column.allowed) <= MAX_LISTED
+        hints.append(", ".join(text for _, text in _options(column)) if few else f"{len(column.allowed)} known values")
     if any(signature.only_warns(column, bound) for bound in ("unseen", "out_of_range")):
-        return f"{', '.join(told)}; others are answered with a warning"
-    return ", ".join(told)
+        return f"{', '.join(hints)}; other values are accepted with a warning"
+    return ", ".join(hints)
 
 
-def _said(fault: Fault, column: Column, text: str) -> Fault:
-    """Say of a field what is said of JSON: a text is what is typed, and what is missing was left empty."""
+def _form_message(fault: Fault, column: Column, text: str) -> Fault:
+    """Reword an error about JSON for the form: every value is text there, and an empty field is a missing value."""
     if not text and not column.nullable:
-        listed = column.allowed is not None or column.type == "bool"
-        return fault | {"detail": "needed: choose one" if listed else f"needed: {schemas.KINDS[column.type]}"}
-    told = fault["detail"].replace(" (str) ", " ", 1)
-    if column.allowed is not None and len(column.allowed) > MOST_TOLD:
-        told = re.sub(r" is not one of .*", " is not one of the values to choose from", told, flags=re.S)
-    return fault | {"detail": told}
+        choices = column.allowed is not None or column.type == "bool"
+        return fault | {"detail": "required: choose one" if choices else f"required: {schemas.KINDS[column.type]}"}
+    message = fault["detail"].replace(" (str) ", " ", 1)
+    if column.allowed is not None and len(column.allowed) > MAX_LISTED:
+        message = re.sub(r" is not one of .*", " is not one of the values to choose from", message, flags=re.S)
+    return fault | {"detail": message}
 
 
 def _text(column: Column, value: Any) -> str:
@@ -168,7 +169,7 @@ def _text(column: Column, value: Any) -> str:
     return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _is_moment(text: str) -> bool:
+def _is_datetime(text: str) -> bool:
     return re.fullmatch(r"\d{4,}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?", text, re.ASCII) is not None
 
 

@@ -1,4 +1,4 @@
-"""Pages: the templates, and whether a client would rather have one than JSON."""
+"""Renders templates, and decides whether a client gets a page or JSON."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ STATIC = Path(__file__).parents[1] / "static"
 TYPE = "text/html; charset=utf-8"
 
 
-def page(template: str, status: int = 200, **values: Any) -> Response:
+def render(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page."""
     text = _templates().get_template(template).render(**values)
     return Response(text, status, {"Vary": "Accept"}, content_type=TYPE)
 
 
-def wanted(request: Request) -> bool:
-    """Tell whether the client likes a page better than JSON, as browsers do; who says nothing does not."""
+def prefers_html(request: Request) -> bool:
+    """Return whether the client prefers a page to JSON, as browsers do; without an Accept header it gets JSON."""
     return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
-def instead(problem: Response, known: list[str], *, again: bool) -> Response:
-    """Turn a problem into a page that says the same, its other headers kept; 404 lists the known use cases.
+def problem_page(problem: Response, known: list[str], *, reload: bool) -> Response:
+    """Turn a problem into a page with the same status and headers; a 404 lists the known use cases.
 
-    With `again` a browser asks anew by itself where the problem says when to.
+    With `reload`, the browser reloads the page after the problem's Retry-After.
     """
     if problem.mimetype != MEDIA_TYPE:
         return problem
-    told = json.loads(problem.get_data())
-    fill(problem, page("problem.html", problem=told, known=known if told["status"] == 404 else []))
-    if again and "Retry-After" in problem.headers:
+    details = json.loads(problem.get_data())
+    replace_body(problem, render("problem.html", problem=details, known=known if details["status"] == 404 else []))
+    if reload and "Retry-After" in problem.headers:
         problem.headers["Refresh"] = problem.headers["Retry-After"]
     return problem
 
 
-def fill(answer: Response, page: Response) -> None:
-    """Put a page into an answer, whose status and other headers stay."""
-    answer.set_data(page.get_data())
-    answer.content_type = TYPE
+def replace_body(response: Response, page: Response) -> None:
+    """Replace the body of a response by a page; its status and other headers stay."""
+    response.set_data(page.get_data())
+    response.content_type = TYPE
 
 
 @cache
 def _templates() -> Environment:
-    found = Environment(
+    environment = Environment(
         loader=PackageLoader("serving"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals |= {"url_for": url_for, "static": _static, "exists": _exists}
-    found.filters |= {"number": schemas.number, "percent": _percent, "moment": _moment, "clock": _clock}
-    found.filters |= {"literal": _literal, "indented": _indented}
-    return found
+    environment.globals |= {"url_for": url_for, "static": _static, "exists": _exists}
+    environment.filters |= {"number": schemas.number, "percent": _percent, "utc": _utc, "clock": _clock}
+    environment.filters |= {"literal": _literal, "indented": _indented}
+    return environment
 
 
 def _static(name: str) -> str:
-    """Give the URL of a static file, another one when its content is another."""
+    """Return the URL of a static file, which changes with its contents, so that browsers may cache it forever."""
     return url_for("static", filename=name, v=_tag(name))
 
 
@@ -85,14 +85,14 @@ def _percent(share: float) -> str:
     return "more than 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
-def _moment(told: datetime | str) -> str:
-    """Say a time in UTC, to the minute."""
-    at = datetime.fromisoformat(told) if isinstance(told, str) else told
+def _utc(time: datetime | str) -> str:
+    """Format a UTC time to the minute."""
+    at = datetime.fromisoformat(time) if isinstance(time, str) else time
     return at.strftime("%-d %b %Y, %H:%M UTC")
 
 
-def _clock(told: str) -> str:
-    return f"{datetime.fromisoformat(told):%H:%M:%S}"
+def _clock(time: str) -> str:
+    return f"{datetime.fromisoformat(time):%H:%M:%S}"
 
 
 def _literal(value: Any) -> str:
@@ -100,6 +100,6 @@ def _literal(value: Any) -> str:
 
 
 def _indented(value: dict[str, Any]) -> str:
-    """Write an object with a line for each of its members."""
-    members = ",\n".join(f"  {_literal(name)}: {_literal(each)}" for name, each in value.items())
+    """Format a JSON object with one line per member."""
+    members = ",\n".join(f"  {_literal(name)}: {_literal(member)}" for name, member in value.items())
     return f"{{\n{members}\n}}"

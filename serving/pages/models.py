@@ -1,4 +1,4 @@
-"""What people look at: the models, a form for each, the documentation, and training."""
+"""The web pages: the list of models, a form for each, the API documentation, and training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 from flask.sansio.app import App
 from werkzeug.routing import BaseConverter
 
-from serving.models.live_models import Live, Shelf
+from serving.models.live_models import LiveModel, LiveModels
 from serving.openapi import document, samples
 from serving.pages import docs, form, html, result, training
 from serving.predict.predictor import Predictor
@@ -21,12 +21,12 @@ from serving.server.json_response import json_response
 from serving.training.trigger import Trainer
 from updraft.model.signature import BadRow
 
-FIGURES = "log.stats"  # the endpoint that answers totals of the prediction log
-AT_TIMES = {"feedback", "runs", "stats"}  # paths that are there while their part of the service is switched on
+STATS_ENDPOINT = "log.stats"
+OPTIONAL_PATHS = {"feedback", "runs", "stats"}  # paths that exist only while their part of the service is on
 
 
 def blueprint(
-    shelf: Shelf,
+    live_models: LiveModels,
     predictor: Predictor,
     trainer: Trainer | None,
     *,
@@ -34,122 +34,124 @@ def blueprint(
     logs: bool = False,
     max_rows: int = 10_000,
 ) -> Blueprint:
-    """Make the views. To be registered last: a use case's page is at `/<use case>`, unless the app has that path.
+    """Return the views. Register them last: the page of a use case is at `/<use case>`, unless the app has that path.
 
-    `keys` and `logs` say whether API keys are asked for and predictions are logged.
+    `keys` and `logs` are whether API keys are required and predictions are logged.
     """
     views = Blueprint("pages", __name__)
-    described = _document(shelf, trains=trainer is not None, keys=keys, max_rows=max_rows, logs=logs)
-    _add_index(views, shelf, logs=logs)
-    _add_documents(views, described, shelf=shelf, keys=keys, logs=logs, trains=trainer is not None)
-    training.add(views, shelf, trainer)
-    views.record_once(lambda state: _leave_room(state.app))
+    document = _document(live_models, trains=trainer is not None, keys=keys, max_rows=max_rows, logs=logs)
+    _add_index(views, live_models, logs=logs)
+    _add_documentation(views, document, keys=keys, logs=logs, trains=trainer is not None)
+    training.add_pages(views, live_models, trainer)
+    views.record_once(lambda state: _reserve_paths(state.app))
     _add_forms(views, predictor, keys=keys)
     return views
 
 
-def _add_index(views: Blueprint, shelf: Shelf, *, logs: bool) -> None:
+def _add_index(views: Blueprint, live_models: LiveModels, *, logs: bool) -> None:
     @views.after_app_request
     def as_page(response: Response) -> Response:
-        """Show people figures and problems as a page: where they asked for one, or for nothing that is there."""
-        ours = request.blueprint == views.name or request.endpoint in {None, FIGURES}
-        if not ours or not html.wanted(request):
+        """Turn statistics and problems into pages for browsers, unless the request was for a path of the JSON API."""
+        has_page = request.blueprint == views.name or request.endpoint in {None, STATS_ENDPOINT}
+        if not has_page or not html.prefers_html(request):
             return response
-        if request.endpoint == FIGURES and response.status_code == 200:
-            return html.page("stats.html", told=response.get_json())
-        return html.instead(response, shelf.names, again=request.method == "GET")
+        if request.endpoint == STATS_ENDPOINT and response.status_code == 200:
+            return html.render("stats.html", stats=response.get_json())
+        return html.problem_page(response, live_models.names, reload=request.method == "GET")
 
     @views.get("/")
     def index() -> Response:
-        if html.wanted(request):
-            return html.page("index.html", shelf=shelf, logs=logs)
-        told = {"service": "updraft", "use_cases": shelf.names, "endpoints": _endpoints(current_app)}
-        response = json_response(told)
+        if html.prefers_html(request):
+            return html.render("index.html", models=live_models)
+        summary = {"service": "updraft", "use_cases": live_models.names, "endpoints": _endpoints(current_app)}
+        response = json_response(summary)
         response.vary.add("Accept")
         return response
 
 
-def _add_documents(views: Blueprint, described: Callable[[], tuple[bytes, str]], *, keys: bool, **told: Any) -> None:
+def _add_documentation(
+    views: Blueprint, current_document: Callable[[], tuple[bytes, str]], *, keys: bool, **options: bool
+) -> None:
     @views.get("/openapi.json")
     def document() -> Response:
-        content, tag = described()
+        content, etag = current_document()
         response = Response(content, content_type="application/json", headers={"Cache-Control": "no-cache"})
-        response.set_etag(tag)
+        response.set_etag(etag)
         response.make_conditional(request)
         return response
 
     @views.get("/docs")
     def docs_page() -> Response:
-        content, _ = described()
-        shown = docs.told(json.loads(content), request.host_url, keys=keys)
-        return html.page("docs.html", keys=keys, **told, **shown)
+        content, _ = current_document()
+        values = docs.page_data(json.loads(content), request.host_url, keys=keys)
+        return html.render("docs.html", keys=keys, **options, **values)
 
 
 def _add_forms(views: Blueprint, predictor: Predictor, *, keys: bool) -> None:
-    @views.get("/<free:use_case>")
+    @views.get("/<unreserved:use_case>")
     def ask(use_case: str) -> Response:
         live = predictor.live(use_case)
         signature = live.model.signature
         texts = form.example(signature) if request.args.get("example") else {}
         return _form(live, form.fields(signature, texts), keys=keys)
 
-    @views.post("/<free:use_case>")
+    @views.post("/<unreserved:use_case>")
     def answer(use_case: str) -> Response:
         live = predictor.live(use_case)
         signature = live.model.signature
-        texts = form.read(training.typed(request), signature)
+        texts = form.read(training.form_fields(request), signature)
         try:
             rows = form.check(texts, signature)
         except BadRow as error:
             return _form(live, form.fields(signature, texts, error.errors), 422, keys=keys)
-        answered = predictor.predict(live, rows, g.get("start", time.perf_counter()))
-        shown = result.shown(answered)
-        return _form(live, form.fields(signature, texts), keys=keys, outcome=shown, row=form.values(rows))
+        prediction = predictor.predict(live, rows, g.get("start", time.perf_counter()))
+        outcome = result.to_outcome(prediction)
+        return _form(live, form.fields(signature, texts), keys=keys, outcome=outcome, row=form.values(rows))
 
 
-def _form(live: Live, fields: list[form.Field], status: int = 200, *, keys: bool, **told: Any) -> Response:
+def _form(live: LiveModel, fields: list[form.Field], status: int = 200, *, keys: bool, **values: Any) -> Response:
     url = request.host_url.rstrip("/") + url_for("predict", use_case=live.use_case)
-    curl = samples.curl(url, told["row"], keys=keys) if "row" in told else None
-    told = {"outcome": None, "row": None} | told
-    response = html.page("form.html", status, live=live, fields=fields, curl=curl, **told)
+    curl = samples.curl(url, values["row"], keys=keys) if "row" in values else None
+    values = {"outcome": None, "row": None} | values
+    response = html.render("form.html", status, live=live, fields=fields, curl=curl, **values)
     response.headers["X-Model-Version"] = str(live.version)
     return response
 
 
-def _document(shelf: Shelf, **told: Any) -> Callable[[], tuple[bytes, str]]:
-    """Give the document and its tag, made anew when the models have changed."""
+def _document(live_models: LiveModels, **options: Any) -> Callable[[], tuple[bytes, str]]:
+    """Return a function that returns the OpenAPI document and its ETag, regenerated when the models have changed."""
     last: tuple[Any, list[str], bytes, str] = (None, [], b"", "")
 
     def current() -> tuple[bytes, str]:
         nonlocal last
-        lives, names = shelf.live, shelf.names
-        if last[0] is not lives or last[1] != names:
-            content = json.dumps(document.document(lives, names, **told), ensure_ascii=False).encode()
-            last = (lives, names, content, hashlib.sha256(content).hexdigest()[:32])
+        live, names = live_models.live, live_models.names
+        if last[0] is not live or last[1] != names:
+            content = json.dumps(document.document(live, names, **options), ensure_ascii=False).encode()
+            last = (live, names, content, hashlib.sha256(content).hexdigest()[:32])
         return last[2], last[3]
 
     return current
 
 
-def _leave_room(app: App) -> None:
-    """Let `/<free:…>` match no path that the app has by now, so that another method there is 405 and no use case.
+def _reserve_paths(app: App) -> None:
+    """Exclude the app's own paths from `/<unreserved:…>`: a wrong method there is a 405, not an unknown use case.
 
-    Nor one that comes with a part that is off: a use case of that name would lose its page when that is switched on.
+    OPTIONAL_PATHS are excluded even while off: a use case of that name would lose its page once they are switched on.
     """
-    taken = AT_TIMES | {rule.rule.strip("/") for rule in app.url_map.iter_rules() if not rule.arguments}
+    reserved = OPTIONAL_PATHS | {rule.rule.strip("/") for rule in app.url_map.iter_rules() if not rule.arguments}
 
-    class Free(BaseConverter):
+    class Unreserved(BaseConverter):
         part_isolating = True
-        regex = rf"(?!(?:{'|'.join(map(re.escape, sorted(taken)))})\Z)[^/]+"
+        regex = rf"(?!(?:{'|'.join(map(re.escape, sorted(reserved)))})\Z)[^/]+"
 
-    app.url_map.converters["free"] = Free
+    app.url_map.converters["unreserved"] = Unreserved
 
 
 def _endpoints(app: Flask) -> list[str]:
-    """List what the app answers, as `METHOD /path`."""
+    """Return the app's endpoints as `METHOD /path`."""
     rules = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
     return [
-        f"{method} {rule.rule.replace('free:', '').replace('path:', '')}"
+        f"{method} {rule.rule.replace('unreserved:', '').replace('path:', '')}"
         for rule in rules
         if rule.endpoint not in {"static", "train.off"}
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})

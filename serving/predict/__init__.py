@@ -1,1 +1,1 @@
-"""Rows → predictions → a response."""
+"""From rows to predictions to a response."""

@@ -1,4 +1,4 @@
-"""The way from rows to an answer, the same for JSON, CSV and the form."""
+"""From rows to logged predictions; the same for JSON, CSV and the form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from serving.metrics import Metrics
-from serving.models.live_models import Live, Shelf
+from serving.models.live_models import LiveModel, LiveModels
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import Entry, new_id, prediction_id
 from serving.server.problems import ModelFailed
@@ -22,46 +22,48 @@ RETRY_AFTER = 5
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What one version answered to rows; `ids` are those of its predictions, None where they are not logged."""
+class PredictionResult:
+    """What one model version predicted for rows; `ids` are the predictions' ids, None if they are not logged."""
 
-    live: Live
+    live: LiveModel
     rows: Rows
     prediction: Prediction
     ids: list[str] | None
 
 
 class Predictor:
-    """Answers rows with the live models, counts what it answers, and logs it before anybody sees it."""
+    """Predicts with the live models, counts predictions, and logs them before the response is sent."""
 
-    def __init__(self, shelf: Shelf, metrics: Metrics, log: PredictionLog | None) -> None:
-        self._shelf, self._metrics, self._log = shelf, metrics, log
+    def __init__(self, live_models: LiveModels, metrics: Metrics, log: PredictionLog | None) -> None:
+        self._shelf, self._metrics, self._log = live_models, metrics, log
 
-    def live(self, use_case: str) -> Live:
-        """Return the live model of a use case; NotFound when there is none of that name, else ServiceUnavailable."""
-        live, shelf = self._shelf.live.get(use_case), self._shelf
+    def live(self, use_case: str) -> LiveModel:
+        """Return the live model of a use case; NotFound if it is unknown, ServiceUnavailable if not loaded."""
+        live, live_models = self._shelf.live.get(use_case), self._shelf
         if live is not None:
             return live
-        if use_case in shelf.names:
+        if use_case in live_models.names:
             raise ServiceUnavailable(f"No verified model of {use_case} is loaded.", retry_after=RETRY_AFTER)
-        if not shelf.reached:
-            raise ServiceUnavailable("No model is loaded and the registry cannot be reached.", retry_after=RETRY_AFTER)
-        raise NotFound(f"Unknown use case; known: {', '.join(shelf.names) or 'none yet'}.")
+        if not live_models.reached:
+            raise ServiceUnavailable("No model is loaded and the registry is unreachable.", retry_after=RETRY_AFTER)
+        raise NotFound(f"Unknown use case; known: {', '.join(live_models.names) or 'none yet'}.")
 
-    def predict(self, live: Live, rows: Rows, started: float) -> Answered:
-        """Answer rows that were checked; `started` is the time.perf_counter() of their arrival. Raises ModelFailed."""
+    def predict(self, live: LiveModel, rows: Rows, started: float) -> PredictionResult:
+        """Predict for checked rows; `started` is the time.perf_counter() of their arrival. Raises ModelFailed."""
         version = f"{live.use_case} version {live.version}"
         try:
             prediction = live.model.predict(rows.frame())
         except Exception as error:
             raise ModelFailed(version) from error
-        if not all(map(math.isfinite, _numbers(prediction))):
-            raise ModelFailed(f"{version}: an answer is not finite")
-        self._metrics.predicted(live.use_case, prediction, len(rows.warnings))
-        return Answered(live, rows, prediction, self._logged(live, rows, prediction, time.perf_counter() - started))
+        if not all(map(math.isfinite, _scores(prediction))):
+            raise ModelFailed(f"{version}: a prediction is not finite")
+        self._metrics.count_predictions(live.use_case, prediction, len(rows.warnings))
+        return PredictionResult(
+            live, rows, prediction, self._log_predictions(live, rows, prediction, time.perf_counter() - started)
+        )
 
-    def note_refused(self, use_case: str, version: int | None, status: int, seconds: float, kind: str | None) -> None:
-        """Log a request that was refused, without what was in it."""
+    def log_refused(self, use_case: str, version: int | None, status: int, seconds: float, kind: str | None) -> None:
+        """Log a refused request, without its body."""
         if self._log and use_case in self._shelf.names:
             self._write(
                 Entry(
@@ -75,11 +77,11 @@ class Predictor:
                 )
             )
 
-    def _logged(self, live: Live, rows: Rows, prediction: Prediction, seconds: float) -> list[str] | None:
-        """Log an answer; return its predictions' ids, None when it could not be logged."""
+    def _log_predictions(self, live: LiveModel, rows: Rows, prediction: Prediction, seconds: float) -> list[str] | None:
+        """Log predictions and return their ids, or None if they could not be logged."""
         if self._log is None:
             return None
-        kept = [at for at, name in enumerate(rows.names) if name not in live.model.signature.private]
+        public = [index for index, name in enumerate(rows.names) if name not in live.model.signature.private]
         entry = Entry(
             id=new_id(),
             at=time.time() - seconds,
@@ -87,8 +89,8 @@ class Predictor:
             version=live.version,
             status=200,
             seconds=seconds,
-            columns=[rows.names[at] for at in kept],
-            rows=[list(row) for row in zip(*(rows.columns[at] for at in kept), strict=True)] or [[]] * len(rows),
+            columns=[rows.names[index] for index in public],
+            rows=[list(row) for row in zip(*(rows.columns[i] for i in public), strict=True)] or [[]] * len(rows),
             predictions=prediction.predictions,
             labels=prediction.names,
             probabilities=prediction.probabilities,
@@ -102,6 +104,6 @@ class Predictor:
         return written
 
 
-def _numbers(prediction: Prediction) -> Iterator[Any]:
-    for answer in prediction.predictions if prediction.probabilities is None else prediction.probabilities:
-        yield from answer.values() if isinstance(answer, dict) else (answer,)
+def _scores(prediction: Prediction) -> Iterator[Any]:
+    for score in prediction.predictions if prediction.probabilities is None else prediction.probabilities:
+        yield from score.values() if isinstance(score, dict) else (score,)

@@ -1,4 +1,4 @@
-"""Answers to rows, as JSON or as CSV."""
+"""Predictions as a JSON or CSV response."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from typing import Any
 import msgspec
 from flask import Response
 
-from serving.predict.predictor import Answered
+from serving.predict.predictor import PredictionResult
 
 ENCODER = msgspec.json.Encoder()
 
 
-def as_json(answered: Answered) -> Response:
-    """Answer JSON; labels, probabilities and threshold only where the model has them, ids where they are logged."""
-    signature, prediction = answered.live.model.signature, answered.prediction
-    told = {
-        "use_case": answered.live.use_case,
-        "version": answered.live.version,
+def as_json(result: PredictionResult) -> Response:
+    """Return predictions as JSON: labels, probabilities and threshold if the model has them, ids if they are logged."""
+    signature, prediction = result.live.model.signature, result.prediction
+    members = {
+        "use_case": result.live.use_case,
+        "version": result.live.version,
         "threshold": signature.threshold,
         "predictions": prediction.predictions,
         "labels": prediction.names,
         "probabilities": prediction.probabilities,
-        "prediction_ids": answered.ids,
-        "warnings": answered.rows.warnings,
+        "prediction_ids": result.ids,
+        "warnings": result.rows.warnings,
     }
-    content = ENCODER.encode({name: value for name, value in told.items() if value is not None})
-    return Response(content, content_type="application/json", headers=_version(answered))
+    content = ENCODER.encode({name: value for name, value in members.items() if value is not None})
+    return Response(content, content_type="application/json", headers=_version(result))
 
 
-def as_csv(answered: Answered) -> Response:
-    """Answer a line for each row: prediction, label, probabilities (of each label, or of the positive one), id.
+def as_csv(result: PredictionResult) -> Response:
+    """Return a CSV line per row: prediction, label, probabilities (of each label, or of the positive one), id.
 
-    Warnings are counted in the header X-Warnings.
+    The header X-Warnings has the number of warnings.
     """
-    columns: dict[str, Any] = {"prediction": answered.prediction.predictions}
-    if answered.prediction.names is not None:
-        columns["label"] = answered.prediction.names
-    columns |= _probabilities(answered)
-    if answered.ids is not None:
-        columns["prediction_id"] = answered.ids
-    sink = io.StringIO()
-    lines = csv.writer(sink, lineterminator="\n")
-    lines.writerow(columns)
-    lines.writerows(zip(*columns.values(), strict=True))
-    headers = _version(answered) | {"X-Warnings": str(len(answered.rows.warnings))}
-    return Response(sink.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
+    columns: dict[str, Any] = {"prediction": result.prediction.predictions}
+    if result.prediction.names is not None:
+        columns["label"] = result.prediction.names
+    columns |= _probabilities(result)
+    if result.ids is not None:
+        columns["prediction_id"] = result.ids
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    headers = _version(result) | {"X-Warnings": str(len(result.rows.warnings))}
+    return Response(text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _probabilities(answered: Answered) -> dict[str, Any]:
-    found = answered.prediction.probabilities
-    if found is None:
+def _probabilities(result: PredictionResult) -> dict[str, Any]:
+    probabilities = result.prediction.probabilities
+    if probabilities is None:
         return {}
-    if not isinstance(found[0], dict):
-        return {"probability": found}
-    return {f"probability of {name}": [each[name] for each in found] for name in found[0]}
+    if not isinstance(probabilities[0], dict):
+        return {"probability": probabilities}
+    return {f"probability of {label}": [row[label] for row in probabilities] for label in probabilities[0]}
 
 
-def _version(answered: Answered) -> dict[str, str]:
-    return {"X-Model-Version": str(answered.live.version)}
+def _version(result: PredictionResult) -> dict[str, str]:
+    return {"X-Model-Version": str(result.live.version)}

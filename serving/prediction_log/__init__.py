@@ -1,1 +1,1 @@
-"""Every request and its answer, kept: by way of the workers' spools into SQLite, exactly once."""
+"""The prediction log: every request and its predictions, moved from the workers' spools into SQLite exactly once."""

@@ -1,7 +1,9 @@
-"""The thread that brings the spool into SQLite: one in each worker, one of which does it for all.
+"""The thread that moves the spool into SQLite: every worker has one, and the leader's does it for all workers.
 
-What is read moves its offset in the same transaction, so a record is in the tables once, whoever dies when. The one
-that ingests holds `ingester.lock`; another takes over within seconds of its end: it checks the tables first.
+A batch of records and the spool offset behind it are committed in one transaction, so that each record is in the tables
+exactly once, whichever process dies when. There is a leader, since SQLite takes one writer at a time, and since two
+processes reading the same offset would insert the same records. The leader holds `ingester.lock`, which the kernel
+releases when its process ends; another worker takes over within seconds.
 """
 
 from __future__ import annotations
@@ -14,173 +16,176 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.prediction_log import retention, spool_reader
-from serving.prediction_log.inserts import count, take_in
-from serving.prediction_log.retry import Attempts
+from serving.prediction_log.inserts import increment, insert_lines
+from serving.prediction_log.retry import RepeatedTask
 from serving.prediction_log.spool_writer import Spool
-from serving.prediction_log.store import Store, spoilt
-from serving.server.worker_lock import Lock, take
+from serving.prediction_log.store import Store, is_corrupt
+from serving.server.worker_lock import FileLock, try_lock
 
-PAUSE, SYNC, LONGEST_PAUSE = 0.2, 1.0, 10.0  # seconds
-RETENTION_PAUSE = 60.0
+INGEST_SECONDS, SYNC_SECONDS, RETENTION_SECONDS = 0.2, 1.0, 60.0  # between two runs
+MAX_BACKOFF = 10.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long predictions are kept, and how much room they may take."""
+    """How long predictions are kept, and how much disk space they may use."""
 
     seconds: float = 30 * 86400.0
     max_bytes: int = 1024 * 2**20
 
 
 class Ingester:
-    """Ingests the folder of `spool` into `store` for as long as it holds the lock, and syncs its own worker's spool."""
+    """Ingests the folder of `spool` into `store` while it is the leader, and always syncs its own worker's spool."""
 
-    def __init__(self, spool: Spool, store: Store, keep: Retention) -> None:
-        self.spool, self.store, self.keep = spool, store, keep
-        self._nudged = threading.Event()
+    def __init__(self, spool: Spool, store: Store, limits: Retention) -> None:
+        self.spool, self.store, self.limits = spool, store, limits
+        self._wake_up = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
-        self._lock: Lock | None = None
+        self._lock: FileLock | None = None
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._synced = self._due = self._expired = float("-inf")
-        self._syncing = Attempts("what is in the spool is not on the disk yet", "the spool is on the disk again")
-        self._ingesting = Attempts("predictions stay in the spool for now", "predictions leave the spool again")
+        self._syncing = RepeatedTask("the spool cannot be flushed to disk", "the spool is flushed to disk again")
+        self._ingesting = RepeatedTask("predictions stay in the spool for now", "predictions are ingested again")
 
     def start(self) -> None:
-        """Start the daemon thread, in the process that serves: a thread does not survive a fork."""
+        """Start the daemon thread. Call it in the process that serves: a thread does not survive a fork."""
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def nudge(self) -> None:
-        """Have the next round at once."""
-        self._nudged.set()
+    def wake(self) -> None:
+        """Ingest now instead of at the next interval."""
+        self._wake_up.set()
 
     def close(self) -> None:
-        """End after the round that runs, and let another worker take over."""
+        """Stop after the current batch, and let another worker take over."""
         self._closed = True
-        self.nudge()
+        self.wake()
         if self._thread is not None:
-            self._thread.join(LONGEST_PAUSE)
+            self._thread.join(MAX_BACKOFF)
 
-    def round(self) -> bool:
-        """Ingest all that is there, if it is this worker's turn; return whether it is.
+    def run_once(self) -> bool:
+        """Ingest the whole spool if this worker is the leader; return whether it is.
 
-        Raises OSError or sqlite3.Error for what passes by itself: nothing is lost, the next round goes on from there.
+        Raises OSError or sqlite3.Error for temporary failures: nothing is lost, and the next run continues from there.
         """
-        if not self._leads():
+        if not self._is_leader():
             return False
-        connection = self._open()
+        connection = self._open_store()
         try:
-            for name in spool_reader.names(self.spool.folder):
-                self._ingest(connection, name)
+            for name in spool_reader.file_sizes(self.spool.folder):
+                self._ingest_file(connection, name)
                 if self._closed:
                     return True
-            self._retain(connection)
+            self._apply_retention(connection)
         except sqlite3.DatabaseError as error:
-            self._recover(connection)
-            if not spoilt(error):
+            self._roll_back(connection)
+            if not is_corrupt(error):
                 raise
-            self._shut()
-            self.store.set_aside(str(error))
+            self._close_connection()
+            self.store.move_corrupt_file(str(error))
         return True
 
     def _run(self) -> None:
-        nudged = False
+        woken = False
         while not self._closed:
-            if time.monotonic() >= self._synced + SYNC:
+            if time.monotonic() >= self._synced + SYNC_SECONDS:
                 self._synced = time.monotonic()
-                self._syncing.make(self.spool.sync)
-            if nudged or time.monotonic() >= self._due:
-                self._ingesting.make(self.round)
-                self._due = time.monotonic() + min(PAUSE * 2.0 ** min(self._ingesting.failed, 10), LONGEST_PAUSE)
-            nudged = self._nudged.wait(min(max(self._due - time.monotonic(), 0.0), SYNC))
-            self._nudged.clear()
-        self._shut()
+                self._syncing.run(self.spool.sync)
+            if woken or time.monotonic() >= self._due:
+                self._ingesting.run(self.run_once)
+                self._due = time.monotonic() + min(
+                    INGEST_SECONDS * 2.0 ** min(self._ingesting.failures, 10), MAX_BACKOFF
+                )
+            woken = self._wake_up.wait(min(max(self._due - time.monotonic(), 0.0), SYNC_SECONDS))
+            self._wake_up.clear()
+        self._close_connection()
         if self._lock is not None:
             self._lock.release()
 
-    def _leads(self) -> bool:
-        """Tell whether this worker holds the lock, or take it where nobody does."""
-        if self._lock is not None and not self._lock.held:  # the folder was emptied: others see another file
-            self._shut()
+    def _is_leader(self) -> bool:
+        """Return whether this worker is the leader, becoming it if there is none."""
+        if self._lock is not None and not self._lock.held:  # its file was deleted: another worker may lead by now
+            self._close_connection()
             self._lock.release()
             self._lock = None
         if self._lock is None:
-            self._lock = take(self.store.folder / "ingester.lock")
+            self._lock = try_lock(self.store.folder / "ingester.lock")
         return self._lock is not None
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and not self.store.same(self._inode):
-            log.error("%s is gone; a new one is begun", self.store.path)
-            self._shut()
+    def _open_store(self) -> sqlite3.Connection:
+        if self._connection is not None and not self.store.is_same_file(self._inode):
+            log.error("%s was deleted; creating a new one", self.store.path)
+            self._close_connection()
         if self._connection is None:
             self._connection = self.store.open()
             self._inode = self.store.path.stat().st_ino
-            self._drop_offsets(self._connection)
+            self._forget_deleted_files(self._connection)
         return self._connection
 
-    def _shut(self) -> None:
+    def _close_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _recover(self, connection: sqlite3.Connection) -> None:
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._shut()
+            self._close_connection()
 
-    def _drop_offsets(self, connection: sqlite3.Connection) -> None:
-        """Forget files that are deleted: a worker may have died between the one and the other."""
-        there = spool_reader.names(self.spool.folder)
-        gone = [(name,) for (name,) in connection.execute("SELECT name FROM spool") if name not in there]
-        connection.executemany("DELETE FROM spool WHERE name = ?", gone)
+    def _forget_deleted_files(self, connection: sqlite3.Connection) -> None:
+        """Delete the offsets of deleted files: a leader may have died between deleting a file and its offset."""
+        files = spool_reader.file_sizes(self.spool.folder)
+        deleted = [(name,) for (name,) in connection.execute("SELECT name FROM spool") if name not in files]
+        connection.executemany("DELETE FROM spool WHERE name = ?", deleted)
 
-    def _ingest(self, connection: sqlite3.Connection, name: str) -> None:
-        """Bring in all whole lines of a file, a batch at a time, and delete it when nobody writes it any more."""
+    def _ingest_file(self, connection: sqlite3.Connection, name: str) -> None:
+        """Ingest all complete lines of a file, batch by batch, and delete it if it is no longer written to."""
         path = self.spool.folder / name
         try:
-            while self._batch(connection, path) and not self._closed:
+            while self._ingest_batch(connection, path) and not self._closed:
                 pass
-            torn = spool_reader.finish(path, _offset(connection, name))
+            # The file first, then its offset: the reverse order would ingest the file again after a crash in between.
+            incomplete = spool_reader.delete_if_finished(path, _offset(connection, name))
         except FileNotFoundError:
             return
-        if torn is None:
+        if incomplete is None:
             return
         connection.execute("DELETE FROM spool WHERE name = ?", (name,))
-        if torn:
-            log.warning("%s ended in the middle of a record, whose answer never went out: dropped", name)
-            count(connection, "torn", 1)
+        if incomplete:
+            log.warning("%s ends with an incomplete record, dropped: its response was never sent", name)
+            increment(connection, "torn", 1)
 
-    def _batch(self, connection: sqlite3.Connection, path: Path) -> bool:
+    def _ingest_batch(self, connection: sqlite3.Connection, path: Path) -> bool:
         """Ingest some 1,000 records of a file; return whether there were any."""
         connection.execute("BEGIN IMMEDIATE")
         try:
-            told = spool_reader.read(path, _offset(connection, path.name))
-            for line in take_in(connection, told.lines):
-                log.error("%s: a line is no record, kept in %s", path.name, spool_reader.BAD)
-                spool_reader.set_aside(self.spool.folder, line)
-            if told.lines:
-                connection.execute("INSERT OR REPLACE INTO spool VALUES (?, ?)", (path.name, told.end))
+            chunk = spool_reader.read(path, _offset(connection, path.name))
+            for line in insert_lines(connection, chunk.lines):
+                log.error("%s: malformed line, kept in %s", path.name, spool_reader.BAD_FILE)
+                spool_reader.keep_bad_line(self.spool.folder, line)
+            if chunk.lines:
+                connection.execute("INSERT OR REPLACE INTO spool VALUES (?, ?)", (path.name, chunk.end))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return bool(told.lines)
+        return bool(chunk.lines)
 
-    def _retain(self, connection: sqlite3.Connection) -> None:
-        """Delete what is too old or too much, now and then, some of it in each round."""
-        if time.monotonic() < self._expired + RETENTION_PAUSE:
+    def _apply_retention(self, connection: sqlite3.Connection) -> None:
+        """Delete expired predictions, for a limited time per run so that ingestion is not held up."""
+        if time.monotonic() < self._expired + RETENTION_SECONDS:
             return
-        end = time.monotonic() + PAUSE
-        while retention.expire(connection, time.time() - self.keep.seconds, self.keep.max_bytes):
+        end = time.monotonic() + INGEST_SECONDS
+        while retention.expire(connection, time.time() - self.limits.seconds, self.limits.max_bytes):
             if time.monotonic() > end or self._closed:
-                return
+                return  # continued in the next run
         self._expired = time.monotonic()
 
 

@@ -1,4 +1,4 @@
-"""Records out of the spool into the tables, all of a batch in the transaction that moves the spool's offset."""
+"""Inserts records from the spool into the tables, within the transaction that also advances the spool's offset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.prediction_log.records import DECODER, ENCODER, Feedback, StoredEnt
 HOUR = 3600
 
 Cell = tuple[int, str, int]  # hour, use case, version
-Bad = (
+BAD_RECORD = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
     sqlite3.InterfaceError,
@@ -28,37 +28,38 @@ _COUNT = """INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET count = count + excluded.count"""
 _TOTAL = """INSERT INTO totals (hour, use_case, version, requests, rows) VALUES (?, ?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, rows = rows + excluded.rows"""
-_JUDGED = """UPDATE totals SET feedback = feedback + ?, correct = correct + ?, error = error + ?
+_ADD_FEEDBACK = """UPDATE totals SET feedback = feedback + ?, correct = correct + ?, error = error + ?
              WHERE hour = ? AND use_case = ? AND version = ?"""
 _PREDICTED = """SELECT r.number, r.at, r.use_case, r.version, p.prediction, p.label, f.truth
                 FROM requests r JOIN predictions p ON p.request = r.number AND p.row = ?
                 LEFT JOIN feedback f ON f.request = p.request AND f.row = p.row WHERE r.id = ?"""
-_FACT = "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
+_INCREMENT = "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
 
 
-def take_in(connection: sqlite3.Connection, lines: Iterable[bytes]) -> list[bytes]:
-    """Insert the records of some lines, within the caller's transaction; return the lines that are none.
+def insert_lines(connection: sqlite3.Connection, lines: Iterable[bytes]) -> list[bytes]:
+    """Insert the records of some lines within the caller's transaction; return the malformed lines.
 
-    A record that is there already is passed over. All of them are tried together, and one by one if that fails.
+    A record that is already there is ignored. All are inserted together, which is fast, and one by one only if that
+    fails, so that a single bad record cannot block the log.
     """
     records, bad = _decode(lines)
     try:
         _insert(connection, [record for record, _ in records])
-    except Bad:
+    except BAD_RECORD:
         for record, line in records:
             try:
-                if not _known(connection, record):
+                if not _is_duplicate(connection, record):
                     _insert(connection, [record])
-            except Bad:
+            except BAD_RECORD:
                 bad.append(line)
     if bad:
-        count(connection, "bad", len(bad))
+        increment(connection, "bad", len(bad))
     return bad
 
 
-def count(connection: sqlite3.Connection, fact: str, by: int) -> None:
-    """Add to one of the counters that outlive a process: bad, torn, repeated, orphaned, expired."""
-    connection.execute(_FACT, (fact, by))
+def increment(connection: sqlite3.Connection, counter: str, by: int) -> None:
+    """Increment a persistent counter: bad, torn, repeated, orphaned or expired records."""
+    connection.execute(_INCREMENT, (counter, by))
 
 
 def _decode(lines: Iterable[bytes]) -> tuple[list[tuple[StoredEntry | Feedback, bytes]], list[bytes]]:
@@ -74,65 +75,59 @@ def _decode(lines: Iterable[bytes]) -> tuple[list[tuple[StoredEntry | Feedback, 
 def _insert(connection: sqlite3.Connection, records: list[StoredEntry | Feedback]) -> None:
     connection.execute("SAVEPOINT batch")
     try:
-        _insert_answered(connection, [record for record in records if isinstance(record, StoredEntry)])
+        _insert_predictions(connection, [record for record in records if isinstance(record, StoredEntry)])
         for record in records:
             if isinstance(record, Feedback):
-                for told, truth in record.truths:
-                    _judge(connection, told, truth, record.at)
+                for prediction_id, truth in record.truths:
+                    _insert_label(connection, prediction_id, truth, record.at)
     except BaseException:
-        if connection.in_transaction:  # SQLite itself rolls back all of it when the disk is full
+        if connection.in_transaction:  # SQLite rolls back the whole transaction itself when the disk is full
             connection.execute("ROLLBACK TO batch")
             connection.execute("RELEASE batch")
         raise
     connection.execute("RELEASE batch")
 
 
-def _insert_answered(connection: sqlite3.Connection, records: list[StoredEntry]) -> None:
+def _insert_predictions(connection: sqlite3.Connection, records: list[StoredEntry]) -> None:
     requests: list[tuple[Any, ...]] = []
     predictions: list[tuple[Any, ...]] = []
     totals: dict[Cell, tuple[int, int]] = {}
     counts: Counter[tuple[int, str, int, str, str]] = Counter()
     shapes: dict[bytes, int] = {}
     [number] = connection.execute("SELECT coalesce(max(number), 0) FROM requests").fetchone()
-    for each in records:
+    for record in records:
         number += 1
-        shape = _shape(connection, bytes(each.columns), shapes)
-        version, many = each.version or 0, len(each.rows)
-        told = (each.use_case, version, each.status, each.seconds, each.kind, many, shape)
-        requests.append((number, bytes.fromhex(each.id), each.at, *told))
-        predictions += _predictions(number, each)
-        cell = (int(each.at // HOUR), each.use_case, version)
-        asked, rows = totals.get(cell, (0, 0))
-        totals[cell] = asked + 1, rows + many
-        if each.kind is not None:
-            counts[*cell, "refused", each.kind] += 1
-        for label in each.labels or ():
+        shape = _shape(connection, bytes(record.columns), shapes)
+        version, row_count = record.version or 0, len(record.rows)
+        details = (record.use_case, version, record.status, record.seconds, record.kind, row_count, shape)
+        requests.append((number, bytes.fromhex(record.id), record.at, *details))
+        predictions += _predictions(number, record)
+        cell = (int(record.at // HOUR), record.use_case, version)
+        request_total, row_total = totals.get(cell, (0, 0))
+        totals[cell] = request_total + 1, row_total + row_count
+        if record.kind is not None:
+            counts[*cell, "refused", record.kind] += 1
+        for label in record.labels or ():
             counts[*cell, "label", label] += 1
     connection.executemany(_REQUEST, requests)
     connection.executemany(_PREDICTION, predictions)
     connection.executemany(_TOTAL, [(*cell, *sums) for cell, sums in totals.items()])
-    connection.executemany(_COUNT, [(*key, many) for key, many in counts.items()])
+    connection.executemany(_COUNT, [(*key, count) for key, count in counts.items()])
 
 
 def _predictions(number: int, record: StoredEntry) -> Iterable[tuple[Any, ...]]:
-    many = len(record.rows)
-    labels: Iterable[str | None] = [None] * many if record.labels is None else record.labels
-    shares: Iterable[Any] = [None] * many if record.probabilities is None else record.probabilities
-    for row, (raw, answer, label, share) in enumerate(
-        zip(record.rows, record.predictions, labels, shares, strict=True)
-    ):
-        yield (
-            number,
-            row,
-            bytes(raw).decode(),
-            answer,
-            label,
-            ENCODER.encode(share).decode() if isinstance(share, dict) else share,
-        )
+    none = [None] * len(record.rows)
+    labels: Iterable[str | None] = none if record.labels is None else record.labels
+    probabilities: Iterable[Any] = none if record.probabilities is None else record.probabilities
+    rows = zip(record.rows, record.predictions, labels, probabilities, strict=True)
+    for row, (values, prediction, label, probability) in enumerate(rows):
+        if isinstance(probability, dict):
+            probability = ENCODER.encode(probability).decode()
+        yield number, row, bytes(values).decode(), prediction, label, probability
 
 
 def _shape(connection: sqlite3.Connection, columns: bytes, known: dict[bytes, int]) -> int:
-    """Return the number under which a list of columns stands, once for all requests that have it."""
+    """Return the number of a list of columns, which is stored once for all requests that share it."""
     if columns not in known:
         text = columns.decode()
         connection.execute("INSERT OR IGNORE INTO shapes (columns) VALUES (?)", (text,))
@@ -140,35 +135,35 @@ def _shape(connection: sqlite3.Connection, columns: bytes, known: dict[bytes, in
     return known[columns]
 
 
-def _known(connection: sqlite3.Connection, record: StoredEntry | Feedback) -> bool:
-    """Tell whether a request is there: its spool file came back, or the tables did."""
+def _is_duplicate(connection: sqlite3.Connection, record: StoredEntry | Feedback) -> bool:
+    """Return whether a request is already in the tables: its spool file, or the database, was restored from a copy."""
     if isinstance(record, Feedback):
         return False
     found = connection.execute("SELECT 1 FROM requests WHERE id = ?", (bytes.fromhex(record.id),)).fetchone()
     if found:
-        count(connection, "repeated", 1)
+        increment(connection, "repeated", 1)
     return bool(found)
 
 
-def _judge(connection: sqlite3.Connection, told: str, truth: Truth, at: float) -> None:
-    """Join a true label to its prediction, in the place of an earlier one, and keep the totals right."""
-    request, row = parse_id(told)
+def _insert_label(connection: sqlite3.Connection, prediction_id: str, truth: Truth, at: float) -> None:
+    """Store the true label of a prediction, replacing an earlier one, and update the totals."""
+    request, row = parse_id(prediction_id)
     found = connection.execute(_PREDICTED, (row, bytes.fromhex(request))).fetchone()
     if found is None:  # deleted since it was accepted
-        return count(connection, "orphaned", 1)
-    number, asked, use_case, version, prediction, label, before = found
-    if before is not None and before == truth:
+        return increment(connection, "orphaned", 1)
+    number, predicted_at, use_case, version, prediction, label, previous = found
+    if previous is not None and previous == truth:
         return None
     changes = _score(prediction, label, truth)
-    if before is not None:
-        changes = tuple(new - old for new, old in zip(changes, _score(prediction, label, before), strict=True))
+    if previous is not None:
+        changes = tuple(new - old for new, old in zip(changes, _score(prediction, label, previous), strict=True))
     connection.execute("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?)", (number, row, truth, at))
-    connection.execute(_JUDGED, (*changes, int(asked // HOUR), use_case, version))
+    connection.execute(_ADD_FEEDBACK, (*changes, int(predicted_at // HOUR), use_case, version))
     return None
 
 
 def _score(prediction: Any, label: str | None, truth: Truth) -> tuple[float, ...]:
-    """Score one answer: 1, whether it is right, and for a regression, which has no labels, how far off it is."""
+    """Return what a prediction adds to the totals: 1, whether it is correct, and a regression's absolute error."""
     if label is not None:
         return 1, int(prediction == truth), 0.0
     return 1, 0, abs(float(prediction) - float(truth))

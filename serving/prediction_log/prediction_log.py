@@ -1,7 +1,7 @@
-"""The prediction log of a worker: every request and its answer, by way of the spool into SQLite, exactly once.
+"""A worker's prediction log: every request and its predictions go through the spool into SQLite, exactly once.
 
-<folder>/slots/         the workers' numbers
-<folder>/spool/         what is not in SQLite yet; bad.txt: lines that are no records
+<folder>/slots/         locks of the worker numbers
+<folder>/spool/         records not in SQLite yet; bad.txt has malformed lines
 <folder>/predictions.sqlite
 """
 
@@ -16,66 +16,68 @@ from serving.prediction_log.ingester import Ingester, Retention
 from serving.prediction_log.records import Entry, Feedback, Truth
 from serving.prediction_log.spool_writer import Spool
 from serving.prediction_log.store import Store
-from serving.server.worker_lock import Slot
+from serving.server.worker_lock import WorkerLock
 
-LOOK = 0.02  # seconds between two looks
-TURN = 0.1  # seconds to wait for another thread that waits
+POLL_SECONDS = 0.02  # between two checks of the ingested offsets
+LOCK_TIMEOUT = 0.1  # seconds to wait while another thread waits for ingestion
 
 
 class PredictionLog:
-    """The log in `folder`, kept for `days` and up to `max_mb` of tables; OSError when the folder cannot be made."""
+    """The log in `folder`, kept for `days` and up to `max_mb` of tables; OSError if the folder cannot be created."""
 
-    def __init__(self, folder: Path, slot: Slot, days: float = 30.0, max_mb: float = 1024.0) -> None:
-        home = folder / "spool"
-        for each in (folder, home):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def __init__(self, folder: Path, worker: WorkerLock, days: float = 30.0, max_mb: float = 1024.0) -> None:
+        spool = folder / "spool"
+        for path in (folder, spool):  # one by one: mkdir(parents=True) ignores the mode for parents
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store = Store(folder)
-        self._spool = Spool(home, slot)
-        self._settling = threading.Lock()
+        self._spool = Spool(spool, worker)
+        self._waiting = threading.Lock()
         self._ingester = Ingester(self._spool, self.store, Retention(days * 86400.0, int(max_mb * 2**20)))
 
     def write(self, entry: Entry) -> bool:
-        """Append an entry before its answer goes out; False when it could not be: the answer then carries no ids."""
+        """Append an entry before its response is sent; False if that failed: the response then carries no ids."""
         return self._spool.write(entry)
 
-    def judge(self, truths: list[tuple[str, Truth]]) -> bool:
-        """Append true labels, as values of the target, by prediction id; False when they could not be."""
+    def write_feedback(self, truths: list[tuple[str, Truth]]) -> bool:
+        """Append true labels, as values of the target, by prediction id; False if that failed."""
         written = self._spool.write(Feedback(time.time(), truths))
-        self._ingester.nudge()
+        self._ingester.wake()
         return written
 
     def backlog_bytes(self) -> int:
-        """Count the bytes of the spool that are not in SQLite yet, of all workers."""
-        return spool_reader.waiting(self._spool.folder, self.store.offsets())
+        """Return the number of bytes in the spools of all workers that are not in SQLite yet."""
+        return spool_reader.backlog_bytes(self._spool.folder, self.store.offsets())
 
-    def settle(self, seconds: float) -> bool:
-        """Wait until all that was written before now is in SQLite, so long at most; return whether it is.
+    def wait_until_ingested(self, seconds: float) -> bool:
+        """Wait up to `seconds` until everything written before now is in SQLite; return whether it is.
 
-        One thread waits at a time, and another is told False: while the tables lag, predictions need the rest.
+        Only one thread waits at a time; others get False at once: if ingestion lags, waiting requests must not take all
+        the threads that predictions need.
         """
-        if not self._settling.acquire(timeout=TURN):
+        if not self._waiting.acquire(timeout=LOCK_TIMEOUT):
             return False
         try:
-            return self._settle(time.monotonic() + seconds)
+            return self._wait_until_ingested(time.monotonic() + seconds)
         finally:
-            self._settling.release()
+            self._waiting.release()
 
     def start(self) -> None:
-        """Start the thread that ingests, or stands by; in the process that serves."""
+        """Start the thread that ingests or stands by. Call it in the process that serves."""
         self._ingester.start()
 
     def close(self) -> None:
-        """End the thread and this worker's file; another ingests the rest, now or at the next start."""
+        """Stop the thread and close this worker's file; another worker ingests the rest, now or at the next start."""
         self._ingester.close()
         self._spool.close()
 
-    def _settle(self, end: float) -> bool:
-        goal = spool_reader.names(self._spool.folder)
-        self._ingester.nudge()
+    def _wait_until_ingested(self, end: float) -> bool:
+        target = spool_reader.file_sizes(self._spool.folder)
+        self._ingester.wake()
         while True:
-            offsets, there = self.store.offsets(), spool_reader.names(self._spool.folder)
-            if all(offsets.get(name, 0) >= size or name not in there for name, size in goal.items()):
+            # In this order: a file that is deleted in between is ingested, though the offsets read before lag behind.
+            offsets, files = self.store.offsets(), spool_reader.file_sizes(self._spool.folder)
+            if all(offsets.get(name, 0) >= size or name not in files for name, size in target.items()):
                 return True
             if time.monotonic() > end:
                 return False
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)

@@ -1,7 +1,7 @@
-"""What the prediction log holds: an answered request, and true labels that came later; one line of JSON each.
+"""The records of the prediction log: a request with its predictions, and true labels; one JSON line each.
 
-A prediction's id is `<request id>.<row index>`. A request id is 32 hex digits: 12 of the time in milliseconds, so that
-ids sort by it, and 20 drawn at random (80 bits), so that nobody guesses another's.
+A prediction's id is `<request id>.<row index>`. A request id is 32 hex digits: 12 for the time in milliseconds, so that
+ids sort by time, and 20 random ones (80 bits), so that nobody can guess another caller's id and label its predictions.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Version = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class Entry(Struct, frozen=True, tag="prediction", tag_field="record", kw_only=True):
-    """An answered request to POST /predict/<use case>.
+    """A request to POST /predict/<use case> and its predictions.
 
-    `at` is its arrival in Unix seconds, `seconds` the time to its answer. `kind` is that of the error, None when it was
-    answered. `rows` are checked values (int, float, str, bool, datetime, None) in the order of `columns`, without the
-    private ones; both are empty when it was refused, and so are `predictions`.
+    `at` is its arrival in Unix seconds, `seconds` the response time. `kind` is the kind of error, None for a success.
+    `rows` are checked values (int, float, str, bool, datetime, None) in the order of `columns`, without the private
+    ones. `columns`, `rows` and `predictions` are empty if the request was refused.
 
-    `use_case` must be a known one: each has totals that stay.
+    `use_case` must be a known one: each use case has totals that are never deleted.
     """
 
     id: str
@@ -47,14 +47,14 @@ class Entry(Struct, frozen=True, tag="prediction", tag_field="record", kw_only=T
 
 
 class Feedback(Struct, frozen=True, tag="feedback", tag_field="record"):
-    """True labels, as values of the target, by prediction id; `at` in Unix seconds."""
+    """True labels, as values of the target, by prediction id; `at` is in Unix seconds."""
 
     at: float
     truths: list[tuple[PredictionId, Truth]]
 
 
 class StoredEntry(Struct, frozen=True, tag="prediction", tag_field="record"):
-    """An `Entry` as it is read back: rows stay the JSON that they are."""
+    """An `Entry` as read from the spool. Rows stay raw JSON: SQLite stores them as text, so parsing would be wasted."""
 
     id: RequestId
     at: float
@@ -71,27 +71,27 @@ class StoredEntry(Struct, frozen=True, tag="prediction", tag_field="record"):
 
 
 def new_id() -> str:
-    """Draw a request id."""
+    """Return a new request id."""
     return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def prediction_id(request: str, row: int) -> str:
-    """Name the prediction of a request's row, counted from 0."""
+    """Return the id of a row's prediction; rows count from 0."""
     return f"{request}.{row}"
 
 
 def parse_id(text: str) -> tuple[str, int]:
-    """Split a prediction id into the request's and the row; ValueError when it is none."""
+    """Split a prediction id into request id and row; ValueError when it is malformed."""
     if not re.fullmatch(PREDICTION_ID, text):
-        raise ValueError("expected 32 hex digits, a dot and a row's index")
+        raise ValueError("expected 32 hex digits, a dot and a row index")
     request, _, row = text.partition(".")
     return request, int(row)
 
 
-def _plain(value: Any) -> Any:
-    """Say what msgspec does not know: a NumPy scalar as the number it holds, anything else as text."""
+def _encode_unknown(value: Any) -> Any:
+    """Convert what msgspec cannot encode: a NumPy scalar to a Python number, anything else to text."""
     return value.item() if hasattr(value, "item") else str(value)
 
 
-ENCODER = Encoder(enc_hook=_plain)  # NaN and Infinity come out as null
+ENCODER = Encoder(enc_hook=_encode_unknown)  # encodes NaN and Infinity as null
 DECODER = Decoder(StoredEntry | Feedback)

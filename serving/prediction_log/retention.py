@@ -1,14 +1,14 @@
-"""Deletes the oldest predictions of the log, by age and by size, and gives their space back. Totals stay."""
+"""Deletes the oldest predictions by age and by size, and returns their space to the file system. Totals stay."""
 
 from __future__ import annotations
 
 import sqlite3
 
-from serving.prediction_log.inserts import count
+from serving.prediction_log.inserts import increment
 
-ROWS = 2000  # predictions, or the one request that has more, that go in one transaction
+ROWS = 2000  # predictions deleted per transaction, or a single request that has more: keeps the write lock short
 REQUESTS = 500
-PAGES = 4000  # at most so many are given back at once
+PAGES = 4000  # freed at once
 
 _OLDEST = {
     "age": "SELECT number, rows FROM requests WHERE at < ? ORDER BY at LIMIT ?",
@@ -18,29 +18,31 @@ _OLDEST = {
 
 
 def expire(connection: sqlite3.Connection, before: float, max_bytes: int) -> bool:
-    """Delete a batch of what came `before` this Unix time, or of the oldest above the size; return whether any went.
+    """Delete one batch of requests from `before` this Unix time, or of the oldest while the file is larger than
+    `max_bytes`; return whether any was deleted.
 
-    Above the size what was refused goes first: anybody can send that.
+    By size, refused requests go first: a caller with nothing but malformed requests must not displace predictions.
     """
-    gone = _delete(connection, "age", before)
-    if not gone and used(connection) > max_bytes:
-        gone = _delete(connection, "refused", -1) or _delete(connection, "size", -1)
-    if gone:
-        connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # `execute` stops after one page
-    return gone
+    deleted = _delete(connection, "age", before)
+    if not deleted and used_bytes(connection) > max_bytes:
+        deleted = _delete(connection, "refused", -1) or _delete(connection, "size", -1)
+    if deleted:
+        # executescript: `execute` steps the statement once, which frees a single page.
+        connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")
+    return deleted
 
 
-def used(connection: sqlite3.Connection) -> int:
-    """Count the bytes that the tables hold, free pages left out."""
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Return the size of the tables in bytes, without free pages."""
     pages, free, size = (_number(connection, name) for name in ("page_count", "freelist_count", "page_size"))
     return (pages - free) * size
 
 
-def _delete(connection: sqlite3.Connection, by: str, least: float) -> bool:
+def _delete(connection: sqlite3.Connection, by: str, bound: float) -> bool:
     numbers, rows = [], 0
-    for number, many in connection.execute(_OLDEST[by], (least, REQUESTS)).fetchall():
+    for number, row_count in connection.execute(_OLDEST[by], (bound, REQUESTS)).fetchall():
         numbers.append((number,))
-        rows += many
+        rows += row_count
         if rows >= ROWS:
             break
     if not numbers:
@@ -49,7 +51,7 @@ def _delete(connection: sqlite3.Connection, by: str, least: float) -> bool:
     try:
         for table, key in (("feedback", "request"), ("predictions", "request"), ("requests", "number")):
             connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", numbers)  # noqa: S608
-        count(connection, "expired", rows)
+        increment(connection, "expired", rows)
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -1,4 +1,4 @@
-"""What is tried over and over, and fails for a while: a full disk, a lock."""
+"""Tasks that are repeated anyway and may fail for a while, as on a full disk."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import logging
 import sqlite3
 from collections.abc import Callable
 
-from serving.prediction_log.store import Spoilt
+from serving.prediction_log.store import CorruptDatabase
 
 log = logging.getLogger(__name__)
 
 
-class Attempts:
-    """Attempts at one thing: says once that it does, and once that it goes well again."""
+class RepeatedTask:
+    """A task that logs its first failure and its recovery, not the many failures between them."""
 
-    def __init__(self, fails: str, again: str) -> None:
-        self.failed = 0  # times in a row
-        self._fails, self._again = fails, again
+    def __init__(self, failure: str, recovery: str) -> None:
+        self.failures = 0  # in a row
+        self._failure, self._recovery = failure, recovery
 
-    def make(self, attempt: Callable[[], object]) -> None:
-        """Make one; raises nothing."""
+    def run(self, task: Callable[[], object]) -> None:
+        """Run the task once; raises nothing."""
         try:
-            attempt()
+            task()
         except Exception as error:
-            self.failed += 1
-            if self.failed == 1:
-                known = isinstance(error, (OSError, sqlite3.Error, Spoilt))
-                log.error("%s: %s", self._fails, error, exc_info=not known)
+            self.failures += 1
+            if self.failures == 1:
+                expected = isinstance(error, (OSError, sqlite3.Error, CorruptDatabase))
+                log.error("%s: %s", self._failure, error, exc_info=not expected)
             return
-        if self.failed:
-            log.warning(self._again)
-        self.failed = 0
+        if self.failures:
+            log.warning(self._recovery)
+        self.failures = 0

@@ -1,4 +1,4 @@
-"""The reading side of the spool: its files, the whole lines in them, and which of them nobody writes any more."""
+"""Reads the spool: lists its files, reads complete lines, and deletes files that no worker writes to any more."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.prediction_log.spool_writer import SUFFIX
-from serving.server.worker_lock import take
+from serving.server.worker_lock import try_lock
 
 CHUNK = 2**18  # bytes, some 1,000 records of one row
-BAD, BAD_BYTES = "bad.txt", 16 * 2**20
+BAD_FILE, BAD_FILE_MAX_BYTES = "bad.txt", 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Whole lines of a file, and where the next one begins."""
+    """Complete lines of a file, and the offset of the next one."""
 
     lines: list[bytes]
     end: int
 
 
-def names(folder: Path) -> dict[str, int]:
-    """Give the size of each file of the spool by its name, a worker's oldest first; none where there is no folder."""
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Return the sizes of the spool's files by name, a worker's oldest file first; empty without a folder."""
     try:
         with os.scandir(folder) as entries:
-            found = {entry.name: _size(entry) for entry in entries if entry.name.endswith(SUFFIX)}
+            sizes = {entry.name: _size(entry) for entry in entries if entry.name.endswith(SUFFIX)}
     except FileNotFoundError:
         return {}
-    return dict(sorted((name, size) for name, size in found.items() if size is not None))
+    return dict(sorted((name, size) for name, size in sizes.items() if size is not None))
 
 
-def waiting(folder: Path, offsets: Mapping[str, int]) -> int:
-    """Count the bytes that lie behind the offsets."""
-    return sum(max(size - offsets.get(name, 0), 0) for name, size in names(folder).items())
+def backlog_bytes(folder: Path, offsets: Mapping[str, int]) -> int:
+    """Return the number of bytes beyond the ingested offsets."""
+    return sum(max(size - offsets.get(name, 0), 0) for name, size in file_sizes(folder).items())
 
 
 def read(path: Path, start: int, chunk: int = CHUNK) -> Chunk:
-    """Read whole lines from `start` on, about `chunk` bytes of them or the one line that is longer.
+    """Read complete lines from `start` on, about `chunk` bytes of them, or a single line that is longer.
 
-    A piece of a line at the end is left where it is: its writer may be at it, or take it back.
+    An incomplete line at the end is left for later: its writer may be about to complete it or to truncate it.
     """
     with path.open("rb") as file:
         file.seek(start)
@@ -51,30 +51,30 @@ def read(path: Path, start: int, chunk: int = CHUNK) -> Chunk:
     return Chunk(raw[:end].split(b"\n") if end >= 0 else [], start + end + 1)
 
 
-def finish(path: Path, start: int) -> int | None:
-    """Delete a file that ends at `start` and whose worker is gone or through with it; return the bytes torn off.
+def delete_if_finished(path: Path, start: int) -> int | None:
+    """Delete a file that is ingested up to `start` and no longer written; return the size of an incomplete last record.
 
-    None when it is still written to, or holds more whole lines. A record is torn when its worker died in the middle of
-    writing it: its answer never went out.
+    None when it is still written to or has more complete lines. A record is incomplete when its worker died while
+    writing it: its response was never sent, so nothing is lost.
     """
-    lock = take(path)
+    lock = try_lock(path)  # its worker holds this lock for as long as it may write
     if lock is None:
         return None
     try:
         if read(path, start).lines:
             return None
-        torn = max(path.stat().st_size - start, 0)
+        incomplete = max(path.stat().st_size - start, 0)
         path.unlink()
-        return torn
+        return incomplete
     finally:
         lock.release()
 
 
-def set_aside(folder: Path, line: bytes) -> None:
-    """Keep a line that is no record for a person to look at, as long as there are few of them."""
-    descriptor = os.open(folder / BAD, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def keep_bad_line(folder: Path, line: bytes) -> None:
+    """Keep a malformed line for inspection, up to a total of BAD_FILE_MAX_BYTES."""
+    descriptor = os.open(folder / BAD_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(descriptor).st_size + len(line) < BAD_BYTES:
+        if os.fstat(descriptor).st_size + len(line) < BAD_FILE_MAX_BYTES:
             os.write(descriptor, line + b"\n")
     finally:
         os.close(descriptor)

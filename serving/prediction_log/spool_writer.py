@@ -1,10 +1,12 @@
-"""A worker's side of the spool: each record is appended by one write(2) before its answer goes out.
+"""Writes a worker's part of the spool: each record is appended by a single write(2) before its response is sent.
 
-What is written survives the end of the process, kill -9 too, since the kernel has it. What the kernel had not put on
-the disk yet is lost with the power: at most what came between two calls of `sync`.
+A spool, because SQLite allows one writer at a time and a durable commit costs an fsync: workers would wait for each
+other and for the disk in every request. An append costs microseconds and survives the process, even kill -9, since the
+kernel has the bytes. A power failure loses what the kernel had not yet written to disk: at most the records since the
+last `sync`.
 
-<folder>/<slot>-<time and chance>.jsonl      held by flock while its worker may still write to it
-<folder>/.<slot>-<time and chance>.new       becomes one of these once it is held
+<folder>/<worker>-<id>.jsonl    locked by flock while its worker may still write to it
+<folder>/.<worker>-<id>.new     not locked yet, renamed to the above once it is
 """
 
 from __future__ import annotations
@@ -16,35 +18,35 @@ import time
 from pathlib import Path
 
 from serving.prediction_log.records import ENCODER, Entry, Feedback, new_id
-from serving.server.worker_lock import Lock, Slot, take
+from serving.server.worker_lock import FileLock, WorkerLock, try_lock
 
 MAX_BYTES = 16 * 2**20
-LOOK = 0.1  # seconds between two looks at whether the file is still there
+LINK_CHECK_SECONDS = 0.1  # between two checks that the file still exists
 SUFFIX = ".jsonl"
 
 log = logging.getLogger(__name__)
 
 
 class Spool:
-    """The files of one worker in `folder`, a new one after `max_bytes` or so. Threads may share it, processes not."""
+    """The spool files of one worker in `folder`; a new one starts after about `max_bytes`. Safe for threads only."""
 
-    def __init__(self, folder: Path, slot: Slot, max_bytes: int = MAX_BYTES) -> None:
-        self.folder, self.slot, self.max_bytes = folder, slot, max_bytes
+    def __init__(self, folder: Path, worker: WorkerLock, max_bytes: int = MAX_BYTES) -> None:
+        self.folder, self.worker, self.max_bytes = folder, worker, max_bytes
         self.lost = 0  # records that could not be written
-        self._file: Lock | None = None
+        self._file: FileLock | None = None
         self._size = 0
-        self._looked = 0.0
-        self._guard = threading.Lock()
+        self._link_checked = 0.0
+        self._lock = threading.Lock()
         self._failing = False
         self._dirty = self._new = False
-        for path in folder.glob(f".{slot}-*.new"):  # of a worker that died before it held one
+        for path in folder.glob(f".{worker}-*.new"):  # left by a worker that died before it locked its file
             path.unlink(missing_ok=True)
 
     def write(self, record: Entry | Feedback) -> bool:
-        """Append a record; False, and one line in the log until it goes well again, when that cannot be."""
+        """Append a record; return False if that fails, logging only the first of consecutive failures."""
         try:
             line = ENCODER.encode(record) + b"\n"
-            with self._guard:
+            with self._lock:
                 self._append(line)
                 self._dirty = True
         except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -52,78 +54,82 @@ class Spool:
             return False
         if self._failing:
             self._failing = False
-            log.warning("the prediction log is written again; %d records were lost so far", self.lost)
+            log.warning("the prediction log can be written again; %d records lost so far", self.lost)
         return True
 
     def sync(self) -> None:
-        """Put on the disk what was written since the last time; OSError when that fails."""
-        with self._guard:
+        """Flush what was written since the last call to disk; OSError when that fails."""
+        with self._lock:
             if not self._dirty or self._file is None or self._file.descriptor < 0:
                 return
+            # A duplicate, to flush without holding the lock: fdatasync takes milliseconds, and requests are waiting.
             descriptor, new = os.dup(self._file.descriptor), self._new
             self._dirty = self._new = False
         try:
             _flush(descriptor, self.folder if new else None)
         except OSError:
-            with self._guard:
+            with self._lock:
                 self._dirty, self._new = True, self._new or new
             raise
         finally:
             os.close(descriptor)
 
     def close(self) -> None:
-        """End the file. A later write begins another."""
-        with self._guard:
-            self._end()
+        """Close the file. A later write opens another."""
+        with self._lock:
+            self._close_file()
 
     def _append(self, line: bytes) -> None:
-        descriptor = self._ready()
+        descriptor = self._writable_descriptor()
         try:
             written = os.write(descriptor, line)
         except OSError:
-            self._cut(descriptor)
+            self._truncate(descriptor)
             raise
         if written < len(line):
-            self._cut(descriptor)
-            raise OSError(f"{written} of {len(line)} bytes were taken")
+            self._truncate(descriptor)
+            raise OSError(f"only {written} of {len(line)} bytes were written")
         self._size += written
 
-    def _cut(self, descriptor: int) -> None:
-        """Take back a piece of a record; where even that fails, go on in another file, and let this one end torn."""
+    def _truncate(self, descriptor: int) -> None:
+        """Remove a partly written record; if that fails too, close the file, so that nothing follows a partial line."""
         try:
             os.ftruncate(descriptor, self._size)
         except OSError:
-            self._end()
+            self._close_file()
 
-    def _ready(self) -> int:
-        """Return the descriptor of a file that may grow and that others can find."""
+    def _writable_descriptor(self) -> int:
+        """Return the descriptor of a file that has room and still exists."""
         if self._file is not None:
-            descriptor = self._file.descriptor  # a forked child has let go of its parent's
-            if descriptor >= 0 and self._size < self.max_bytes and self._there(descriptor):
+            descriptor = self._file.descriptor  # -1 in a forked child, which released its parent's lock
+            if descriptor >= 0 and self._size < self.max_bytes and self._is_linked(descriptor):
                 return descriptor
-            self._end()
-        self._file, self._size, self._new = self._begin(), 0, True
+            self._close_file()
+        self._file, self._size, self._new = self._open_file(), 0, True
         return self._file.descriptor
 
-    def _there(self, descriptor: int) -> bool:
-        """Tell whether the file has a name: a deleted one would take what nobody ever reads.
+    def _is_linked(self, descriptor: int) -> bool:
+        """Return whether the file still has a name: records in a deleted file would never be read.
 
-        Asked now and then only: each call of the kernel is one more change of threads.
+        Checked only now and then: each system call releases the GIL, and getting it back takes longer than the call.
         """
         now = time.monotonic()
-        if now < self._looked + LOOK:
+        if now < self._link_checked + LINK_CHECK_SECONDS:
             return True
-        self._looked = now
+        self._link_checked = now
         return os.fstat(descriptor).st_nlink > 0
 
-    def _begin(self) -> Lock:
-        """Make a file that others see only once it is held, so that nobody takes it for a dead worker's."""
+    def _open_file(self) -> FileLock:
+        """Create a file under a temporary name and rename it once it is locked.
+
+        An unlocked file looks like a dead worker's, which the ingester deletes.
+        """
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        name = f"{self.slot}-{new_id()}"
+        name = f"{self.worker}-{new_id()}"
         draft, path = self.folder / f".{name}.new", self.folder / f"{name}{SUFFIX}"
-        lock = take(draft)
+        lock = try_lock(draft)
         if lock is None:
-            raise OSError(f"{draft} is held by another")
+            raise OSError(f"{draft} is locked by another process")
         try:
             draft.rename(path)
         except OSError:
@@ -133,7 +139,7 @@ class Spool:
         lock.path = path
         return lock
 
-    def _end(self) -> None:
+    def _close_file(self) -> None:
         if self._file is None:
             return
         file, self._file = self._file, None
@@ -141,21 +147,22 @@ class Spool:
             try:
                 _flush(file.descriptor, self.folder if self._new else None)
             except OSError as error:
-                log.warning("the prediction log could not be put on the disk: %s", error)
+                log.warning("the prediction log could not be flushed to disk: %s", error)
         self._dirty = False
         file.release()
 
     def _note_failure(self, error: Exception) -> None:
-        with self._guard:
+        with self._lock:
             self.lost += 1
-            said, self._failing = self._failing, True
-        if not said:
-            log.error("the prediction log cannot be written, answers go out without ids: %s", error)
+            reported, self._failing = self._failing, True
+        if not reported:
+            log.error("the prediction log cannot be written, responses carry no prediction ids: %s", error)
 
 
 def _flush(descriptor: int, folder: Path | None) -> None:
     os.fdatasync(descriptor)
-    if folder is not None:  # a new file's name is on the disk only once its folder is
+    # The contents first, then the name: a new file survives a power failure only once its folder is flushed too.
+    if folder is not None:
         entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(entry)

@@ -1,4 +1,4 @@
-"""The figures of GET /stats: sums that are kept by the hour, so that a long log costs no more than a short one."""
+"""The statistics of GET /stats, from hourly totals, so that a long log costs no more than a short one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from serving.prediction_log.inserts import HOUR
 from serving.prediction_log.prediction_log import PredictionLog
 
-MOST_HOURS = 24 * 366 * 10
-SAMPLE = 2000  # the last requests of a version, of which the latencies are told
+MAX_HOURS = 24 * 366 * 10
+SAMPLE = 2000  # the latest requests of a version, of which latencies are computed
 
 _TOTALS = """SELECT use_case, version, sum(requests), sum(rows), sum(feedback), sum(correct), sum(error)
              FROM totals WHERE hour >= :hour AND (:use_case IS NULL OR use_case = :use_case)
@@ -24,20 +24,20 @@ _SECONDS = """SELECT seconds FROM (SELECT seconds, kind, at FROM requests WHERE 
               ORDER BY number DESC LIMIT ?) WHERE kind IS NULL AND at >= ?"""
 
 
-def figures(log: PredictionLog, use_case: str | None, hours: int | None) -> dict[str, Any]:
-    """Tell the totals of a use case or of all, from the beginning of the hour that was so many `hours` ago, or of ever.
+def statistics(log: PredictionLog, use_case: str | None, hours: int | None) -> dict[str, Any]:
+    """Return the totals of one or all use cases since the beginning of the hour `hours` ago, or of all time.
 
-    Latencies are those of the last SAMPLE requests of each version, as far as they were answered in that time.
+    Latencies are those of the last SAMPLE requests of each version that succeeded within that time.
     """
     hour = 0 if hours is None else int(time.time() // HOUR) - hours
     cases: list[dict[str, Any]] = []
-    facts: dict[str, int] = {}
+    counters: dict[str, int] = {}
     readable = True
     try:
-        with log.store.reading() as connection:
-            facts = dict(connection.execute("SELECT name, count FROM facts"))
+        with log.store.read_transaction() as connection:
+            counters = dict(connection.execute("SELECT name, count FROM facts"))
             cases = _cases(connection, hour, use_case)
-    except sqlite3.Error:  # damaged, or not there yet
+    except sqlite3.Error:  # damaged, or not created yet
         readable = False
     return {
         "since": None if hours is None else datetime.fromtimestamp(hour * HOUR, UTC).isoformat(),
@@ -47,7 +47,7 @@ def figures(log: PredictionLog, use_case: str | None, hours: int | None) -> dict
             "readable": readable,
             "bytes": log.store.size(),
             "backlog_bytes": log.backlog_bytes(),
-            **{name: facts.get(name, 0) for name in ("expired", "bad", "torn", "repeated", "orphaned")},
+            **{name: counters.get(name, 0) for name in ("expired", "bad", "torn", "repeated", "orphaned")},
         },
     }
 
@@ -61,7 +61,7 @@ def _case(connection: sqlite3.Connection, hour: int, row: Sequence[Any]) -> dict
     name, version, requests, rows, feedback, correct, error = row
     refused = dict(connection.execute(_COUNTS, (hour, name, version, "refused")))
     labels = dict(connection.execute(_COUNTS, (hour, name, version, "label")))
-    told = {
+    stats = {
         "use_case": name,
         "version": version or None,
         "requests": requests,
@@ -72,18 +72,18 @@ def _case(connection: sqlite3.Connection, hour: int, row: Sequence[Any]) -> dict
         "feedback": feedback,
     }
     if feedback:
-        told |= {"accuracy": correct / feedback} if labels else {"mean_absolute_error": _finite(error / feedback)}
-    return told
+        stats |= {"accuracy": correct / feedback} if labels else {"mean_absolute_error": _finite(error / feedback)}
+    return stats
 
 
 def _latency(connection: sqlite3.Connection, hour: int, name: str, version: int) -> dict[str, Any] | None:
-    """Tell the seconds within which half, 95 % and 99 % of a sample were answered."""
-    asked = (name, version, SAMPLE, hour * HOUR)
-    seconds = sorted(second for (second,) in connection.execute(_SECONDS, asked))
+    """Return the median, 95th and 99th percentile of the response times of a sample, in seconds."""
+    parameters = (name, version, SAMPLE, hour * HOUR)
+    seconds = sorted(second for (second,) in connection.execute(_SECONDS, parameters))
     if not seconds:
         return None
-    ranks = {f"p{share}": seconds[math.ceil(share / 100 * len(seconds)) - 1] for share in (50, 95, 99)}
-    return {**ranks, "requests": len(seconds)}
+    percentiles = {f"p{rank}": seconds[math.ceil(rank / 100 * len(seconds)) - 1] for rank in (50, 95, 99)}
+    return {**percentiles, "requests": len(seconds)}
 
 
 def _finite(number: float) -> float | None:

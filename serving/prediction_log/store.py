@@ -1,8 +1,9 @@
-"""The prediction log's SQLite file: one process writes it, the one that ingests; all may read.
+"""The prediction log's SQLite file: only the ingesting worker writes it, all may read.
 
-It is in WAL mode with synchronous=FULL: what is ingested is on the disk before its spool file is deleted. That costs
-one fsync for a batch, not for a request. WAL needs a disk of this machine, and SQLite before 3.51.3 may spoil a WAL
-file that two connections write or checkpoint at the same instant; here only one does either.
+WAL mode, so that readers (GET /stats, POST /feedback) and the writer do not block each other. synchronous=FULL rather
+than NORMAL, with which the last commits of a WAL are only in the page cache: a spool file is deleted right after its
+commit, so its records must be on disk by then. That costs one fsync per batch, not per request. WAL needs a local disk,
+and SQLite before 3.51.3 may corrupt a WAL that two connections write or checkpoint at once; here only one does either.
 """
 
 from __future__ import annotations
@@ -42,126 +43,126 @@ SCHEMAS = [
         name TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (hour, use_case, version, what, name)) WITHOUT ROWID;
     """
 ]
-SPOILT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+CORRUPT_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 JOURNAL_BYTES = 16 * 2**20
-PATIENCE = 1.0  # seconds to wait for somebody who locks the file
+LOCK_TIMEOUT = 1.0  # seconds to wait while another process locks the file
 
 log = logging.getLogger(__name__)
 
 
-class Spoilt(Exception):
-    """The file is no database, a damaged one, or of a later version of this program."""
+class CorruptDatabase(Exception):
+    """The file is not a database, is damaged, or was written by a later version of this program."""
 
 
 class Store:
-    """The SQLite file in `folder`. Totals are kept by the hour, and stay when predictions are deleted.
+    """The SQLite file in `folder`. Totals are hourly, and stay when predictions are deleted.
 
-    In `requests` and `totals` version 0 stands for none. `prediction`, `truth` and `probability` have the type that the
-    model answers; the probabilities of a multiclass model are a JSON object.
+    In `requests` and `totals`, version 0 means none. `prediction`, `truth` and `probability` have the type that the
+    model returns; the probabilities of a multiclass model are a JSON object.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE
 
     def open(self) -> sqlite3.Connection:
-        """Open the file for the one that writes, made where it is not there; a spoilt one is moved aside first.
+        """Open the file for writing and create it if needed; a corrupt one is renamed first.
 
-        Raises OSError or sqlite3.Error for what passes by itself.
+        Raises OSError or sqlite3.Error for temporary failures.
         """
         try:
             return self._open()
-        except Spoilt as error:
-            self.set_aside(str(error))
+        except CorruptDatabase as error:
+            self.move_corrupt_file(str(error))
         return self._open()
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection that only reads, in one transaction: all that is asked is of one moment.
+    def read_transaction(self) -> Iterator[sqlite3.Connection]:
+        """Open a read-only connection in a single transaction, so that all queries see the same state.
 
-        Raises sqlite3.Error, also while there is no file yet.
+        Raises sqlite3.Error, also while the file does not exist yet.
         """
         uri = f"{self.path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(uri, uri=True, timeout=LOCK_TIMEOUT, isolation_level=None)) as connection:
             connection.execute("BEGIN")
             yield connection
 
     def offsets(self) -> dict[str, int]:
-        """Read how far each file of the spool is ingested; nothing where that cannot be read."""
+        """Return up to which offset each spool file is ingested; empty if the database cannot be read."""
         try:
-            with self.reading() as connection:
+            with self.read_transaction() as connection:
                 return dict(connection.execute("SELECT name, offset FROM spool"))
         except sqlite3.Error:
             return {}
 
     def size(self) -> int:
-        """Count the bytes of the file and of what SQLite keeps beside it."""
+        """Return the size in bytes of the file, its WAL and its shared-memory file."""
         return sum(path.stat().st_size for path in self._files() if path.exists())
 
-    def same(self, inode: int) -> bool:
-        """Tell whether the file is still the one that was opened."""
+    def is_same_file(self, inode: int) -> bool:
+        """Return whether the file is still the one that was opened."""
         try:
             return self.path.stat().st_ino == inode
         except OSError:
             return False
 
-    def set_aside(self, why: str) -> None:
-        """Move a spoilt file, with its WAL, out of the way of a new one.
+    def move_corrupt_file(self, reason: str) -> None:
+        """Rename a corrupt file and its WAL to predictions.corrupt-<n>.sqlite.
 
-        Its predictions, feedback and totals are no longer counted; what still lies in the spool is ingested into the
-        new one. `sqlite3 <file> .recover` may save what is in the old one.
+        Its predictions, feedback and totals no longer count; what is still in the spool is ingested into a new file.
+        `sqlite3 <file> .recover` may recover the old contents.
         """
         number = 1
         while (path := self.folder / f"predictions.corrupt-{number}.sqlite").exists():
             number += 1
-        # The WAL goes first, so that it never lies beside a new file.
+        # The WAL first: SQLite would apply a left-over WAL to the new file, should the process die in between.
         for suffix in ("-wal", "-shm", ""):
             source = Path(f"{self.path}{suffix}")
             if source.exists():
                 source.rename(f"{path}{suffix}")
-        log.critical("%s: %s: moved to %s, a new one is begun and its totals start at 0", self.path, why, path.name)
+        log.critical("%s: %s: kept as %s; a new file starts with all totals at 0", self.path, reason, path.name)
 
     def _open(self) -> sqlite3.Connection:
-        self._ready()
-        connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        self._create_file()
+        connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
             _prepare(connection)
-        except Spoilt:
+        except CorruptDatabase:
             connection.close()
             raise
         except sqlite3.DatabaseError as error:
             connection.close()
-            if spoilt(error):
-                raise Spoilt(str(error)) from None
+            if is_corrupt(error):
+                raise CorruptDatabase(str(error)) from None
             raise
         return connection
 
-    def _ready(self) -> None:
-        """Make the file, readable to its owner alone: SQLite gives its own files the same mode."""
+    def _create_file(self) -> None:
+        """Create the file, readable by its owner only: SQLite creates the WAL with the mode of the database."""
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except (PermissionError, IsADirectoryError) as error:
-            raise Spoilt(str(error)) from None
+            raise CorruptDatabase(str(error)) from None
 
     def _files(self) -> list[Path]:
         return [Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
 
 
-def spoilt(error: sqlite3.Error) -> bool:
-    """Tell an error that says the file is damaged from one that passes by itself: a full disk, a lock."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in SPOILT
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Return whether an error means that the file is damaged, rather than a full disk, a lock or the like."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in CORRUPT_CODES
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if version > len(SCHEMAS):
-        raise Spoilt(f"of a later version of this program (schema {version}, known {len(SCHEMAS)})")
+        raise CorruptDatabase(f"written by a later version of this program (schema {version}, known {len(SCHEMAS)})")
     if version == 0:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before there is a table
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only takes effect before the first table
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
-    [told] = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if told != "ok":
-        raise Spoilt(f"damaged: {told}")
+    [result] = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
+        raise CorruptDatabase(f"damaged: {result}")
     for number, schema in enumerate(SCHEMAS[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {number}; COMMIT;")

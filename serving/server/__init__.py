@@ -1,1 +1,1 @@
-"""What stands around every request."""
+"""The server side: request limits, API keys, error responses, logging and worker numbers."""

@@ -1,8 +1,8 @@
-"""Who may ask: API keys for everything but the two health pages, tokens, and where such secrets come from.
+"""Authentication: API keys for everything but the two health checks, the training token, and reading such secrets.
 
-A key comes as `X-API-Key: <key>`, as `Authorization: Bearer <key>`, or as the password of HTTP Basic, whose user name
-is passed over, so that a browser can ask for it; the first of these that is there counts. Training asks for its token
-as `Authorization: Bearer <token>` on top: who has both sends the key as `X-API-Key`.
+A key is sent as `X-API-Key: <key>`, as `Authorization: Bearer <key>`, or as the password of HTTP Basic, so that a
+browser can ask for it (the user name is ignored); the first one present counts. Training needs its own token as
+`Authorization: Bearer <token>`: a caller who needs both sends the key as `X-API-Key`.
 """
 
 from __future__ import annotations
@@ -19,69 +19,72 @@ from werkzeug.exceptions import Unauthorized
 
 from updraft.api_keys import parse_keys
 
-OPEN = frozenset({"/healthz", "/readyz"})
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 
 
 class Challenge(WWWAuthenticate):
-    """A challenge with its realm in quotes, which RFC 9110 asks for and werkzeug leaves out."""
+    """A challenge with its realm in quotes, which RFC 9110 requires and werkzeug omits."""
 
     def to_header(self) -> str:
         return f'{self.type.title()} realm="{self["realm"]}"'
 
 
-class Keys:
-    """API keys by the names of those who have them; kept as digests."""
+class ApiKeys:
+    """API keys by the names of their owners, held as digests so that no dump or repr shows one."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         self._digests = {name: digest(key) for name, key in keys.items()}
 
     @classmethod
-    def read(cls, text: str) -> Keys:
-        """Read lines `name:key`. ValueError names a line, never a key."""
+    def read(cls, text: str) -> ApiKeys:
+        """Read `name:key` lines. ValueError names a line, never a key."""
         return cls(parse_keys(text))
 
-    def name(self, key: str) -> str | None:
-        """Name whose key it is, in a time that does not tell how much of one was right."""
-        asked, found = digest(key), None
+    def owner(self, key: str) -> str | None:
+        """Return the name of the key's owner, or None.
+
+        Compares in constant time and with every key, so that the time does not reveal how close a guess was.
+        """
+        presented, owner = digest(key), None
         for name, known in self._digests.items():
-            if hmac.compare_digest(asked, known):
-                found = name
-        return found
+            if hmac.compare_digest(presented, known):
+                owner = name
+        return owner
 
 
 def digest(secret: str) -> bytes:
-    """Make of a secret what can be compared in constant time: of one length, whatever is sent."""
+    """Hash a secret for comparison in constant time: compare_digest would reveal the length of the secret itself."""
     return sha256(secret.encode(errors="surrogatepass")).digest()
 
 
-def require(app: Flask, keys: Keys) -> None:
-    """Let nobody without a key into `app`; `g.key_name` says whose it was.
+def require_api_key(app: Flask, keys: ApiKeys) -> None:
+    """Refuse every request to `app` without a known key, and set `g.key_name` to the key's owner.
 
-    To be called after what has to see refused requests too: Flask asks in the order of the calls.
+    Call it after registering the hooks that must also see refused requests: Flask runs them in that order.
     """
 
     @app.before_request
     def guard() -> None:
-        if request.path in OPEN:
+        if request.path in PUBLIC_PATHS:
             return
-        key = _key(request)
-        name = keys.name(key) if key else None
+        key = _presented_key(request)
+        name = keys.owner(key) if key else None
         if name is None:
-            _refuse("This API key is not known." if key else "An API key is needed.")
+            _challenge("Unknown API key." if key else "An API key is required.")
         g.key_name = name
 
 
-def bearer(request: Request) -> str | None:
-    """Return what came as `Authorization: Bearer`."""
+def bearer_token(request: Request) -> str | None:
+    """Return the token sent as `Authorization: Bearer`."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() or None if scheme.lower() == "bearer" else None
 
 
-def secret(environment: Mapping[str, str], name: str) -> str | None:
-    """Return the value of the variable `name`, or what the file holds that NAME_FILE names; None when both are empty.
+def read_secret(environment: Mapping[str, str], name: str) -> str | None:
+    """Return the value of the variable `name`, or the contents of the file NAME_FILE; None when both are empty.
 
-    Raises ValueError when both are set, or the file is unreadable or empty; its path is not told, since a secret may
-    have been put there by mistake.
+    Raises ValueError when both are set, or the file is unreadable or empty. The message does not repeat the path, since
+    it may be a secret put into the wrong variable.
     """
     value, file = environment.get(name), environment.get(f"{name}_FILE")
     if value and file:
@@ -89,24 +92,24 @@ def secret(environment: Mapping[str, str], name: str) -> str | None:
     if not file:
         return value or None
     try:
-        held = Path(file).read_text(encoding="utf-8").strip()
+        secret = Path(file).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ValueError(f"{name}_FILE: the file cannot be read: {error.strerror}") from None
+        raise ValueError(f"{name}_FILE: cannot read the file: {error.strerror}") from None
     except ValueError:
-        raise ValueError(f"{name}_FILE: expected the path of a file of UTF-8 text") from None
-    if not held:
+        raise ValueError(f"{name}_FILE: expected the path of a UTF-8 text file") from None
+    if not secret:
         raise ValueError(f"{name}_FILE: the file is empty")
-    return held
+    return secret
 
 
-def _key(request: Request) -> str | None:
-    named = request.headers.get("X-API-Key", "").strip()
+def _presented_key(request: Request) -> str | None:
+    header = request.headers.get("X-API-Key", "").strip()
     basic = request.authorization
     password = basic.password if basic is not None and basic.type == "basic" else None
-    return named or bearer(request) or password
+    return header or bearer_token(request) or password
 
 
-def _refuse(detail: str) -> NoReturn:
+def _challenge(detail: str) -> NoReturn:
     challenges = [Challenge("bearer", {"realm": "updraft"})]
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         challenges.append(Challenge("basic", {"realm": "updraft"}))

@@ -1,4 +1,4 @@
-"""A response in JSON."""
+"""JSON responses."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from flask import Response
 
 
 def json_response(value: Any, **kwargs: Any) -> Response:
-    """Answer strict JSON: NaN is none."""
+    """Return `value` as a strict JSON response; ValueError for NaN and Infinity, which JSON does not have."""
     return Response(json.dumps(value, allow_nan=False), content_type="application/json", **kwargs)

@@ -1,4 +1,4 @@
-"""What one worker takes on."""
+"""Per-worker limits."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker takes: bytes of a body, seconds for it to arrive, bytes of all bodies that are here together.
+    """Per-worker limits: body size in bytes, body timeout in seconds, total size of all bodies held in memory.
 
-    `waiting` requests that have arrived whole may wait for one of the `threads`, each so many seconds.
+    Up to `queue_size` complete requests wait for one of the `threads`, each for at most `queue_timeout` seconds.
     """
 
-    body: int
-    body_seconds: float = 30.0
-    bodies: int = 256 * 2**20
+    body_bytes: int
+    body_timeout: float = 30.0
+    total_bytes: int = 256 * 2**20
     threads: int = 4
-    waiting: int = 128
-    wait_seconds: float = 10.0
+    queue_size: int = 128
+    queue_timeout: float = 10.0

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): what the caller did, never what is inside."""
+"""Errors as `application/problem+json` (RFC 9457). They explain what the caller did wrong and reveal no internals."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ log = logging.getLogger(__name__)
 
 
 class ModelFailed(Exception):
-    """A model raised on rows that fit its signature: its fault, or ours, and never the caller's."""
+    """A model failed on rows that match its signature: a server error, never the caller's."""
 
 
-def answer_errors(app: Flask, count: Callable[[str], None]) -> None:
-    """Answer every error of `app` as a problem; `count` is told the kind, one of a few fixed words."""
+def register_error_handlers(app: Flask, count: Callable[[str], None]) -> None:
+    """Return every error of `app` as a problem; `count` is called with its kind, one of a few fixed words."""
 
     @app.errorhandler(BadRow)
     def bad_row(error: BadRow) -> Response:
         count("schema")
-        many = "1 fault" if len(error.errors) == 1 else f"{len(error.errors)} faults"
-        return problem(422, f"{many}: the body does not fit what is taken", errors=error.errors)
+        count_text = "1 error" if len(error.errors) == 1 else f"{len(error.errors)} errors"
+        return problem(422, f"{count_text}: the body does not match the schema", errors=error.errors)
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Any:
         if error.code is None or error.code < 400:
             return error
-        count(kind(error.code))
+        count(error_kind(error.code))
         response = error.get_response()  # keeps Allow and Retry-After
         response.data = _body(error.code, error.description or error.name)
         response.content_type = MEDIA_TYPE
@@ -47,16 +47,16 @@ def answer_errors(app: Flask, count: Callable[[str], None]) -> None:
         count("model" if isinstance(error, ModelFailed) else "internal")
         instance = f"urn:uuid:{uuid.uuid4()}"
         log.error("%s failed", instance, exc_info=error)
-        return problem(500, "The service failed. The log tells why, under this instance.", instance=instance)
+        return problem(500, "Internal error. The log has the details under this instance.", instance=instance)
 
 
 def problem(status: int, detail: str, **members: Any) -> Response:
-    """Make a problem; `members` are further members, such as `errors`: a list of {"pointer", "detail"}."""
+    """Return a problem; `members` are additional ones, such as `errors`: a list of {"pointer", "detail"}."""
     return Response(_body(status, detail, **members), status, content_type=MEDIA_TYPE)
 
 
-def kind(status: int) -> str:
-    """Name the kind of an error by its status, one of a few fixed words."""
+def error_kind(status: int) -> str:
+    """Return the kind of an error by its status, one of a few fixed words."""
     return "schema" if status == 422 else HTTP_STATUS_CODES[status].lower().replace(" ", "_")
 
 

@@ -1,7 +1,7 @@
-"""The server's side of the service: takes bodies in without holding a thread, and sheds what would only wait.
+"""The service as an RSGI application: receives bodies without occupying a thread, and sheds load beyond its limits.
 
-granian calls it by RSGI. A thread sees a request only when all of it has arrived, so that slow clients cost a little
-memory each and no more. Under another WSGI server, put a proxy that buffers in front.
+granian calls it. A thread sees a request only once it has arrived completely, so a slow client costs a little memory
+and no thread. Under a plain WSGI server, put a buffering proxy in front instead.
 """
 
 from __future__ import annotations
@@ -14,141 +14,149 @@ from typing import Protocol
 
 from serving.server import problems, security_headers
 from serving.server.limits import Limits
-from serving.server.wsgi_adapter import ARRIVED, Answer, Application, Environ, Scope, call, environ, is_host
+from serving.server.wsgi_adapter import ARRIVED_AT, Application, Environ, RawResponse, Scope, call, environ, is_host
 
-DRAIN = 8  # times the limit that is read on of a body too large
+DRAIN_FACTOR = 8  # how far beyond the limit the rest of a too large body is read, as a multiple of the limit
 RETRY_AFTER = "1"
 PROBES = {"/healthz", "/readyz"}
-MOST_PROBES = 32
+MAX_PROBES = 32
 
 
 class Proto(Protocol):
-    """RSGI's way to the body and to the answer."""
+    """RSGI's HTTP protocol object: reads the body, sends the response."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
 
 
-class Refused(Exception):
-    """A request that is answered here: `status`, and a sentence for the caller."""
+class RequestRefused(Exception):
+    """A request that never reaches the app: the response's `status` and a sentence for the caller."""
 
     def __init__(self, status: int, detail: str) -> None:
         self.status, self.detail = status, detail
 
 
-class Front:
-    """An RSGI application over a WSGI one.
+class RsgiApp:
+    """An RSGI application around a WSGI one.
 
-    `note` is told of what is refused here: method, path, status and seconds. `close` is called when the server ends.
+    `log_refused` is called with method, path, status and seconds of each request refused here; `close` when the server
+    stops.
     """
 
     def __init__(
         self,
         app: Application,
         limits: Limits,
-        note: Callable[[str, str, int, float], None],
+        log_refused: Callable[[str, str, int, float], None],
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        self._app, self._limits, self._note, self._close = app, limits, note, close
+        self._app, self._limits, self._log_refused, self._close = app, limits, log_refused, close
         self._threads = ThreadPoolExecutor(limits.threads, "request")
-        self._probes = ThreadPoolExecutor(1, "probe")
-        self._requests = self._probed = 0  # that have arrived whole; the event loop alone counts, as it does below
-        self._bytes = 0  # of all bodies that are here
+        # Probes have their own thread: a busy service is still alive, and must not be restarted for being busy.
+        self._probe_thread = ThreadPoolExecutor(1, "probe")
+        # Counters need no lock: only the event loop changes them, and never across an await.
+        self._pending_requests = self._pending_probes = 0
+        self._buffered_bytes = 0
 
     async def __rsgi__(self, scope: Scope, proto: Proto) -> None:
-        """Answer a request."""
-        began = time.perf_counter()
+        """Handle a request."""
+        started = time.perf_counter()
         try:
-            self._look_at(scope)
-            body = await self._take_in(scope, proto)
+            self._check_headers(scope)
+            body = await self._receive_body(scope, proto)
             try:
-                answer = await self._ask(environ(scope, body))
+                response = await self._dispatch(environ(scope, body))
             finally:
-                self._bytes -= len(body)
-        except Refused as refused:
-            told = scope.method, scope.path, refused.status, time.perf_counter() - began
-            asyncio.get_running_loop().run_in_executor(self._probes, self._note, *told)
-            answer = _problem(refused)
-        proto.response_bytes(*answer)
+                self._buffered_bytes -= len(body)
+        except RequestRefused as refused:
+            request = scope.method, scope.path, refused.status, time.perf_counter() - started
+            # Logging writes to files, so not in the event loop; and the request threads may all be busy.
+            asyncio.get_running_loop().run_in_executor(self._probe_thread, self._log_refused, *request)
+            response = _problem(refused)
+        proto.response_bytes(*response)
 
     def __rsgi_del__(self, loop: object) -> None:
-        """End what the service started, after the last answer."""
+        """Stop what the service started, after the last response."""
         self._close()
 
-    def _look_at(self, scope: Scope) -> None:
-        """Refuse what its headers give away."""
+    def _check_headers(self, scope: Scope) -> None:
+        """Refuse a request that its headers alone rule out."""
         if not is_host(scope.headers.get("host", scope.authority or "")):
-            raise Refused(400, "The Host header is no name of a host.")
-        if lost := set(scope.headers.keys()) - {name for name, _ in scope.headers.items()}:
-            raise Refused(400, f"The header {min(lost)} holds more than ASCII.")  # granian keeps its value to itself
-        if "transfer-encoding" in scope.headers:  # of a body that breaks off, granian does not tell
-            raise Refused(411, "The body has no Content-Length.")
+            raise RequestRefused(400, "The Host header is not a valid host name.")
+        # granian lists a header whose value is not ASCII among the keys but not among the items.
+        if non_ascii := set(scope.headers.keys()) - {name for name, _ in scope.headers.items()}:
+            raise RequestRefused(400, f"The header {min(non_ascii)} contains non-ASCII characters.")
+        # granian does not report a chunked body that ends early: half a body would look complete.
+        if "transfer-encoding" in scope.headers:
+            raise RequestRefused(411, "The body has no Content-Length.")
 
-    async def _take_in(self, scope: Scope, proto: Proto) -> bytes:
-        """Return the body, whose bytes are counted until the answer is there."""
+    async def _receive_body(self, scope: Scope, proto: Proto) -> bytes:
+        """Return the body; its bytes count as buffered until the response is ready."""
         chunks: list[bytes] = []
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                await self._read(proto, chunks)
+            async with asyncio.timeout(self._limits.body_timeout):
+                await self._read_chunks(proto, chunks)
         except TimeoutError:
-            self._drop(chunks)
-            raise Refused(408, f"The body did not arrive within {self._limits.body_seconds:g} seconds.") from None
+            self._discard(chunks)
+            seconds = self._limits.body_timeout
+            raise RequestRefused(408, f"The body did not arrive within {seconds:g} seconds.") from None
         except BaseException:
-            self._drop(chunks)
+            self._discard(chunks)
             raise
         body = b"".join(chunks)
         if len(body) < int(scope.headers.get("content-length") or 0):
-            self._drop(chunks)
-            raise Refused(400, "The body broke off.")
+            self._discard(chunks)
+            raise RequestRefused(400, "The body is incomplete.")
         return body
 
-    async def _read(self, proto: Proto, chunks: list[bytes]) -> None:
+    async def _read_chunks(self, proto: Proto, chunks: list[bytes]) -> None:
         size = 0
         async for chunk in proto:
             size += len(chunk)
-            if size > self._limits.body * DRAIN:
+            if size > self._limits.body_bytes * DRAIN_FACTOR:
                 break
-            if size > self._limits.body:  # read on and thrown away: a client that sends first gets to see the answer
-                self._drop(chunks)
+            # Read on and discard: a client that sends everything before it reads would see a reset, not the 413.
+            if size > self._limits.body_bytes:
+                self._discard(chunks)
                 continue
-            if self._bytes + len(chunk) > self._limits.bodies:
-                raise Refused(503, "Too many bodies are on their way already.")
-            self._bytes += len(chunk)
+            if self._buffered_bytes + len(chunk) > self._limits.total_bytes:
+                raise RequestRefused(503, "Too many request bodies are being received.")
+            self._buffered_bytes += len(chunk)
             chunks.append(chunk)
-        if size > self._limits.body:
-            raise Refused(413, f"The body is larger than {self._limits.body} bytes.")
+        if size > self._limits.body_bytes:
+            raise RequestRefused(413, f"The body is larger than {self._limits.body_bytes} bytes.")
 
-    def _drop(self, chunks: list[bytes]) -> None:
-        self._bytes -= sum(map(len, chunks))
+    def _discard(self, chunks: list[bytes]) -> None:
+        self._buffered_bytes -= sum(map(len, chunks))
         chunks.clear()
 
-    async def _ask(self, asked: Environ) -> Answer:
-        """Have a thread answer; a probe never waits behind predictions."""
+    async def _dispatch(self, request: Environ) -> RawResponse:
+        """Have a thread run the app; a probe never waits behind predictions."""
         run = asyncio.get_running_loop().run_in_executor
-        if asked["PATH_INFO"] in PROBES:
-            if self._probed >= MOST_PROBES:
-                raise Refused(503, "Too many ask for that already.")
-            self._probed += 1
+        if request["PATH_INFO"] in PROBES:
+            if self._pending_probes >= MAX_PROBES:
+                raise RequestRefused(503, "Too many health checks are waiting.")
+            self._pending_probes += 1
             try:
-                return await run(self._probes, call, self._app, asked)
+                return await run(self._probe_thread, call, self._app, request)
             finally:
-                self._probed -= 1
-        if self._requests >= self._limits.waiting + self._limits.threads:
-            raise Refused(503, "Too many requests wait already.")
-        self._requests += 1
+                self._pending_probes -= 1
+        if self._pending_requests >= self._limits.queue_size + self._limits.threads:
+            raise RequestRefused(503, "Too many requests are waiting.")
+        self._pending_requests += 1
         try:
-            return await run(self._threads, self._call, asked, time.perf_counter())
+            return await run(self._threads, self._call_app, request, time.perf_counter())
         finally:
-            self._requests -= 1
+            self._pending_requests -= 1
 
-    def _call(self, asked: Environ, arrived: float) -> Answer:
-        if time.perf_counter() - arrived > self._limits.wait_seconds:
-            raise Refused(503, f"The request waited longer than {self._limits.wait_seconds:g} seconds.")
-        return call(self._app, asked | {ARRIVED: arrived})
+    def _call_app(self, request: Environ, arrived_at: float) -> RawResponse:
+        if time.perf_counter() - arrived_at > self._limits.queue_timeout:
+            raise RequestRefused(503, f"The request waited longer than {self._limits.queue_timeout:g} seconds.")
+        return call(self._app, request | {ARRIVED_AT: arrived_at})
 
 
-def _problem(refused: Refused) -> Answer:
+def _problem(refused: RequestRefused) -> RawResponse:
     response = problems.problem(refused.status, refused.detail)
     headers = [(name.lower(), value) for name, value in response.headers]
     if refused.status == 503:

@@ -1,4 +1,4 @@
-"""Headers of every answer: a page may load its own style and send its own forms, and nothing else."""
+"""Security headers of every response: a page may load our style sheet and submit to our forms, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Heeds SIGTERM from the first line of a worker's start. To be imported before anything else.
+"""Make a starting worker exit on SIGTERM. Import this before anything else.
 
-What granian's worker has from its parent only sets a flag that nobody looks at while it starts, so that it would start,
-serve, and be killed at last. granian puts its own handler here when the worker is ready.
+A granian worker inherits a handler from its parent that only sets a flag, and nobody checks that flag until the worker
+is up. A worker stopped during start-up would therefore start, serve, and be killed after the grace period. granian
+installs its own handler once the worker is ready, which replaces this one.
 """
 
 from __future__ import annotations
@@ -13,4 +14,5 @@ import threading
 if threading.current_thread() is threading.main_thread():
     handler = signal.getsignal(signal.SIGTERM)
     if getattr(handler, "__module__", "").startswith("granian"):
+        # Not sys.exit: imports may be half-way, and nothing has been opened yet that needs closing.
         signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))

@@ -1,7 +1,8 @@
-"""Locks that end with their process, also by kill -9, and the worker number that is made of one.
+"""File locks that the kernel releases when their process ends, even by kill -9, and worker numbers based on them.
 
-They are flock(2) locks, so the folder has to lie on a disk of this machine. A child that Python forks lets go of its
-copy of a lock, and its parent keeps it: claim in the process that serves.
+They are flock(2) locks rather than files with a process id, which would outlive a killed worker. The folder must be on
+a local disk: network file systems emulate flock or ignore it. A forked child releases its copies, so claim a worker
+number in the process that serves.
 """
 
 from __future__ import annotations
@@ -12,63 +13,69 @@ import weakref
 from functools import cache
 from pathlib import Path
 
-MOST = 1000
+MAX_WORKERS = 1000
 
-_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
-class Lock:
-    """A file held by this process alone, until `release` or its end."""
+class FileLock:
+    """A file locked by this process, until `release` or the end of the process."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path, self._descriptor = path, descriptor
-        _watch_forks()
+        _register_fork_handler()
         _held.add(self)
 
     @property
     def descriptor(self) -> int:
-        """The open file, to read and to append to; -1 once it is let go of."""
+        """The open file, for reading and appending; -1 once released."""
         return self._descriptor
 
     @property
     def held(self) -> bool:
-        """Tell whether it is held by this process, and its file is still the one that others would find."""
+        """Whether this process holds the lock and its file is still at `path`.
+
+        If someone deleted or replaced the file, other processes lock another file, and this lock protects nothing.
+        """
         try:
             return self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), self.path.stat())
         except OSError:
             return False
 
     def release(self) -> None:
-        """Let go of it; a second time does nothing."""
+        """Release the lock; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
-class Slot:
-    """The worker number of this process: the lowest that was free when it was claimed."""
+class WorkerLock:
+    """The worker number of this process: the lowest that was free when it was claimed.
 
-    def __init__(self, number: int, lock: Lock) -> None:
+    Small reusable numbers keep the number of per-worker files (metrics, logs) bounded; process ids would not.
+    """
+
+    def __init__(self, number: int, lock: FileLock) -> None:
         self.number, self.lock = number, lock
 
     def __str__(self) -> str:
         return f"{self.number:02d}"
 
 
-def claim(folder: Path) -> Slot:
-    """Take the lowest free worker number of this state folder; OSError when its files cannot be made."""
-    home = folder / "slots"
-    for each in (folder, home):  # parents get no mode
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for number in range(MOST):
-        lock = take(home / f"{number:02d}.lock")
+def claim(folder: Path) -> WorkerLock:
+    """Claim the lowest free worker number in this state folder; OSError when its lock files cannot be created."""
+    locks = folder / "slots"
+    for path in (folder, locks):  # one by one: mkdir(parents=True) ignores the mode for parents
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in range(MAX_WORKERS):
+        lock = try_lock(locks / f"{number:02d}.lock")
         if lock is not None:
-            return Slot(number, lock)
-    raise OSError(f"{home}: all {MOST} worker numbers are taken")
+            return WorkerLock(number, lock)
+    raise OSError(f"{locks}: all {MAX_WORKERS} worker numbers are in use")
 
 
-def take(path: Path) -> Lock | None:
-    """Lock a file, made where it is not there; None when another holds it."""
+def try_lock(path: Path) -> FileLock | None:
+    """Lock a file, creating it if needed; return None when another process holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,16 +85,16 @@ def take(path: Path) -> Lock | None:
     except BaseException:
         os.close(descriptor)
         raise
-    return Lock(path, descriptor)
+    return FileLock(path, descriptor)
 
 
 @cache
-def _watch_forks() -> None:
-    os.register_at_fork(after_in_child=_let_go)
+def _register_fork_handler() -> None:
+    os.register_at_fork(after_in_child=_release_in_child)
 
 
-def _let_go() -> None:
-    """Close a child's copies: the lock belongs to the open file, and would outlive the parent in the child."""
+def _release_in_child() -> None:
+    """Close the child's copies: a flock belongs to the open file description, so the child would keep it locked."""
     for lock in list(_held):
         lock.release()
     _held.clear()

@@ -1,4 +1,4 @@
-"""A WSGI application called with what RSGI tells of a request (PEP 3333; RSGI 1.6)."""
+"""Calls a WSGI application for an RSGI request (PEP 3333; RSGI 1.6)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?(?::[0-9]{{1,5}})?")
 IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
-ARRIVED = "updraft.arrived"  # in the environment: time.perf_counter() when the request was there, if known
+ARRIVED_AT = "updraft.arrived"  # environ key: time.perf_counter() when the request had arrived, if known
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-Answer = tuple[int, list[tuple[str, str]], bytes]  # status, headers with names in lower case, body
+RawResponse = tuple[int, list[tuple[str, str]], bytes]  # status, headers with names in lower case, body
 
 
 class Scope(Protocol):
-    """What RSGI tells of a request."""
+    """RSGI's description of a request."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Scope(Protocol):
 
 
 def is_host(text: str) -> bool:
-    """Tell whether a Host header names a host, with or without a port; none at all is HTTP/1.0's way."""
+    """Whether a Host header is a valid host, with or without a port; it may be absent, as in HTTP/1.0."""
     if not text or IPV6.fullmatch(text):
         return True
     name = text.partition(":")[0]
@@ -44,12 +44,12 @@ def is_host(text: str) -> bool:
 
 
 def environ(scope: Scope, body: bytes) -> Environ:
-    """Make the WSGI environment of a request whose body is here."""
+    """Return the WSGI environ of a request whose body has arrived."""
     host, _, port = scope.server.rpartition(":")
-    told: Environ = {
+    result: Environ = {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": scope.path.encode().decode("latin-1"),  # WSGI's strings are bytes in disguise
+        "PATH_INFO": scope.path.encode().decode("latin-1"),  # PEP 3333: each character of a string stands for a byte
         "QUERY_STRING": scope.query_string,
         "SERVER_NAME": host,
         "SERVER_PORT": port,
@@ -65,29 +65,29 @@ def environ(scope: Scope, body: bytes) -> Environ:
     }
     for name, value in scope.headers.items():
         key = f"HTTP_{name.upper().replace('-', '_')}"
-        if "_" not in name:  # which could stand for a hyphen
-            told[key] = f"{told[key]}{'; ' if name == 'cookie' else ','}{value}" if key in told else value
+        if "_" not in name:  # x_api_key would become the same key as x-api-key: a proxy filters only the latter
+            result[key] = f"{result[key]}{'; ' if name == 'cookie' else ','}{value}" if key in result else value
     if scope.authority:
-        told.setdefault("HTTP_HOST", scope.authority)
-    told.pop("HTTP_TRANSFER_ENCODING", None)
-    if kind := told.pop("HTTP_CONTENT_TYPE", None):
-        told["CONTENT_TYPE"] = kind
-    told.pop("HTTP_CONTENT_LENGTH", None)
-    return told | {"CONTENT_LENGTH": str(len(body))}
+        result.setdefault("HTTP_HOST", scope.authority)
+    result.pop("HTTP_TRANSFER_ENCODING", None)
+    if content_type := result.pop("HTTP_CONTENT_TYPE", None):
+        result["CONTENT_TYPE"] = content_type
+    result.pop("HTTP_CONTENT_LENGTH", None)
+    return result | {"CONTENT_LENGTH": str(len(body))}
 
 
-def call(app: Application, asked: Environ) -> Answer:
-    """Call a WSGI application; return all that it answers."""
+def call(app: Application, request: Environ) -> RawResponse:
+    """Call a WSGI application and return its whole response."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start(status: str, headers: list[tuple[str, str]], error: object = None) -> None:
         started[:] = [(status, headers)]
 
-    parts = app(asked, start)
+    chunks = app(request, start)
     try:
-        body = b"".join(parts)
+        body = b"".join(chunks)
     finally:
-        close = getattr(parts, "close", None)
+        close = getattr(chunks, "close", None)
         if close:
             close()
     status, headers = started[0]

@@ -1,6 +1,6 @@
-"""So many in a minute: counted in one SQLite file by all workers of a host, and across their restarts.
+"""Rate limits per minute, counted in one SQLite file by all workers of a host and across restarts.
 
-The usual library, `limits`, counts in the memory of each worker unless there is a Redis; this is one table instead.
+The usual library, `limits`, counts in each worker's memory unless there is a Redis; this is a single table instead.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ TABLE = "CREATE TABLE IF NOT EXISTS hits (who TEXT NOT NULL, at REAL NOT NULL)"
 log = logging.getLogger(__name__)
 
 
-class Rates:
-    """Counts in `file`; without one in memory, which is a count for each worker.
+class RateLimiter:
+    """Counts in `file`, or in memory without one, which limits each worker separately.
 
-    Safe to share between threads. While the file cannot be written, nothing is let in: ServiceUnavailable.
+    Safe to share between threads. While the file cannot be written, every hit raises ServiceUnavailable: a full disk
+    must not switch off the protection against guessing tokens.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -31,30 +32,30 @@ class Rates:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
-    def take(self, who: str, most: int) -> None:
-        """Count one of `who`'s; TooManyRequests instead when there were `most` in the last minute."""
+    def hit(self, who: str, limit: int) -> None:
+        """Count a hit by `who`; TooManyRequests if there were `limit` hits within the last minute."""
         try:
             with self._lock:
-                wait = self._wait(self._open(), who, most)
+                wait = self._wait(self._open(), who, limit)
         except sqlite3.Error as error:
-            log.error("the rate limits cannot be counted: %s", error)
+            log.error("the rate limiter cannot count: %s", error)
             with self._lock, suppress(sqlite3.Error):
                 self._close()
-            raise ServiceUnavailable("The service cannot count requests now.", retry_after=10) from None
+            raise ServiceUnavailable("The service cannot check its rate limits now.", retry_after=10) from None
         if wait > 0:
-            raise TooManyRequests(f"At most {most} in a minute are taken.", retry_after=int(wait) + 1)
+            raise TooManyRequests(f"At most {limit} requests per minute.", retry_after=int(wait) + 1)
 
-    def _wait(self, connection: sqlite3.Connection, who: str, most: int) -> float:
-        """Return the seconds until one more fits; count one when it fits now."""
+    def _wait(self, connection: sqlite3.Connection, who: str, limit: int) -> float:
+        """Return the seconds until the next hit is allowed; count one if it is allowed now."""
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            now = time.time()  # within: what another worker wrote before is not of the future
+            now = time.time()  # after BEGIN has waited for other workers, so that none of their hits is in the future
             connection.execute("DELETE FROM hits WHERE at <= ? OR at > ?", (now - WINDOW, now))
-            of = "SELECT at FROM hits WHERE who = ? ORDER BY at DESC LIMIT 1 OFFSET ?"
-            full = connection.execute(of, (who, most - 1)).fetchone()
-            if full is None:
+            query = "SELECT at FROM hits WHERE who = ? ORDER BY at DESC LIMIT 1 OFFSET ?"
+            oldest = connection.execute(query, (who, limit - 1)).fetchone()  # of the last `limit` hits
+            if oldest is None:
                 connection.execute("INSERT INTO hits VALUES (?, ?)", (who, now))
-        return float(full[0]) + WINDOW - now if full else 0.0
+        return float(oldest[0]) + WINDOW - now if oldest else 0.0
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -1,4 +1,4 @@
-"""A run of a training DAG as a caller sees it: its tasks, and what came of it."""
+"""A training run as a caller sees it: its tasks and its outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from updraft.airflow_client import DAG_PREFIX, Airflow, TaskInstance
 
 @dataclass(frozen=True)
 class Task:
-    """A task of a run, or one candidate's part of it; a state that Airflow has not given yet is "waiting"."""
+    """A task of a run, or one candidate's instance of it. The state is "waiting" until Airflow sets one."""
 
     name: str
     candidate: str | None
@@ -24,7 +24,8 @@ class Task:
 class Run:
     """A run: `queued` until its turn, since a use case has one at a time, then `running`, `success` or `failed`.
 
-    What came of one that ended: `promoted` or `stored`, with the version, `rejected` when nothing was stored, `failed`.
+    The outcome of a finished run is `promoted` or `stored`, with the version, `rejected` if nothing was stored, or
+    `failed`.
     """
 
     use_case: str
@@ -38,33 +39,35 @@ class Run:
     tasks: tuple[Task, ...] = ()
 
 
-def look(airflow: Airflow, use_case: str, run_id: str) -> Run | None:
-    """Ask Airflow for a run; None when there is none of that id. Raises AirflowError."""
-    found = airflow.run(DAG_PREFIX + use_case, run_id)
-    if found is None:
+def read_run(airflow: Airflow, use_case: str, run_id: str) -> Run | None:
+    """Read a run from Airflow; None if it does not exist. Raises AirflowError."""
+    dag_run = airflow.run(DAG_PREFIX + use_case, run_id)
+    if dag_run is None:
         return None
-    state, tasks = found.state, airflow.tasks(DAG_PREFIX + use_case, run_id)
+    state, tasks = dag_run.state, airflow.tasks(DAG_PREFIX + use_case, run_id)
     parts = tuple(map(_task, tasks))
     outcome = _outcome(airflow, use_case, run_id, tasks) if state == "success" else {}
     outcome = {"outcome": "failed"} if state == "failed" else outcome
-    return Run(use_case, run_id, state, told(found.start_date), told(found.end_date), tasks=parts, **outcome)
+    return Run(
+        use_case, run_id, state, iso_time(dag_run.start_date), iso_time(dag_run.end_date), tasks=tuple(parts), **outcome
+    )
 
 
-def told(at: datetime | None) -> str | None:
-    """Write a time as ISO 8601."""
+def iso_time(at: datetime | None) -> str | None:
+    """Format a time as ISO 8601."""
     return at.isoformat() if at else None
 
 
 def _task(task: TaskInstance) -> Task:
     candidate = task.rendered_map_index or str(task.map_index) if task.map_index >= 0 else None
-    return Task(task.task_id, candidate, task.state or "waiting", told(task.start_date), told(task.end_date))
+    return Task(task.task_id, candidate, task.state or "waiting", iso_time(task.start_date), iso_time(task.end_date))
 
 
 def _outcome(airflow: Airflow, use_case: str, run_id: str, tasks: list[TaskInstance]) -> dict[str, Any]:
-    """Say what came of a run that ended well: the event of its model, if `push` was not skipped."""
+    """Return the outcome of a successful run: from the asset event of its model, unless `push` was skipped."""
     if any(task.task_id == "push" and task.state == "skipped" for task in tasks):
-        why = "The model was not good enough to be stored; the log of the task push tells more."
-        return {"outcome": "rejected", "reason": why}
+        reason = "The model was not good enough to be stored; see the log of the task push."
+        return {"outcome": "rejected", "reason": reason}
     event = airflow.model_event(DAG_PREFIX + use_case, run_id)
     outcome = "promoted" if event.decision == "promote" else "stored"
     return {"outcome": outcome, "version": event.version, "reason": event.reason}

@@ -1,4 +1,4 @@
-"""Training over HTTP: a POST starts a use case's DAG, a GET follows the run."""
+"""Training over HTTP: POST starts a use case's DAG, GET follows the run."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import NotFound
 
 from serving.body import json_body
-from serving.server.auth import bearer
+from serving.server.auth import bearer_token
 from serving.server.json_response import json_response
 from serving.training.trigger import Trainer
 
-MOST_BYTES = 2**16  # of a body
-OFF = "Training from here is off: SERVING_TRAIN_TOKEN is not set."
+MAX_BYTES = 2**16  # of a body
+OFF = "Training through this service is off: SERVING_TRAIN_TOKEN is not set."
 
 
 def blueprint(trainer: Trainer | None) -> Blueprint:
-    """Make the two views; without a trainer one that says that training is off."""
+    """Return the two views; without a trainer, one that reports that training is off."""
     views = Blueprint("train", __name__, url_prefix="/train")
     if trainer is None:
         views.add_url_rule("/<path:anything>", "off", _off, methods=["GET", "POST"])
         return views
 
     @views.before_request
-    def admit() -> None:
-        trainer.admit(bearer(request), request.remote_addr or "")
+    def authorize() -> None:
+        trainer.authorize(bearer_token(request), request.remote_addr or "")
 
     @views.post("/<use_case>")
     def start(use_case: str) -> Response:
         run = trainer.start(use_case, _params(), request.headers.get("Idempotency-Key"))
         url = url_for(".follow", use_case=use_case, run_id=run.id)
-        told = {"use_case": use_case, "run_id": run.id, "state": run.state, "url": url}
-        return json_response(told, status=202, headers={"Location": url})
+        started = {"use_case": use_case, "run_id": run.id, "state": run.state, "url": url}
+        return json_response(started, status=202, headers={"Location": url})
 
     @views.get("/<use_case>/<run_id>")
     def follow(use_case: str, run_id: str) -> Response:
@@ -48,7 +48,7 @@ def _off(anything: str) -> NoReturn:
 
 
 def _params() -> Any:
-    """Read the parameters out of the request; no body and no type of one mean none."""
+    """Read the parameters from the request; without a body and a Content-Type there are none."""
     if not request.mimetype and not request.content_length and "Transfer-Encoding" not in request.headers:
         return {}
-    return json_body.read(request, MOST_BYTES)
+    return json_body.read(request, MAX_BYTES)

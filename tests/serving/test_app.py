@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from sklearn.ensemble import RandomForestClassifier
 
-from serving.app import Parts, create_app
-from serving.models.live_models import Shelf
+from serving.app import AppOptions, create_app
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import worker_lock
@@ -26,9 +26,9 @@ TRAINED = loaded_model()
 
 
 @pytest.fixture
-def shelf(registry: Registry, tmp_path: Path) -> Shelf:
-    """A shelf on which nothing is yet."""
-    return Shelf(registry, Cache(tmp_path / "cache"))
+def live_models(registry: Registry, tmp_path: Path) -> LiveModels:
+    """No live model yet."""
+    return LiveModels(registry, Cache(tmp_path / "cache"))
 
 
 def samples(client: FlaskClient) -> dict[tuple[str, ...], float]:
@@ -88,7 +88,7 @@ def test_the_same_row_in_another_dress_is_the_same_row(row: dict[str, Any], clie
     assert client.post(PREDICT, json=row).json["probabilities"] == probabilities(TRAINED, ROW)
 
 
-def test_a_charset_and_a_byte_order_mark_are_let_pass(client: FlaskClient) -> None:
+def test_a_charset_and_a_byte_order_mark_are_accepted(client: FlaskClient) -> None:
     body = b"\xef\xbb\xbf" + json.dumps(ROW).encode()
     assert client.post(PREDICT, data=body, content_type="application/json; charset=utf-8").status_code == 200
 
@@ -97,10 +97,10 @@ def test_the_index_the_models_and_both_kinds_of_health(client: FlaskClient) -> N
     assert client.get("/").json["use_cases"] == [NAME]
     assert client.get("/healthz").json == {"status": "ok"}
     assert client.get("/readyz").json == {"status": "ready", "versions": {NAME: 1}}
-    [told] = client.get("/models").json["models"]
-    loaded_at = told.pop("loaded_at")
+    [summary] = client.get("/models").json["models"]
+    loaded_at = summary.pop("loaded_at")
     assert loaded_at.endswith("+00:00")
-    assert told == {
+    assert summary == {
         "use_case": NAME,
         "title": "Would a customer buy vehicle insurance?",
         "version": 1,
@@ -208,20 +208,20 @@ BAD: dict[str, tuple[str | bytes, int, list[str]]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "pointers"), BAD.values(), ids=BAD)
-def test_a_bad_body_is_the_callers_fault_and_says_where(
+def test_a_bad_body_is_a_client_error_with_a_pointer(
     body: str | bytes, status: int, pointers: list[str], client: FlaskClient
 ) -> None:
-    told = problem(client.post(PREDICT, data=body, content_type="application/json"), status)
-    faults = told.get("errors", [])
+    problem_body = problem(client.post(PREDICT, data=body, content_type="application/json"), status)
+    faults = problem_body.get("errors", [])
     assert [fault["pointer"] for fault in faults] == pointers
     assert all(fault["detail"] for fault in faults)
-    assert len(json.dumps(told)) < 4_000
+    assert len(json.dumps(problem_body)) < 4_000
     assert client.post(PREDICT, data=ONE, content_type="application/json").status_code == 200
 
 
-def test_a_hundred_faults_are_told_at_most(client: FlaskClient) -> None:
-    told = problem(client.post(PREDICT, json={"rows": [{}] * 50}), 422)
-    assert len(told["errors"]) == 100
+def test_at_most_a_hundred_errors_are_reported(client: FlaskClient) -> None:
+    problem_body = problem(client.post(PREDICT, json={"rows": [{}] * 50}), 422)
+    assert len(problem_body["errors"]) == 100
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_an_encoded_body_is_refused(client: FlaskClient) -> None:
     assert "gzip" in problem(answer, 415)["detail"]
 
 
-def test_an_unknown_use_case_is_told_the_known_ones(client: FlaskClient) -> None:
+def test_an_unknown_use_case_is_a_404_that_lists_the_known_ones(client: FlaskClient) -> None:
     assert NAME in problem(client.post("/predict/insurance", json=ROW), 404)["detail"]
 
 
@@ -250,7 +250,7 @@ def test_another_path_is_not_found(path: str, client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", PREDICT), ("DELETE", "/models"), ("POST", "/healthz"), ("PUT", "/")]
 )
-def test_another_method_is_told_the_allowed_ones(method: str, path: str, client: FlaskClient) -> None:
+def test_another_method_is_a_405_that_lists_the_allowed_ones(method: str, path: str, client: FlaskClient) -> None:
     answer = client.open(path, method=method)
     problem(answer, 405)
     assert answer.headers["Allow"]
@@ -284,15 +284,15 @@ class Numb(Moody):
 
 @pytest.mark.parametrize("estimator", [Moody(), Numb()], ids=["raises", "answers NaN"])
 def test_a_model_that_fails_on_a_good_row_is_our_fault_and_counted(
-    estimator: Moody, shelf: Shelf, registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    estimator: Moody, live_models: LiveModels, registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     promote(registry, push(registry, tmp_path / "run", model(estimator=estimator)))
-    shelf.refresh()
-    client = create_app(shelf).test_client()
+    live_models.refresh()
+    client = create_app(live_models).test_client()
     assert client.post(PREDICT, json=ROW).status_code == 200
-    told = problem(client.post(PREDICT, json=ROW | {"Age": 100}), 500)
-    assert "secret" not in json.dumps(told)
-    assert told["instance"] in caplog.text
+    problem_body = problem(client.post(PREDICT, json=ROW | {"Age": 100}), 500)
+    assert "secret" not in json.dumps(problem_body)
+    assert problem_body["instance"] in caplog.text
     assert "Traceback" in caplog.text
     counted = samples(client)
     assert counted["updraft_requests_total", "predict", "500"] == 1
@@ -303,39 +303,39 @@ def test_a_model_that_fails_on_a_good_row_is_our_fault_and_counted(
 # --- before a model is there, and metrics ----------------------------------------------------------------------------
 
 
-def test_health_tells_the_process_from_the_models(shelf: Shelf, registry: Registry, tmp_path: Path) -> None:
+def test_liveness_and_readiness_differ(live_models: LiveModels, registry: Registry, tmp_path: Path) -> None:
     """A tutorial said "healthy" with no model loaded."""
-    client = create_app(shelf).test_client()
+    client = create_app(live_models).test_client()
     assert client.get("/healthz").status_code == 200
     for asked in (False, True):  # before the first round, and after one that found nothing
         if asked:
-            shelf.refresh()
+            live_models.refresh()
         answer = client.get("/readyz")
         problem(answer, 503)
         assert int(answer.headers["Retry-After"]) > 0
     version = push(registry, tmp_path / "run", TRAINED)
-    shelf.refresh()
+    live_models.refresh()
     assert client.get("/readyz").status_code == 503
     assert client.get("/models").json["models"] == [{"use_case": NAME, "version": None, "refused": None}]
     promote(registry, version)
-    shelf.refresh()
+    live_models.refresh()
     assert client.get("/readyz").status_code == 200
 
 
 def test_a_use_case_without_a_model_is_unavailable_and_an_unknown_one_is_not_found(
-    shelf: Shelf, registry: Registry, tmp_path: Path
+    live_models: LiveModels, registry: Registry, tmp_path: Path
 ) -> None:
-    client = create_app(shelf).test_client()
+    client = create_app(live_models).test_client()
     assert client.post(PREDICT, json=ROW).status_code == 503  # who knows? nobody has reached the registry yet
     push(registry, tmp_path / "run", TRAINED)
-    shelf.refresh()
+    live_models.refresh()
     answer = client.post(PREDICT, json=ROW)
     problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0
     problem(client.post("/predict/vehicle_price", json=ROW), 404)
 
 
-def test_metrics_count_failures_too_and_make_no_series_of_what_callers_write(loaded: Shelf) -> None:
+def test_metrics_count_failures_too_and_make_no_series_of_what_callers_write(loaded: LiveModels) -> None:
     """A tutorial counted only successes."""
     client = create_app(loaded).test_client()
     client.post(PREDICT, json={"rows": [ROW, OTHER, OTHER]})
@@ -362,27 +362,29 @@ def test_metrics_count_failures_too_and_make_no_series_of_what_callers_write(loa
     assert not [key for key in counted if "intruder" in "".join(key)]
 
 
-def test_a_refused_version_is_told_and_counted(shelf: Shelf, registry: Registry, tmp_path: Path) -> None:
-    client = create_app(shelf).test_client()
+def test_a_refused_version_is_reported_and_counted(live_models: LiveModels, registry: Registry, tmp_path: Path) -> None:
+    client = create_app(live_models).test_client()
     promote(registry, push(registry, tmp_path / "good", TRAINED))
-    shelf.refresh()
+    live_models.refresh()
     bad = push(registry, tmp_path / "bad", TRAINED, spoil=lambda folder: (folder / "model.joblib").write_bytes(b"?"))
     promote(registry, bad)
-    shelf.refresh()
-    [told] = client.get("/models").json["models"]
-    assert (told["version"], told["refused"]["version"]) == (1, 2)
-    assert "does not load" in told["refused"]["reason"]
+    live_models.refresh()
+    [summary] = client.get("/models").json["models"]
+    assert (summary["version"], summary["refused"]["version"]) == (1, 2)
+    assert "does not load" in summary["refused"]["reason"]
     assert str(tmp_path) not in client.get("/models").text
     assert samples(client)["updraft_refused_versions_total", NAME] == 1
     assert client.post(PREDICT, json=ROW).headers["X-Model-Version"] == "1"
 
 
-def test_what_a_use_case_lets_pass_is_answered_with_warnings(shelf: Shelf, registry: Registry, tmp_path: Path) -> None:
+def test_values_that_a_use_case_only_warns_about_are_accepted(
+    live_models: LiveModels, registry: Registry, tmp_path: Path
+) -> None:
     lenient = {"warn_out_of_range": ("Annual_Premium",), "warn_unseen": ("Region_Code",)}
     signature = TRAINED.signature.model_copy(update=lenient)
     promote(registry, push(registry, tmp_path / "run", Model(signature, TRAINED.pipeline)))
-    shelf.refresh()
-    client = create_app(shelf).test_client()
+    live_models.refresh()
+    client = create_app(live_models).test_client()
     odd = ROW | {"Annual_Premium": 2e6}
     answer = client.post(PREDICT, json={"rows": [ROW, odd]})
     assert answer.status_code == 200
@@ -393,9 +395,11 @@ def test_what_a_use_case_lets_pass_is_answered_with_warnings(shelf: Shelf, regis
     problem(client.post(PREDICT, json=odd | {"Age": 5}), 422)
 
 
-def test_answers_carry_ids_when_they_are_logged_and_none_when_they_cannot_be(loaded: Shelf, tmp_path: Path) -> None:
+def test_answers_carry_ids_when_they_are_logged_and_none_when_they_cannot_be(
+    loaded: LiveModels, tmp_path: Path
+) -> None:
     log = PredictionLog(tmp_path, worker_lock.claim(tmp_path))
-    client = create_app(loaded, Parts(log=log)).test_client()
+    client = create_app(loaded, AppOptions(prediction_log=log)).test_client()
     ids = client.post(PREDICT, json={"rows": [ROW, OTHER]}).json["prediction_ids"]
     assert [each.rpartition(".")[2] for each in ids] == ["0", "1"]
     assert len({each.partition(".")[0] for each in ids}) == 1

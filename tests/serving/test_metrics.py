@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.app import create_app
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from tests.support.service import service
 from tests.support.small_models import NAME, model, promote, push
@@ -26,43 +26,43 @@ def put(registry: Registry, folder: Path, *, bad: bool = False) -> Version:
     return version
 
 
-def test_a_refused_version_is_told_for_as_long_as_it_is_pointed_to(registry: Registry, tmp_path: Path) -> None:
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    client = create_app(shelf).test_client()
+def test_a_refused_version_is_reported_while_the_pointer_names_it(registry: Registry, tmp_path: Path) -> None:
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    client = create_app(live_models).test_client()
 
-    def told() -> list[float]:
+    def scraped() -> list[float]:
         for _ in range(2):
-            shelf.refresh()
+            live_models.refresh()
         return refused(client.get("/metrics").text)
 
-    assert told() == []
+    assert scraped() == []
     put(registry, tmp_path / "1", bad=True)
-    assert told() == [1]
+    assert scraped() == [1]
     good = put(registry, tmp_path / "2")
-    assert told() == [0]
+    assert scraped() == [0]
     put(registry, tmp_path / "3", bad=True)
-    assert told() == [1]
+    assert scraped() == [1]
     promote(registry, good)
-    assert told() == [0]
-    assert shelf.refusals[NAME].version == 3  # is history
+    assert scraped() == [0]
+    assert live_models.refusals[NAME].version == 3  # is history
 
 
-def test_a_pointer_that_is_not_believed_is_told_until_it_is_whole_again(registry: Registry, tmp_path: Path) -> None:
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    client = create_app(shelf).test_client()
+def test_an_invalid_pointer_is_reported_until_it_is_valid_again(registry: Registry, tmp_path: Path) -> None:
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    client = create_app(live_models).test_client()
     put(registry, tmp_path / "1")
-    shelf.refresh()
+    live_models.refresh()
     whole, _ = registry.bucket.get(f"{NAME}/pointer.json") or (b"", "")
     for content, value in ((whole, 0), (b"junk", 1), (whole, 0), (b"junk", 1)):
         registry.bucket.put(f"{NAME}/pointer.json", content)
-        shelf.refresh()
+        live_models.refresh()
         assert refused(client.get("/metrics").text) == [value]
     registry.bucket.client.delete_object(Bucket=registry.bucket.name, Key=f"{registry.bucket.base}{NAME}/pointer.json")
-    shelf.refresh()
+    live_models.refresh()
     assert refused(client.get("/metrics").text) == [0]
 
 
-def test_two_workers_tell_of_a_refused_version_once(
+def test_two_workers_report_a_refused_version_once(
     registry: Registry, registry_environ: dict[str, str], tmp_path: Path
 ) -> None:
     put(registry, tmp_path / "run", bad=True)

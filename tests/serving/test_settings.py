@@ -36,7 +36,7 @@ WRONG = [
     ("SERVING_LOG_FORMAT", "xml", "SERVING_LOG_FORMAT: 'xml', expected plain or json"),
     ("SERVING_PREDICTION_LOG", "yes", "SERVING_PREDICTION_LOG: 'yes', expected on or off"),
     ("SERVING_API_KEYS", "short:key", "SERVING_API_KEYS: line 1: the key has 3 characters"),
-    ("SERVING_API_KEYS_FILE", "/nowhere/keys", "SERVING_API_KEYS_FILE: the file cannot be read"),
+    ("SERVING_API_KEYS_FILE", "/nowhere/keys", "SERVING_API_KEYS_FILE: cannot read the file"),
     ("SERVING_TRAINS_PER_MINUTE", "few", "SERVING_TRAINS_PER_MINUTE: 'few'"),
     ("SERVING_TRAIN_TOKEN", "0123456789abcdef", "AIRFLOW_URL"),
     ("SERVE_ONLY", "vehicle_insurance, Nonsense!", "SERVE_ONLY: 'Nonsense!'"),
@@ -51,15 +51,15 @@ def environ(registry_environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
 def start(environ: dict[str, str]) -> Settings:
     """Read all that is read at a start."""
     found = read(environ)
-    open_trainer(environ, found.data, found.starts)
+    open_trainer(environ, found.data, found.trains_per_minute)
     return found
 
 
-@pytest.mark.parametrize(("name", "value", "told"), WRONG)
-def test_a_bad_setting_is_named_in_one_line(name: str, value: str, told: str, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize(("name", "value", "message"), WRONG)
+def test_a_bad_setting_is_named_in_one_line(name: str, value: str, message: str, environ: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"\w") as refusal:
         start(environ | {name: value})
-    assert str(refusal.value).startswith(told)
+    assert str(refusal.value).startswith(message)
     assert "\n" not in str(refusal.value)
 
 
@@ -82,8 +82,10 @@ def test_the_documentation_lists_what_is_read(environ: dict[str, str]) -> None:
     asked |= {"AIRFLOW_USER": "service", "AIRFLOW_PASSWORD": "password"}
     start(asked)
     ours = {name for name in names if name.startswith(("SERV", "AIRFLOW_"))}
-    told = set(re.findall(r"`((?:SERV\w*|AIRFLOW)_\w+)`", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")))
-    assert told == ours
+    documented = set(
+        re.findall(r"`((?:SERV\w*|AIRFLOW)_\w+)`", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"))
+    )
+    assert documented == ours
 
 
 def test_nobody_else_reads_the_environment() -> None:

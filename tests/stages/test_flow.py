@@ -14,7 +14,7 @@ import pymongo
 import pytest
 
 from serving.app import create_app
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from tests.support.small_cases import SHARED_DATA
 from updraft.defaults import ROOT
@@ -52,10 +52,10 @@ def test_a_file_becomes_a_prediction_that_names_its_version(
     assert (first["version"], first["decision"]) == (1, "promote") and first["chosen"] in case.candidates
     assert first["metrics"] == first["candidates"][first["chosen"]]
 
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    shelf.refresh()
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    live_models.refresh()
     row = json.loads(rows.drop(columns=case.target).head(1).to_json(orient="records"))[0]
-    answer = create_app(shelf).test_client().post(f"/predict/{case.name}", json=row)
+    answer = create_app(live_models).test_client().post(f"/predict/{case.name}", json=row)
     assert answer.status_code == 200 and answer.json is not None
     assert (answer.json["version"], len(answer.json["predictions"])) == (1, 1)
     assert 0 <= answer.json["probabilities"][0] <= 1

@@ -1,4 +1,4 @@
-"""Small models of every kind of task and column, on a shelf over a real registry."""
+"""Small models of every kind of task and column, live over a real registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from tests.support import small_models
 from tests.support.small_cases import date, integer, real, text
@@ -95,13 +95,13 @@ def spam() -> Model:
     return _model("sms_spam", "Is this text message spam?", columns, example, pipeline, **told)
 
 
-def shelve(registry: Registry, folder: Path) -> Shelf:
-    """Push and promote one model of each kind; give a shelf that has loaded them."""
+def load_live_models(registry: Registry, folder: Path) -> LiveModels:
+    """Push and promote one model of each kind; return the live models."""
     for model in (small_models.model(threshold=0.3), species(), rent(), spam()):
         small_models.promote(registry, small_models.push(registry, folder / model.signature.use_case, model))
-    shelf = Shelf(registry, Cache(folder / "cache"))
-    assert shelf.refresh(), shelf.refusals
-    return shelf
+    live_models = LiveModels(registry, Cache(folder / "cache"))
+    assert live_models.refresh(), live_models.refusals
+    return live_models
 
 
 class _Numbers(BaseEstimator):  # type: ignore[misc]

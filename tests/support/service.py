@@ -64,7 +64,7 @@ def granian(port: int, *words: str) -> list[str]:
     command = [str(Path(sys.executable).with_name("granian")), "--interface", "rsgi", "--no-ws"]
     command += ["--http", "1", "--http1-header-read-timeout", "5000", "--backlog", "4096", "--backpressure", "4096"]
     command += ["--workers-kill-timeout", "30"]
-    return [*command, "--host", "127.0.0.1", "--port", str(port), *words, "serving.wsgi:front"]
+    return [*command, "--host", "127.0.0.1", "--port", str(port), *words, "serving.wsgi:rsgi_app"]
 
 
 def surroundings(environ: dict[str, str]) -> dict[str, str]:

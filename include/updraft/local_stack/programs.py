@@ -53,7 +53,7 @@ def programs(home: Path, settings: Mapping[str, str]) -> list[Program]:
 
     web = ["--host", HOST, "--port", settings["SERVING_PORT"], "--workers", "1", "--workers-kill-timeout", "5"]
     web += ["--http", "1", "--http1-header-read-timeout", "5000", "--backlog", "4096", "--backpressure", "4096"]
-    granian = [sys.executable, "-m", "granian", "--interface", "rsgi", "--no-ws", *web, "serving.wsgi:front"]
+    granian = [sys.executable, "-m", "granian", "--interface", "rsgi", "--no-ws", *web, "serving.wsgi:rsgi_app"]
     return [
         *_stores(home, settings),
         airflow("migrate", "db", "migrate", once=True),

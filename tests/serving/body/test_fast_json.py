@@ -38,22 +38,22 @@ def slow(raw: bytes) -> Rows | None:
         return None
 
 
-def same(fast: Rows, told: Rows) -> bool:
+def same(fast: Rows, slow_rows: Rows) -> bool:
     """Compare rows to the bit and the type, the pointer and words of each warning too."""
 
     def exact(rows: Rows) -> list[list[tuple[type, str]]]:
         return [[(type(value), repr(value)) for value in values] for values in rows.columns]
 
-    return exact(fast) == exact(told) and fast.warnings == told.warnings and fast.names == told.names
+    return exact(fast) == exact(slow_rows) and fast.warnings == slow_rows.warnings and fast.names == slow_rows.names
 
 
 def assert_agrees(raw: bytes) -> bool:
     """Hold one body against both; return whether the fast way gave rows."""
-    found, told = DECODER.decode(raw, MAX_ROWS), slow(raw)
+    found, slow_rows = DECODER.decode(raw, MAX_ROWS), slow(raw)
     if found is None:
         return False
-    assert told is not None, raw[:2000]
-    assert same(found, told), raw[:2000]
+    assert slow_rows is not None, raw[:2000]
+    assert same(found, slow_rows), raw[:2000]
     return True
 
 
@@ -72,12 +72,12 @@ def dress(rows: list[dict[str, Any]], draw: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_it_gives_rows_that_fit(rows: int) -> None:
-    for value in (GOOD, {"rows": [GOOD] * rows}, {"columns": {name: [told] * rows for name, told in GOOD.items()}}):
+def test_valid_rows_are_decoded(rows: int) -> None:
+    for value in (GOOD, {"rows": [GOOD] * rows}, {"columns": {name: [cell] * rows for name, cell in GOOD.items()}}):
         assert assert_agrees(json.dumps(value, ensure_ascii=False).encode())
 
 
-def test_it_gives_warnings_as_the_slow_way_does() -> None:
+def test_its_warnings_equal_those_of_the_slow_path() -> None:
     rows = [GOOD | {"new kind": "z"}, GOOD, GOOD | {"rough": 11, "new kind": "y"}]
     found = DECODER.decode(json.dumps({"rows": rows}, ensure_ascii=False).encode(), MAX_ROWS)
     assert found is not None
@@ -89,7 +89,7 @@ def test_it_gives_warnings_as_the_slow_way_does() -> None:
 def test_both_ways_agree_on_odd_values(seed: int) -> None:
     """Values of every kind in every column, in all three dresses; also with an id, a name too many, one too few."""
     draw = random.Random(seed)
-    given = 0
+    matches = 0
     for _ in range(2500):
         rows = [dict(GOOD) for _ in range(draw.randint(1, 3))]
         for _ in range(draw.randint(0, 2)):
@@ -98,8 +98,8 @@ def test_both_ways_agree_on_odd_values(seed: int) -> None:
             draw.choice(rows).pop(draw.choice(list(GOOD)), None)
         if draw.random() < 0.05:
             draw.choice(rows)[draw.choice(["y", "colour", "rows", "columns"])] = draw.choice(ODD)
-        given += assert_agrees(dress(rows, draw))
-    assert given > 300
+        matches += assert_agrees(dress(rows, draw))
+    assert matches > 300
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -128,13 +128,13 @@ def test_both_ways_agree_on_spoiled_bytes(seed: int) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**64), 2**64), st.text(max_size=12))
-def test_both_ways_agree_on_any_number_and_text(number: float, whole: int, told: str) -> None:
-    row = GOOD | {"any real": number, "any whole": whole, "free": told}
+def test_both_ways_agree_on_any_number_and_text(number: float, whole: int, word: str) -> None:
+    row = GOOD | {"any real": number, "any whole": whole, "free": word}
     assert_agrees(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     assert_agrees(json.dumps(row).encode())
 
 
-def test_a_key_given_twice_is_never_let_pass() -> None:
+def test_a_duplicate_key_is_never_accepted() -> None:
     """msgspec takes the last one without a word, and spaces before colons hide keys from a count of '":'."""
     raw = json.dumps(GOOD, separators=(",", ":"), ensure_ascii=False).encode()
     twice = raw[:-1] + b',"flag":false}'
@@ -153,7 +153,7 @@ def msgspec_takes(raw: bytes) -> bool:
 def test_rows_beyond_the_limit_and_none_at_all_are_left_to_the_slow_way() -> None:
     for rows in (0, MAX_ROWS + 1):
         assert DECODER.decode(json.dumps({"rows": [GOOD] * rows}).encode(), MAX_ROWS) is None
-        columns = {name: [told] * rows for name, told in GOOD.items()}
+        columns = {name: [cell] * rows for name, cell in GOOD.items()}
         assert DECODER.decode(json.dumps({"columns": columns}).encode(), MAX_ROWS) is None
 
 

@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 import pytest
 from flask.testing import FlaskClient
 
-from serving.app import Parts, create_app
-from serving.models.live_models import Shelf
+from serving.app import AppOptions, create_app
+from serving.models.live_models import LiveModels
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import worker_lock
-from tests.support.served_models import shelve
+from tests.support.served_models import load_live_models
 from updraft.registry.registry import Registry
 
 TYPES = ("application/json", "text/csv", "application/jsonl", "application/x-www-form-urlencoded", "text/plain", "")
@@ -30,28 +30,28 @@ SECRETS = ("Traceback", "site-packages", 'File "', "<class", "object at 0x")
 
 
 @pytest.fixture(scope="module")
-def shelf(s3: dict[str, str], key_files: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def live_models(s3: dict[str, str], key_files: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> LiveModels:
     from updraft.registry.registry import open_registry
 
     registry: Registry = open_registry({**s3, **key_files, "UPDRAFT_REGISTRY": "s3://test-fuzz"})
-    return shelve(registry, tmp_path_factory.mktemp("fuzz"))
+    return load_live_models(registry, tmp_path_factory.mktemp("fuzz"))
 
 
 @pytest.fixture
-def client(shelf: Shelf, tmp_path: Path) -> Iterator[FlaskClient]:
-    mine = worker_lock.claim(tmp_path)
-    log = PredictionLog(tmp_path, mine)
+def client(live_models: LiveModels, tmp_path: Path) -> Iterator[FlaskClient]:
+    worker = worker_lock.claim(tmp_path)
+    log = PredictionLog(tmp_path, worker)
     log.start()
-    yield create_app(shelf, Parts(log=log), max_body=2**16, max_rows=20).test_client()
+    yield create_app(live_models, AppOptions(prediction_log=log), max_body=2**16, max_rows=20).test_client()
     log.close()
-    mine.lock.release()
+    worker.lock.release()
 
 
 def bodies(example: dict[str, object]) -> list[bytes]:
     """Write an example in each way that is taken, and as the form sends it."""
     cells = [json.dumps(value, ensure_ascii=False) if value is not None else "" for value in example.values()]
     header = ",".join(f'"{name}"' for name in example)
-    told = [
+    lines = [
         json.dumps(example),
         json.dumps({"rows": [example, example]}, ensure_ascii=False),
         json.dumps({"columns": {name: [value] * 2 for name, value in example.items()}}, separators=(",", ":")),
@@ -60,7 +60,7 @@ def bodies(example: dict[str, object]) -> list[bytes]:
         urlencode({f"value of {name}": "" if value is None else str(value) for name, value in example.items()}),
         json.dumps({"prediction_id": f"{'0' * 32}.0", "label": 1}),
     ]
-    return [each.encode() for each in told]
+    return [each.encode() for each in lines]
 
 
 def spoiled(body: bytes, draw: random.Random) -> bytes:
@@ -80,9 +80,9 @@ def spoiled(body: bytes, draw: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nothing_that_is_sent_makes_it_fail(seed: int, client: FlaskClient, shelf: Shelf) -> None:
+def test_nothing_that_is_sent_makes_it_fail(seed: int, client: FlaskClient, live_models: LiveModels) -> None:
     draw = random.Random(seed)
-    examples = {name: bodies(live.model.signature.example) for name, live in shelf.live.items()}
+    examples = {name: bodies(live.model.signature.example) for name, live in live_models.live.items()}
     statuses = set()
     for _ in range(1500):
         name = draw.choice(sorted(examples))

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from serving.body import request_rows
 from serving.body.fast_json import Decoder
-from serving.server.problems import answer_errors
+from serving.server.problems import register_error_handlers
 from tests.support.all_kinds import GOOD, SIGNATURE
 from tests.support.service import PREDICT, problem
 from tests.support.small_models import OTHER, ROW, loaded_model, probabilities
@@ -166,21 +166,21 @@ BAD: dict[str, tuple[str, str | bytes, int, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_does_not_fit_is_told(name: str, client: FlaskClient) -> None:
+def test_rows_that_do_not_match_are_reported(name: str, client: FlaskClient) -> None:
     kind, body, status, pointers = BAD[name]
-    told = problem(send(client, body, kind), status)
-    assert [each["pointer"] for each in told.get("errors", [])] == pointers, told
-    assert len(json.dumps(told)) < 20_000
+    problem_body = problem(send(client, body, kind), status)
+    assert [each["pointer"] for each in problem_body.get("errors", [])] == pointers, problem_body
+    assert len(json.dumps(problem_body)) < 20_000
 
 
-def test_a_packed_body_is_not_taken(client: FlaskClient) -> None:
+def test_a_compressed_body_is_refused(client: FlaskClient) -> None:
     problem(send(client, ONE, **{"Content-Encoding": "gzip"}), 415)
 
 
 def test_a_csv_reads_every_type(loaded: Any) -> None:
     """Nothing is null, booleans and dates too; a text is not stripped."""
     app = Flask("types")
-    answer_errors(app, lambda kind: None)
+    register_error_handlers(app, lambda kind: None)
     names = list(GOOD)
     empty = {"amount": "", "on": "", "name": None, "region": ""}
     rows = [GOOD | {"flag": "FALSE", "free": ' a, "b"\nc ', "on": "2024-02-29"}, GOOD | {"flag": "1"} | empty]
@@ -188,22 +188,22 @@ def test_a_csv_reads_every_type(loaded: Any) -> None:
         from flask import request
 
         found = request_rows.read(request, SIGNATURE, Decoder(SIGNATURE), 10**6, 10)
-    told = dict(zip(found.names, found.columns, strict=True))
-    assert told["flag"] == [False, True]
-    assert told["free"][0] == ' a, "b"\nc '
-    assert [told[name][1] for name in empty] == [None] * 4
-    assert str(told["on"][0]) == "2024-02-29 00:00:00"
-    assert told["rough"] == [3.0, 3.0]
+    columns = dict(zip(found.names, found.columns, strict=True))
+    assert columns["flag"] == [False, True]
+    assert columns["free"][0] == ' a, "b"\nc '
+    assert [columns[name][1] for name in empty] == [None] * 4
+    assert str(columns["on"][0]) == "2024-02-29 00:00:00"
+    assert columns["rough"] == [3.0, 3.0]
 
 
-def test_a_hundred_faults_are_told_of_a_thousand(client: FlaskClient) -> None:
-    told = problem(send(client, table(*[ROW | dict.fromkeys(ROW, "?")] * 50)), 422)
-    assert len(told["errors"]) == 100
-    assert told["detail"].startswith("100 faults")
+def test_a_hundred_errors_are_reported_of_a_thousand(client: FlaskClient) -> None:
+    problem_body = problem(send(client, table(*[ROW | dict.fromkeys(ROW, "?")] * 50)), 422)
+    assert len(problem_body["errors"]) == 100
+    assert problem_body["detail"].startswith("100 errors")
 
 
 def test_in_one_column_an_empty_line_is_a_row(loaded: Any) -> None:
     """Or who joins by position mixes up rows. Elsewhere it is nothing, and so it is at the end."""
-    rows = list(request_rows._cells("message\nhello\n\nprize\n\n\n"))
+    rows = list(request_rows._csv_rows("message\nhello\n\nprize\n\n\n"))
     assert rows == [["message"], ["hello"], [""], ["prize"]]
-    assert list(request_rows._cells("a,b\n\n1,2\n\n")) == [["a", "b"], ["1", "2"]]
+    assert list(request_rows._csv_rows("a,b\n\n1,2\n\n")) == [["a", "b"], ["1", "2"]]

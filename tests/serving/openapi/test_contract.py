@@ -11,11 +11,11 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from serving.app import Parts, create_app
+from serving.app import AppOptions, create_app
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import worker_lock
 from tests.support.key_pairs import write_key_pair
-from tests.support.served_models import shelve
+from tests.support.served_models import load_live_models
 from updraft.registry.registry import open_registry
 
 EXAMPLES = 60  # of each operation
@@ -28,7 +28,7 @@ def schema(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
     registry = open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": f"s3://test-contract/{folder.name}"})
     log = PredictionLog(folder / "data", worker_lock.claim(folder / "data"))
     log.start()
-    app = create_app(shelve(registry, folder), Parts(log=log), max_body=2**18, max_rows=50)
+    app = create_app(load_live_models(registry, folder), AppOptions(prediction_log=log), max_body=2**18, max_rows=50)
     yield schemathesis.openapi.from_wsgi("/openapi.json", app)
     log.close()
 

@@ -12,12 +12,12 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from serving.app import create_app
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.openapi import schemas
 from serving.openapi.document import document
 from tests.support.key_pairs import write_key_pair
-from tests.support.served_models import ODD, shelve
+from tests.support.served_models import ODD, load_live_models
 from tests.support.small_cases import date, integer, real, text
 from tests.support.small_models import NAME, ROW, model, promote, push
 from updraft.model.columns import Column
@@ -28,49 +28,51 @@ ALL = {"trains": True, "keys": True, "logs": True, "max_rows": 50}
 
 
 @pytest.fixture(scope="module")
-def shelf(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A shelf with a model of each kind, for tests that only read it."""
+def live_models(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> LiveModels:
+    """Live models of each kind, for tests that only read them."""
     folder = tmp_path_factory.mktemp("described")
-    return shelve(open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-openapi"}), folder)
+    return load_live_models(
+        open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-openapi"}), folder
+    )
 
 
 @pytest.fixture
-def client(shelf: Shelf) -> FlaskClient:
-    return create_app(shelf, max_rows=50).test_client()
+def client(live_models: LiveModels) -> FlaskClient:
+    return create_app(live_models, max_rows=50).test_client()
 
 
-def schema_of(told: dict[str, Any], name: str) -> Draft202012Validator:
+def schema_of(spec: dict[str, Any], name: str) -> Draft202012Validator:
     """Give a validator of one of the document's schemas, which may refer to others."""
-    return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": told["components"]})
+    return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": spec["components"]})
 
 
 @pytest.mark.parametrize("on", [True, False], ids=["all on", "all off"])
-def test_it_is_valid_whatever_is_on_and_whichever_models_are_live(shelf: Shelf, on: bool) -> None:
+def test_it_is_valid_whatever_is_on_and_whichever_models_are_live(live_models: LiveModels, on: bool) -> None:
     flags = {"trains": on, "keys": on, "logs": on, "max_rows": 50}
-    for lives in (shelf.live, {}):
-        told = document(lives, [*shelf.names, "coming"], **flags)
-        validate(json.loads(json.dumps(told, allow_nan=False)))
-        assert told["openapi"] == "3.1.0"
-        assert ("/train/{use_case}" in told["paths"], "/feedback" in told["paths"], "security" in told) == (on, on, on)
-        assert "coming" in told["info"]["description"]
+    for lives in (live_models.live, {}):
+        spec = document(lives, [*live_models.names, "coming"], **flags)
+        validate(json.loads(json.dumps(spec, allow_nan=False)))
+        assert spec["openapi"] == "3.1.0"
+        assert ("/train/{use_case}" in spec["paths"], "/feedback" in spec["paths"], "security" in spec) == (on, on, on)
+        assert "coming" in spec["info"]["description"]
 
 
-def test_each_operation_has_an_id_of_its_own_and_a_known_tag(shelf: Shelf) -> None:
-    told = document(shelf.live, shelf.names, **ALL)
-    operations = [item[method] for item in told["paths"].values() for method in ("get", "post") if method in item]
+def test_each_operation_has_an_id_of_its_own_and_a_known_tag(live_models: LiveModels) -> None:
+    spec = document(live_models.live, live_models.names, **ALL)
+    operations = [item[method] for item in spec["paths"].values() for method in ("get", "post") if method in item]
     ids = [each["operationId"] for each in operations]
     assert len(set(ids)) == len(ids)
-    assert {tag for each in operations for tag in each["tags"]} <= {each["name"] for each in told["tags"]}
-    for name in shelf.names:
+    assert {tag for each in operations for tag in each["tags"]} <= {each["name"] for each in spec["tags"]}
+    for name in live_models.names:
         assert f"predict_{name}" in ids
 
 
-def test_its_examples_are_what_the_service_takes_and_answers(client: FlaskClient) -> None:
-    told = client.get("/openapi.json").get_json()
+def test_its_examples_are_valid_requests_and_responses(client: FlaskClient) -> None:
+    spec = client.get("/openapi.json").get_json()
     for name in ("rent", "sms_spam", "species", NAME):
-        operation = told["paths"][f"/predict/{name}"]["post"]
+        operation = spec["paths"][f"/predict/{name}"]["post"]
         expected = operation["responses"]["200"]["content"]
-        answer = schema_of(told, f"{name}.answer")
+        answer = schema_of(spec, f"{name}.answer")
         answer.validate(expected["application/json"]["example"])
         for kind, body in operation["requestBody"]["content"].items():
             listed = [each["value"] for each in body.get("examples", {}).values()]
@@ -108,45 +110,45 @@ COLUMNS: dict[str, tuple[Column, list[Any]]] = {
 @pytest.mark.parametrize(("column", "values"), COLUMNS.values(), ids=COLUMNS)
 def test_the_schema_and_the_check_agree_on_values(column: Column, values: list[Any]) -> None:
     signature = signature_of(column)
-    told = Draft202012Validator({"type": "object", **_row(signature)})
+    validator = Draft202012Validator({"type": "object", **_row(signature)})
     verdicts = set()
     for value in values:
         taken = _taken(signature, {"x": value})
-        assert told.is_valid({"x": value}) is taken, value
+        assert validator.is_valid({"x": value}) is taken, value
         verdicts.add(taken)
     assert verdicts == {True, False}
 
 
-def test_what_is_only_warned_of_is_told_in_words_alone() -> None:
+def test_a_bound_that_only_warns_is_in_the_description_only() -> None:
     columns = (text("x", allowed=("a", "b")), integer("y", minimum=1, maximum=5))
     signature = signature_of(*columns, warn_unseen=("x",), warn_out_of_range=("y",))
     row = _row(signature)
-    told = Draft202012Validator(row)
-    assert told.is_valid({"x": "c", "y": 9})
+    validator = Draft202012Validator(row)
+    assert validator.is_valid({"x": "c", "y": 9})
     assert _taken(signature, {"x": "c", "y": 9})
     assert "a, b" in row["properties"]["x"]["description"]
     assert "1 to 5" in row["properties"]["y"]["description"]
     assert "warning" in row["properties"]["y"]["description"]
 
 
-def test_a_pattern_of_pythons_own_is_told_in_words_alone() -> None:
+def test_a_python_only_pattern_is_in_the_description_only() -> None:
     row = _row(signature_of(text("x", pattern=r"(?i)\Aabc\Z"), text("y", pattern=r"^(?:a|b)(?=c)")))
     assert "pattern" not in row["properties"]["x"]
     assert r"(?i)\Aabc\Z" in row["properties"]["x"]["description"]
     assert row["properties"]["y"]["pattern"] == r"^(?:a|b)(?=c)"
 
 
-def test_the_id_may_be_there_and_the_target_may_not(shelf: Shelf) -> None:
-    told = schema_of(document(shelf.live, shelf.names, **ALL), f"{NAME}.row")
-    assert told.is_valid(ROW)
-    assert told.is_valid(ROW | {"id": "anything"})
-    assert not told.is_valid(ROW | {"Response": 1})
-    assert not told.is_valid({name: value for name, value in ROW.items() if name != "Age"})
+def test_the_id_may_be_there_and_the_target_may_not(live_models: LiveModels) -> None:
+    validator = schema_of(document(live_models.live, live_models.names, **ALL), f"{NAME}.row")
+    assert validator.is_valid(ROW)
+    assert validator.is_valid(ROW | {"id": "anything"})
+    assert not validator.is_valid(ROW | {"Response": 1})
+    assert not validator.is_valid({name: value for name, value in ROW.items() if name != "Age"})
 
 
-def test_odd_names_are_described_as_they_are(shelf: Shelf) -> None:
-    told = document(shelf.live, shelf.names, **ALL)
-    assert {ODD, "a/b~c", "floor area, m²"} <= told["components"]["schemas"]["rent.row"]["properties"].keys()
+def test_odd_names_are_described_as_they_are(live_models: LiveModels) -> None:
+    spec = document(live_models.live, live_models.names, **ALL)
+    assert {ODD, "a/b~c", "floor area, m²"} <= spec["components"]["schemas"]["rent.row"]["properties"].keys()
 
 
 def test_it_is_not_sent_again_while_nothing_has_changed(client: FlaskClient) -> None:
@@ -158,7 +160,7 @@ def test_it_is_not_sent_again_while_nothing_has_changed(client: FlaskClient) -> 
 
 
 def test_it_follows_a_swap(registry: Registry, tmp_path: Path) -> None:
-    own = Shelf(registry, Cache(tmp_path / "cache"))
+    own = LiveModels(registry, Cache(tmp_path / "cache"))
     client = create_app(own).test_client()
     empty = client.get("/openapi.json")
     validate(empty.get_json())
@@ -169,14 +171,14 @@ def test_it_follows_a_swap(registry: Registry, tmp_path: Path) -> None:
         assert own.refresh()
         found = client.get("/openapi.json", headers={"If-None-Match": tags[-1]})
         operation = found.get_json()["paths"][f"/predict/{NAME}"]["post"]
-        assert f"version {number}" in operation["description"]
+        assert f"Version {number}" in operation["description"]
         example = operation["responses"]["200"]["content"]["application/json"]["example"]
         assert (example["version"], example["threshold"]) == (number, threshold)
         tags.append(found.headers["ETag"])
     assert len(set(tags)) == 3
 
 
-def signature_of(*columns: Column, **told: Any) -> Signature:
+def signature_of(*columns: Column, **options: Any) -> Signature:
     return Signature(
         use_case="small",
         title="Small",
@@ -188,7 +190,7 @@ def signature_of(*columns: Column, **told: Any) -> Signature:
         split={},
         versions={},
         example={},
-        **told,
+        **options,
     )
 
 

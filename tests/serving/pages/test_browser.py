@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
-from serving.app import Parts, create_app
+from serving.app import AppOptions, create_app
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
 from tests.support.key_pairs import write_key_pair
-from tests.support.served_models import ODD, shelve
+from tests.support.served_models import ODD, load_live_models
 from tests.support.small_models import NAME
 from updraft.registry.registry import open_registry
 
@@ -45,18 +45,20 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-
 def address(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the app, with a prediction log, on a free port."""
     folder = tmp_path_factory.mktemp("browsed")
-    shelf = shelve(open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-browser"}), folder)
-    slot = claim(folder)
-    log = PredictionLog(folder, slot)
+    live_models = load_live_models(
+        open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-browser"}), folder
+    )
+    worker = claim(folder)
+    log = PredictionLog(folder, worker)
     log.start()
-    server = make_server("127.0.0.1", 0, create_app(shelf, Parts(log=log)), threaded=True)
+    server = make_server("127.0.0.1", 0, create_app(live_models, AppOptions(prediction_log=log)), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()
     thread.join()
     log.close()
-    slot.lock.release()
+    worker.lock.release()
 
 
 @pytest.fixture(scope="module")
@@ -71,27 +73,27 @@ def browser(starts_servers: None) -> Iterator[Browser]:
 def opened(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
     """Give a maker of pages; at the end none has written to its console or asked another host."""
     contexts: list[BrowserContext] = []
-    told: list[str] = []
+    problems: list[str] = []
 
     def open_page(**settings: Any) -> Page:
         context = browser.new_context(base_url=address, **settings)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: told.append(message.text) if message.type in LOUD else None)
-        page.on("pageerror", lambda error: told.append(str(error)))
-        page.on("request", lambda request: _own(request.url, address, told))
+        page.on("console", lambda message: problems.append(message.text) if message.type in LOUD else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: _own(request.url, address, problems))
         return page
 
     yield open_page
     for context in contexts:
         context.close()
     by_design = "Failed to load resource: the server responded with a status of 4"  # the page itself: 404 or 422
-    assert [each for each in told if not each.startswith(by_design)] == []
+    assert [each for each in problems if not each.startswith(by_design)] == []
 
 
-def _own(url: str, address: str, told: list[str]) -> None:
+def _own(url: str, address: str, problems: list[str]) -> None:
     if not url.startswith((f"{address}/", "data:")):
-        told.append(f"asked {url}")
+        problems.append(f"asked {url}")
 
 
 def focused(page: Page) -> Locator:

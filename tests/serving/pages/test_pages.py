@@ -21,18 +21,18 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
-from serving.app import Parts, create_app
-from serving.models.live_models import Shelf
+from serving.app import AppOptions, create_app
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.prediction_log.prediction_log import PredictionLog
-from serving.server.auth import Keys
+from serving.server.auth import ApiKeys
 from serving.server.security_headers import POLICY
 from serving.server.worker_lock import claim
 from serving.training.trigger import Trainer
 from tests.support import small_models
 from tests.support.airflow_server import LIVE, AirflowServer
 from tests.support.key_pairs import write_key_pair
-from tests.support.served_models import MANY, ODD, shelve, species
+from tests.support.served_models import MANY, ODD, load_live_models, species
 from tests.support.small_models import NAME, ROW
 from updraft.airflow_client import Airflow
 from updraft.defaults import ROOT
@@ -103,10 +103,10 @@ class Page(HTMLParser):
         field = self.field(label)
         if field.get("aria-invalid") != "true":
             return None
-        told = f"{field['id']}-error"
-        assert told in field["aria-describedby"].split()
+        id_ = f"{field['id']}-error"
+        assert id_ in field["aria-describedby"].split()
         assert f"#{field['id']}" in [each.get("href") for each in self.all("a")]
-        return str(self.id(told)["text"])
+        return str(self.id(id_)["text"])
 
     @property
     def text(self) -> str:
@@ -114,15 +114,17 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def shelf(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A shelf with a model of each kind, for tests that only read it."""
+def live_models(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> LiveModels:
+    """Live models of each kind, for tests that only read them."""
     folder = tmp_path_factory.mktemp("shown")
-    return shelve(open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-pages"}), folder)
+    return load_live_models(
+        open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-pages"}), folder
+    )
 
 
 @pytest.fixture
-def client(shelf: Shelf) -> FlaskClient:
-    return create_app(shelf).test_client()
+def client(live_models: LiveModels) -> FlaskClient:
+    return create_app(live_models).test_client()
 
 
 def get(client: FlaskClient, path: str) -> Page:
@@ -158,11 +160,11 @@ def test_programs_get_json_and_browsers_a_page(client: FlaskClient) -> None:
     assert "Models" in get(client, "/").text
 
 
-def test_the_list_shows_each_model_and_leads_to_its_form(client: FlaskClient, shelf: Shelf) -> None:
+def test_the_list_shows_each_model_and_leads_to_its_form(client: FlaskClient, live_models: LiveModels) -> None:
     page = get(client, "/")
     links = [each.get("href") for each in page.all("a")]
     for name in CASES:
-        assert shelf.live[name].model.signature.title in page.text
+        assert live_models.live[name].model.signature.title in page.text
         assert f"/{name}" in links
     assert "random forest" in page.text
     assert "f1" in page.text
@@ -173,32 +175,32 @@ def test_the_list_shows_each_model_and_leads_to_its_form(client: FlaskClient, sh
     assert "/stats" not in links
 
 
-def test_an_empty_registry_is_told_what_to_do(registry: Registry, tmp_path: Path) -> None:
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    client = create_app(shelf).test_client()
-    assert "not answered yet" in get(client, "/").text
-    shelf.refresh()
+def test_an_empty_registry_shows_how_to_train_a_model(registry: Registry, tmp_path: Path) -> None:
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    client = create_app(live_models).test_client()
+    assert "not responded yet" in get(client, "/").text
+    live_models.refresh()
     assert "make demo" in get(client, "/").text
     assert "No model is loaded" in get(client, "/docs").text
 
 
-def test_a_registry_out_of_reach_is_said_so(
+def test_an_unreachable_registry_is_reported(
     registry: Registry, registry_environ: dict[str, str], tmp_path: Path
 ) -> None:
     """First with nothing, then with a version out of the cache."""
     gone = open_registry(registry_environ | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"})
-    shelf = Shelf(gone, Cache(tmp_path / "nothing"))
-    assert not shelf.refresh()
-    page = get(create_app(shelf).test_client(), "/")
-    assert "cannot be reached" in page.text
+    live_models = LiveModels(gone, Cache(tmp_path / "nothing"))
+    assert not live_models.refresh()
+    page = get(create_app(live_models).test_client(), "/")
+    assert "is unreachable" in page.text
     assert "make demo" not in page.text
 
     small_models.promote(registry, small_models.push(registry, tmp_path / "run", small_models.model()))
-    assert Shelf(registry, Cache(tmp_path / "cache")).refresh()
-    kept = Shelf(gone, Cache(tmp_path / "cache"))
+    assert LiveModels(registry, Cache(tmp_path / "cache")).refresh()
+    kept = LiveModels(gone, Cache(tmp_path / "cache"))
     assert not kept.refresh()
     page = get(create_app(kept).test_client(), "/")
-    assert "What was loaded before keeps serving" in page.text
+    assert "Models loaded before stay in service" in page.text
     assert "Try it" in page.text
 
 
@@ -207,14 +209,14 @@ def test_a_refused_version_is_shown_with_its_reason(registry: Registry, tmp_path
         (folder / "model.joblib").write_bytes(b"no model")
 
     small_models.promote(registry, small_models.push(registry, tmp_path / "good", small_models.model()))
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    assert shelf.refresh()
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    assert live_models.refresh()
     bad = small_models.push(registry, tmp_path / "bad", small_models.model(), spoil=spoil)
     small_models.promote(registry, bad)
-    shelf.refresh()
-    text = get(create_app(shelf).test_client(), "/").text
-    assert "Version 2 was refused; version 1 keeps serving" in text
-    assert shelf.refusals[NAME].reason in text
+    live_models.refresh()
+    text = get(create_app(live_models).test_client(), "/").text
+    assert "Version 2 was refused; version 1 stays live" in text
+    assert live_models.refusals[NAME].reason in text
 
 
 # --- the form ---------------------------------------------------------------------------------------------------------
@@ -222,7 +224,7 @@ def test_a_refused_version_is_shown_with_its_reason(registry: Registry, tmp_path
 
 def test_each_column_has_the_right_field(client: FlaskClient) -> None:
     page = get(client, "/rent")
-    told = {
+    fields = {
         "rooms": {"tag": "input", "type": "number", "step": "1", "min": "1", "max": "12", "inputmode": "numeric"},
         "floor area, m²": {"tag": "input", "type": "number", "step": "any", "min": "8", "max": "1000"},
         ODD: {"tag": "select"},
@@ -233,10 +235,10 @@ def test_each_column_has_the_right_field(client: FlaskClient) -> None:
         "postcode": {"type": "text"},
         "note": {"type": "text"},
     }
-    for label, expected in told.items():
+    for label, expected in fields.items():
         assert expected.items() <= page.field(label).items(), label
-    required = {label for label in told if "required" in page.field(label)}
-    assert required == told.keys() - {"renovated", "note"}
+    required = {label for label in fields if "required" in page.field(label)}
+    assert required == fields.keys() - {"renovated", "note"}
     assert "1 to 12" in page.id(page.field("rooms")["aria-describedby"])["text"]
     assert r"^\d{5}$" in page.id(page.field("postcode")["aria-describedby"])["text"]
     suggested = page.field("district")["list"]
@@ -252,7 +254,7 @@ def test_each_column_has_the_right_field(client: FlaskClient) -> None:
     assert get(client, "/sms_spam").field("message")["tag"] == "textarea"
 
 
-def test_what_is_only_warned_of_is_not_kept_out_by_the_browser(client: FlaskClient) -> None:
+def test_a_bound_that_only_warns_is_not_enforced_by_the_browser(client: FlaskClient) -> None:
     page = get(client, "/species")
     assert not {"min", "max"} & page.field("length").keys()
     assert page.field("habitat")["tag"] == "input"
@@ -264,8 +266,8 @@ def test_what_is_only_warned_of_is_not_kept_out_by_the_browser(client: FlaskClie
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_example_is_answered_as_the_api_answers_it(name: str, client: FlaskClient, shelf: Shelf) -> None:
-    signature = shelf.live[name].model.signature
+def test_the_example_is_answered_as_the_api_answers_it(name: str, client: FlaskClient, live_models: LiveModels) -> None:
+    signature = live_models.live[name].model.signature
     answer = client.post(f"/predict/{name}", json=signature.example).json
     empty = get(client, f"/{name}")
     assert set(filled(empty).values()) == {""}
@@ -286,7 +288,7 @@ def test_the_example_is_answered_as_the_api_answers_it(name: str, client: FlaskC
         [table] = page.all("table")
         assert re.findall(r"[\d.]+(?= %)", table["text"]) == [f"{100 * share:.1f}" for share in shares]
         assert re.findall("[A-Z][a-z]+", table["text"].partition("label")[2])[0] == shown
-    assert "By version 1." in page.text
+    assert "Model version 1." in page.text
 
 
 def test_null_is_what_is_left_empty(client: FlaskClient) -> None:
@@ -297,7 +299,7 @@ def test_null_is_what_is_left_empty(client: FlaskClient) -> None:
     assert '"width": null' in answered.text
 
 
-def test_errors_stand_beside_their_fields_and_what_was_typed_stays(client: FlaskClient) -> None:
+def test_errors_are_beside_their_fields_and_submitted_values_stay(client: FlaskClient) -> None:
     page = get(client, "/rent?example=1")
     typed = {
         "rooms": "99",
@@ -308,21 +310,21 @@ def test_errors_stand_beside_their_fields_and_what_was_typed_stays(client: Flask
         "a/b~c": "",
     }
     fields = filled(page) | {page.field(label)["name"]: value for label, value in typed.items()}
-    told = post(client, "/rent", fields)
-    assert told.status == 422
-    assert told.error("rooms") == "99 is not between 1 and 12"
-    assert told.error("floor area, m²") == "'many' is not a number"
-    assert "none of them" in str(told.error(ODD))
-    assert told.error("postcode") == r"'4109' does not match ^\d{5}$"
-    assert told.error("district") == "needed: choose one"
-    assert told.error("a/b~c") == "needed: a date, UTC"
-    assert told.error("note") is told.error("ist.süß") is None
-    assert filled(told) == fields
-    alert = told.one("section", role="alert")
+    page = post(client, "/rent", fields)
+    assert page.status == 422
+    assert page.error("rooms") == "99 is not between 1 and 12"
+    assert page.error("floor area, m²") == "'many' is not a number"
+    assert "none of them" in str(page.error(ODD))
+    assert page.error("postcode") == r"'4109' does not match ^\d{5}$"
+    assert page.error("district") == "required: choose one"
+    assert page.error("a/b~c") == "required: a date, UTC"
+    assert page.error("note") is page.error("ist.süß") is None
+    assert filled(page) == fields
+    alert = page.one("section", role="alert")
     assert "autofocus" in alert
-    assert "6 fields need another look" in alert["text"]
-    assert told.one("title")["text"].startswith("Error: ")
-    assert told.field("floor area, m²")["type"] == "text"  # a field of numbers would be shown empty
+    assert "6 fields are invalid" in alert["text"]
+    assert page.one("title")["text"].startswith("Error: ")
+    assert page.field("floor area, m²")["type"] == "text"  # a field of numbers would be shown empty
 
 
 def test_a_text_keeps_its_lines_whatever_the_browser_ends_them_with(client: FlaskClient) -> None:
@@ -348,28 +350,30 @@ def test_nothing_is_unescaped_and_every_page_has_its_parts(path: str, client: Fl
     assert page.id(first["href"].removeprefix("#"))["tag"] == "main"
     for field in page.all("input") + page.all("select") + page.all("textarea"):
         assert field.get("type") == "hidden" or page.one("label", **{"for": field["id"]})["text"]
-        for told in field.get("aria-describedby", "").split():
-            assert page.id(told)["text"]
+        for id_ in field.get("aria-describedby", "").split():
+            assert page.id(id_)["text"]
     for each in page.all("link") + page.all("img"):
         assert each.get("href", each.get("src")).startswith("/static/")
     assert client.get(path, headers=BROWSER).headers["Content-Security-Policy"] == POLICY
     assert client.get(path, headers=BROWSER).headers["Cache-Control"] == "no-store"
 
 
-def test_a_form_that_was_open_during_a_swap_still_says_what_is_what(registry: Registry, tmp_path: Path) -> None:
+def test_a_form_that_was_open_during_a_swap_submits_each_value_under_its_name(
+    registry: Registry, tmp_path: Path
+) -> None:
     """The version after it has the columns the other way round."""
     before = species()
-    told = {"columns": before.signature.columns[::-1], "labels": before.signature.labels}
-    after = Model(before.signature.model_copy(update=told), before.pipeline)
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
+    changes = {"columns": before.signature.columns[::-1], "labels": before.signature.labels}
+    after = Model(before.signature.model_copy(update=changes), before.pipeline)
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
     small_models.promote(registry, small_models.push(registry, tmp_path / "before", before))
-    assert shelf.refresh()
-    client = create_app(shelf).test_client()
+    assert live_models.refresh()
+    client = create_app(live_models).test_client()
     fields = filled(get(client, "/species?example=1"))
     small_models.promote(registry, small_models.push(registry, tmp_path / "after", after))
-    assert shelf.refresh()
+    assert live_models.refresh()
     page = post(client, "/species", fields)
-    assert "By version 2." in page.text
+    assert "Model version 2." in page.text
     assert filled(page) == fields
     assert page.field("length")["value"] == "5.5"
 
@@ -407,7 +411,7 @@ def test_a_hostile_form_is_the_callers_fault(body: Any, kind: str, status: int, 
         assert secret not in answer.text
 
 
-def test_an_unknown_use_case_is_told_the_known_ones_as_a_page(client: FlaskClient) -> None:
+def test_the_page_of_an_unknown_use_case_lists_the_known_ones(client: FlaskClient) -> None:
     for path in ("/insurance", "/no/such/page", "/%3Cscript%3E"):
         page = get(client, path)
         assert page.status == 404
@@ -421,13 +425,13 @@ def test_a_use_case_that_is_not_loaded_is_503_as_a_page(registry: Registry, tmp_
 
     bad = small_models.push(registry, tmp_path / "bad", small_models.model(), spoil=spoil)
     small_models.promote(registry, bad)
-    shelf = Shelf(registry, Cache(tmp_path / "cache"))
-    shelf.refresh()
-    client = create_app(shelf).test_client()
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    live_models.refresh()
+    client = create_app(live_models).test_client()
     answer = client.get(f"/{NAME}", headers=BROWSER)
     assert Page(answer).status == 503
     assert answer.headers["Retry-After"]
-    assert "No verified version of it is loaded" in get(client, "/").text
+    assert "No verified version is loaded" in get(client, "/").text
 
 
 @pytest.mark.parametrize(
@@ -453,8 +457,8 @@ def test_no_page_shadows_another_path(path: str, method: str, client: FlaskClien
     assert answer.content_type == "application/problem+json"
 
 
-def test_a_page_needs_a_key_where_keys_are_on_and_a_browser_can_ask_for_it(shelf: Shelf) -> None:
-    client = create_app(shelf, Parts(keys=Keys({"me": "a-key-of-the-tests"}))).test_client()
+def test_a_page_needs_a_key_where_keys_are_on_and_a_browser_can_ask_for_it(live_models: LiveModels) -> None:
+    client = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"}))).test_client()
     for path in ("/", f"/{NAME}", "/docs", "/openapi.json", "/train"):
         refused = client.get(path, headers=BROWSER)
         assert Page(refused).status == 401
@@ -469,9 +473,9 @@ def test_a_page_needs_a_key_where_keys_are_on_and_a_browser_can_ask_for_it(shelf
 
 
 @pytest.fixture(scope="module")
-def address(shelf: Shelf) -> Iterator[str]:
+def address(live_models: LiveModels) -> Iterator[str]:
     """Serve the app on a port; keys are asked for."""
-    app = create_app(shelf, Parts(keys=Keys({"me": "a-key-of-the-tests"})))
+    app = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"})))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -487,8 +491,8 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def test_what_the_documentation_shows_works_when_it_is_pasted(shelf: Shelf, address: str) -> None:
-    app = create_app(shelf, Parts(keys=Keys({"me": "a-key-of-the-tests"})))
+def test_the_examples_of_the_documentation_work_when_pasted(live_models: LiveModels, address: str) -> None:
+    app = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"})))
     answer = app.test_client().get("/docs", base_url=address, headers=BROWSER, auth=("me", "a-key-of-the-tests"))
     blocks = [each["text"] for each in Page(answer).all("pre")]
     expected = [json.loads(text) for text in blocks if text.startswith("{")]
@@ -500,32 +504,36 @@ def test_what_the_documentation_shows_works_when_it_is_pasted(shelf: Shelf, addr
     python = [run([sys.executable, "-c", text]) for text in blocks if text.startswith("import json")]
     tables = [run(["sh", "-c", text]) for text in blocks if text.startswith("printf")]
     assert len(by_curl) == len(python) == len(tables) == len(CASES)
-    for told, curled, printed, table in zip(expected, by_curl, python, tables, strict=True):
-        told.pop("prediction_ids")  # nothing is logged here
-        assert curled == told
-        assert printed == f"{told}\n"
+    for answer, curled, printed, table in zip(expected, by_curl, python, tables, strict=True):
+        answer.pop("prediction_ids")  # nothing is logged here
+        assert curled == answer
+        assert printed == f"{answer}\n"
         assert table.splitlines()[0].startswith("prediction")
-        assert table.splitlines()[1].startswith(str(told["predictions"][0]))
+        assert table.splitlines()[1].startswith(str(answer["predictions"][0]))
 
 
-def test_the_curl_beside_an_answer_gives_the_same_answer(shelf: Shelf, address: str) -> None:
-    app = create_app(shelf, Parts(keys=Keys({"me": "a-key-of-the-tests"})))
+def test_the_curl_command_beside_a_prediction_returns_the_same_prediction(
+    live_models: LiveModels, address: str
+) -> None:
+    app = create_app(live_models, AppOptions(api_keys=ApiKeys({"me": "a-key-of-the-tests"})))
     client, auth = app.test_client(), ("me", "a-key-of-the-tests")
     sent = filled(Page(client.get("/rent?example=1", headers=BROWSER, auth=auth)))
     answer = client.post("/rent", data=sent, headers=BROWSER, auth=auth, base_url=address)
     [command] = [each["text"] for each in Page(answer).all("pre")]
-    told = json.loads(run(["sh", "-c", command]))
+    body = json.loads(run(["sh", "-c", command]))
     assert (
-        told["predictions"]
-        == shelf
+        body["predictions"]
+        == live_models
         .live["rent"]
-        .model.predict(shelf.live["rent"].model.signature.frame([shelf.live["rent"].model.signature.example]))
+        .model.predict(
+            live_models.live["rent"].model.signature.frame([live_models.live["rent"].model.signature.example])
+        )
         .predictions
     )
 
 
-def test_the_demo_asks_with_a_key_and_without_a_known_one_says_so_at_once(shelf: Shelf, address: str) -> None:
-    row = shelf.live["species"].model.signature.example
+def test_the_demo_sends_its_key_and_fails_at_once_without_a_known_one(live_models: LiveModels, address: str) -> None:
+    row = live_models.live["species"].model.signature.example
     service = Service(address, "a-key-of-the-tests")
     assert service.is_live("species", 1) and not service.is_live("species", 2) and not service.is_live("nothing", 1)
     assert service.predict("species", row)["version"] == 1
@@ -536,29 +544,29 @@ def test_the_demo_asks_with_a_key_and_without_a_known_one_says_so_at_once(shelf:
             Service(address, key).predict("species", row)
 
 
-def test_the_documentation_lists_what_a_column_takes(client: FlaskClient) -> None:
+def test_the_documentation_lists_the_values_of_a_column(client: FlaskClient) -> None:
     page = get(client, "/docs")
     rows = [each["text"] for each in page.all("tr")]
     assert any("postcode" in row and r"matches ^\d{5}$" in row for row in rows)
     assert any(ODD in row and '"<b>bold</b>"' in row for row in rows)
     assert any("note" in row and row.strip().endswith("yes") for row in rows)
-    assert any("habitat" in row and "answered with a warning" in row for row in rows)
+    assert any("habitat" in row and "accepted with a warning" in row for row in rows)
     for status in ("400", "413", "415", "422", "429", "503"):
         assert any(row.strip().startswith(status) for row in rows), status
 
 
-def test_the_documentation_has_the_address_that_a_trusted_proxy_tells(shelf: Shelf) -> None:
-    told = BROWSER | {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "models.example.org"}
+def test_the_documentation_has_the_address_from_a_trusted_proxy(live_models: LiveModels) -> None:
+    headers = BROWSER | {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "models.example.org"}
     for proxies, address in ((0, "http://localhost/predict"), (1, "https://models.example.org/predict")):
-        app = create_app(shelf, Parts(proxies=proxies))
-        blocks = [each["text"] for each in Page(app.test_client().get("/docs", headers=told)).all("pre")]
+        app = create_app(live_models, AppOptions(trusted_proxies=proxies))
+        blocks = [each["text"] for each in Page(app.test_client().get("/docs", headers=headers)).all("pre")]
         commands = [text for text in blocks if text.startswith("curl") and "/predict/" in text]
         assert len(commands) == len(CASES) and all(address in text for text in commands)
 
 
-def test_wrong_tokens_behind_a_proxy_are_counted_by_the_address_that_it_tells(shelf: Shelf) -> None:
+def test_wrong_tokens_behind_a_proxy_are_counted_by_forwarded_address(live_models: LiveModels) -> None:
     trainer = Trainer(Airflow("http://127.0.0.1:9", SERVICE, "a password"), TOKEN)
-    client = create_app(shelf, Parts(trainer=trainer, proxies=1)).test_client()
+    client = create_app(live_models, AppOptions(trainer=trainer, trusted_proxies=1)).test_client()
 
     def wrong(address: str) -> int:
         return client.post("/train", data={"token": "wrong"}, headers={"X-Forwarded-For": address}).status_code
@@ -570,18 +578,18 @@ def test_wrong_tokens_behind_a_proxy_are_counted_by_the_address_that_it_tells(sh
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def test_figures_are_shown_to_people_and_told_to_programs(shelf: Shelf, tmp_path: Path) -> None:
-    slot = claim(tmp_path)
-    log = PredictionLog(tmp_path, slot)
+def test_statistics_are_a_page_for_browsers_and_json_for_others(live_models: LiveModels, tmp_path: Path) -> None:
+    worker = claim(tmp_path)
+    log = PredictionLog(tmp_path, worker)
     log.start()
-    client = create_app(shelf, Parts(log=log)).test_client()
+    client = create_app(live_models, AppOptions(prediction_log=log)).test_client()
     try:
         assert "Nothing yet" in get(client, "/stats").text
         page = post(client, "/species", filled(get(client, "/species?example=1")))
-        [told] = re.findall(r"[0-9a-f]{32}\.0", page.text)
-        assert client.post("/feedback", json={"prediction_id": told, "label": "setosa"}).status_code == 200
+        [known_id] = re.findall(r"[0-9a-f]{32}\.0", page.text)
+        assert client.post("/feedback", json={"prediction_id": known_id, "label": "setosa"}).status_code == 200
         client.post("/predict/species", json={})
-        assert log.settle(10)
+        assert log.wait_until_ingested(10)
         text = get(client, "/stats").text
         assert "species" in text
         assert "Versicolor" in text
@@ -590,26 +598,26 @@ def test_figures_are_shown_to_people_and_told_to_programs(shelf: Shelf, tmp_path
         assert "/stats" in [each.get("href") for each in get(client, "/").all("a")]
     finally:
         log.close()
-        slot.lock.release()
+        worker.lock.release()
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def test_where_training_is_off_the_page_says_how_to_switch_it_on(client: FlaskClient) -> None:
+def test_while_training_is_off_the_page_shows_how_to_switch_it_on(client: FlaskClient) -> None:
     assert "SERVING_TRAIN_TOKEN" in get(client, "/train").text
     assert client.post("/train", data={"use_case": NAME}).status_code == 405
     assert get(client, "/runs").status == 404
 
 
-def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(shelf: Shelf) -> None:
+def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(live_models: LiveModels) -> None:
     trainer = Trainer(Airflow("http://127.0.0.1:9", SERVICE, "a password", connect=1.0, read=1.0), TOKEN)
-    client = create_app(shelf, Parts(trainer=trainer)).test_client()
+    client = create_app(live_models, AppOptions(trainer=trainer)).test_client()
     fields = filled(get(client, "/train")) | {"token": TOKEN, "use_case": NAME, "limit": "5"}
     answer = client.post("/train", data=fields, headers=BROWSER)
     page = Page(answer)
     assert (page.status, answer.headers["Retry-After"]) == (503, "10")
-    assert "Airflow does not answer" in page.text
+    assert "Airflow does not respond" in page.text
     assert filled(page) == fields | {"token": ""}  # the key too: what was begun all the same is found by it
     client.set_cookie("updraft_train", TOKEN, path="/runs")
     followed = client.get(f"/runs/{NAME}/service__{fields['key']}", headers=BROWSER)
@@ -617,9 +625,9 @@ def test_while_airflow_is_away_nothing_is_lost_and_the_page_asks_again(shelf: Sh
 
 
 @pytest.fixture
-def trains(api_server: AirflowServer, shelf: Shelf) -> Flask:
+def trains(api_server: AirflowServer, live_models: LiveModels) -> Flask:
     trainer = Trainer(Airflow(api_server.url, SERVICE, api_server.password), TOKEN, starts=1000)
-    return create_app(shelf, Parts(trainer=trainer))
+    return create_app(live_models, AppOptions(trainer=trainer))
 
 
 def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
@@ -659,7 +667,7 @@ def test_behind_a_proxy_that_speaks_tls_the_cookie_is_secure(trains: Flask) -> N
         assert ("Secure" in answer.headers["Set-Cookie"].split("; ")) is secure
 
 
-def test_a_wrong_form_for_training_starts_nothing_and_says_why(trains: Flask, api_server: AirflowServer) -> None:
+def test_an_invalid_training_form_starts_nothing_and_shows_its_errors(trains: Flask, api_server: AirflowServer) -> None:
     client = trains.test_client()
     before = api_server.runs(f"train_{LIVE}")
     good = filled(get(client, f"/train?use_case={LIVE}")) | {"token": TOKEN}

@@ -14,14 +14,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sklearn.dummy import DummyRegressor
 
-from serving.models.live_models import Shelf
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.prediction_log import feedback
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import Entry, new_id, prediction_id
 from serving.prediction_log.stats import SAMPLE, _cases
 from serving.prediction_log.views import blueprint
-from serving.server.problems import answer_errors
+from serving.server.problems import register_error_handlers
 from serving.server.worker_lock import claim
 from tests.support.key_pairs import write_key_pair
 from tests.support.service import problem
@@ -35,51 +35,51 @@ UNKNOWN = prediction_id(new_id(), 0)
 
 
 @pytest.fixture(scope="module")
-def shelf(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A shelf with a classifier and a regression."""
-    folder = tmp_path_factory.mktemp("shelf")
+def live_models(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> LiveModels:
+    """A live classifier and a live regression model."""
+    folder = tmp_path_factory.mktemp("live_models")
     registry = open_registry({**s3, **write_key_pair(folder), "UPDRAFT_REGISTRY": "s3://test-feedback"})
-    told = signature(PRICE).model_dump() | {"task": "regression", "labels": (), "positive": None, "threshold": None}
+    options = signature(PRICE).model_dump() | {"task": "regression", "labels": (), "positive": None, "threshold": None}
     rows, target = frame()
-    price = Model(Signature(**told), DummyRegressor().fit(rows, target))
+    price = Model(Signature(**options), DummyRegressor().fit(rows, target))
     for it in (model(), price):
         promote(registry, push(registry, folder / it.signature.use_case, it))
-    shelf = Shelf(registry, Cache(folder / "cache"))
-    assert shelf.refresh()
-    return shelf
+    live_models = LiveModels(registry, Cache(folder / "cache"))
+    assert live_models.refresh()
+    return live_models
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[PredictionLog]:
     """A log whose thread runs."""
-    slot = claim(tmp_path)
-    log = PredictionLog(tmp_path, slot)
+    worker = claim(tmp_path)
+    log = PredictionLog(tmp_path, worker)
     log.start()
     yield log
     log.close()
-    slot.lock.release()
+    worker.lock.release()
 
 
 @pytest.fixture
-def client(log: PredictionLog, shelf: Shelf) -> FlaskClient:
+def client(log: PredictionLog, live_models: LiveModels) -> FlaskClient:
     """A client of an app with small limits: 4 KiB and 10 labels."""
-    return app(log, shelf).test_client()
+    return app(log, live_models).test_client()
 
 
-def app(log: PredictionLog, shelf: Shelf) -> Flask:
+def app(log: PredictionLog, live_models: LiveModels) -> Flask:
     it = Flask(__name__)
-    answer_errors(it, lambda kind: None)
-    it.register_blueprint(blueprint(log, shelf, max_body=4096, max_rows=10))
+    register_error_handlers(it, lambda kind: None)
+    it.register_blueprint(blueprint(log, live_models, max_body=4096, max_rows=10))
     return it
 
 
 def answered(log: PredictionLog, *predictions: Any, **changes: Any) -> list[str]:
     """Log an answered request; give the ids of its predictions."""
-    told: dict[str, Any] = {"id": new_id(), "at": time.time(), "use_case": NAME, "version": 1, "status": 200}
-    told |= {"seconds": 0.002, "columns": ["x"], "rows": [[1]] * len(predictions), "predictions": list(predictions)}
-    told |= {"labels": [("not interested", "interested")[each] for each in predictions if each in {0, 1}]}
-    assert log.write(Entry(**told | changes))
-    return [prediction_id(told["id"], row) for row in range(len(predictions))]
+    options: dict[str, Any] = {"id": new_id(), "at": time.time(), "use_case": NAME, "version": 1, "status": 200}
+    options |= {"seconds": 0.002, "columns": ["x"], "rows": [[1]] * len(predictions), "predictions": list(predictions)}
+    options |= {"labels": [("not interested", "interested")[each] for each in predictions if each in {0, 1}]}
+    assert log.write(Entry(**options | changes))
+    return [prediction_id(options["id"], row) for row in range(len(predictions))]
 
 
 def priced(log: PredictionLog, *predictions: float) -> list[str]:
@@ -87,11 +87,11 @@ def priced(log: PredictionLog, *predictions: float) -> list[str]:
 
 
 def stats(client: FlaskClient, log: PredictionLog, query: str = "") -> dict[str, Any]:
-    assert log.settle(10)
+    assert log.wait_until_ingested(10)
     answer = client.get(f"/stats{query}")
     assert (answer.status_code, answer.content_type) == (200, "application/json"), answer.text
-    told: dict[str, Any] = answer.json
-    return told
+    totals: dict[str, Any] = answer.json
+    return totals
 
 
 # --- feedback ---------------------------------------------------------------------------------------------------------
@@ -104,47 +104,50 @@ def test_true_labels_are_joined_to_predictions_that_still_lie_in_the_spool(
     assert client.post("/feedback", json={"prediction_id": a, "label": 0}).json == {"stored": 1}
     both = [{"prediction_id": b, "label": "interested"}, {"prediction_id": c, "label": "not interested"}]
     assert client.post("/feedback", json={"feedback": both}).json == {"stored": 2}
-    [told] = stats(client, log)["use_cases"]
-    assert (told["feedback"], told["accuracy"]) == (3, 2 / 3)
-    with log.store.reading() as connection:
+    [totals] = stats(client, log)["use_cases"]
+    assert (totals["feedback"], totals["accuracy"]) == (3, 2 / 3)
+    with log.store.read_transaction() as connection:
         assert connection.execute("SELECT row, truth FROM feedback ORDER BY row").fetchall() == [(0, 0), (1, 1), (2, 0)]
 
 
-def test_a_second_label_takes_the_place_of_the_first(client: FlaskClient, log: PredictionLog) -> None:
+def test_a_second_label_replaces_the_first(client: FlaskClient, log: PredictionLog) -> None:
     a, b = answered(log, 1, 1)
     for label, accuracy in ((1, 1.0), (1, 1.0), ("interested", 1.0), (0, 0.0), (0, 0.0), (1, 1.0)):
         assert client.post("/feedback", json={"prediction_id": a, "label": label}).status_code == 200
-        [told] = stats(client, log)["use_cases"]
-        assert (told["feedback"], told["accuracy"]) == (1, accuracy)
+        [totals] = stats(client, log)["use_cases"]
+        assert (totals["feedback"], totals["accuracy"]) == (1, accuracy)
     twice = [{"prediction_id": b, "label": 0}, {"prediction_id": b, "label": 1}]
     assert client.post("/feedback", json={"feedback": twice}).status_code == 200
-    [told] = stats(client, log)["use_cases"]
-    assert (told["feedback"], told["accuracy"]) == (2, 1.0)
+    [totals] = stats(client, log)["use_cases"]
+    assert (totals["feedback"], totals["accuracy"]) == (2, 1.0)
 
 
-def test_a_regression_is_told_its_mean_absolute_error(client: FlaskClient, log: PredictionLog) -> None:
+def test_a_regression_has_a_mean_absolute_error(client: FlaskClient, log: PredictionLog) -> None:
     a, b = priced(log, 10.0, 20.5)
     both = [{"prediction_id": a, "label": 12}, {"prediction_id": b, "label": 20.0}]
     assert client.post("/feedback", json={"feedback": both}).status_code == 200
-    [told] = stats(client, log)["use_cases"]
-    assert (told["feedback"], told["mean_absolute_error"]) == (2, 1.25)
+    [totals] = stats(client, log)["use_cases"]
+    assert (totals["feedback"], totals["mean_absolute_error"]) == (2, 1.25)
     assert client.post("/feedback", json={"prediction_id": a, "label": 10}).status_code == 200
-    [told] = stats(client, log)["use_cases"]
-    assert (told["feedback"], told["mean_absolute_error"], told["predictions"]) == (2, 0.25, {})
-    assert "accuracy" not in told
+    [totals] = stats(client, log)["use_cases"]
+    assert (totals["feedback"], totals["mean_absolute_error"], totals["predictions"]) == (2, 0.25, {})
+    assert "accuracy" not in totals
 
 
 def test_an_unknown_id_is_named_and_nothing_of_its_request_is_stored(client: FlaskClient, log: PredictionLog) -> None:
     [a] = answered(log, 1)
     beyond = f"{a[:-1]}1"  # the request is known, and has no such row
-    three = [{"prediction_id": told, "label": 1} for told in (a, UNKNOWN, beyond)]
-    told = problem(client.post("/feedback", json={"feedback": three}), 404)
-    assert [fault["pointer"] for fault in told["errors"]] == ["/feedback/1/prediction_id", "/feedback/2/prediction_id"]
-    assert UNKNOWN in told["errors"][0]["detail"]
-    told = problem(client.post("/feedback", json={"prediction_id": UNKNOWN, "label": 1}), 404)
-    assert [fault["pointer"] for fault in told["errors"]] == ["/prediction_id"]
-    [told] = stats(client, log)["use_cases"]
-    assert told["feedback"] == 0
+    three = [{"prediction_id": id_, "label": 1} for id_ in (a, UNKNOWN, beyond)]
+    problem_body = problem(client.post("/feedback", json={"feedback": three}), 404)
+    assert [fault["pointer"] for fault in problem_body["errors"]] == [
+        "/feedback/1/prediction_id",
+        "/feedback/2/prediction_id",
+    ]
+    assert UNKNOWN in problem_body["errors"][0]["detail"]
+    problem_body = problem(client.post("/feedback", json={"prediction_id": UNKNOWN, "label": 1}), 404)
+    assert [fault["pointer"] for fault in problem_body["errors"]] == ["/prediction_id"]
+    [totals] = stats(client, log)["use_cases"]
+    assert totals["feedback"] == 0
 
 
 def item(**changes: Any) -> dict[str, Any]:
@@ -190,13 +193,13 @@ BAD: dict[str, tuple[Any, int, list[str]]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "pointers"), BAD.values(), ids=BAD)
-def test_bad_feedback_is_the_callers_fault_and_says_where(
+def test_bad_feedback_is_a_client_error_with_a_pointer(
     body: Any, status: int, pointers: list[str], client: FlaskClient, log: PredictionLog
 ) -> None:
     [known], [price] = answered(log, 1), priced(log, 1.5)
     text = (body if isinstance(body, str) else json.dumps(body)).replace("@", known).replace("$", price)
-    told = problem(client.post("/feedback", data=text, content_type="application/json"), status)
-    assert [fault["pointer"] for fault in told.get("errors", [])] == pointers
+    problem_body = problem(client.post("/feedback", data=text, content_type="application/json"), status)
+    assert [fault["pointer"] for fault in problem_body.get("errors", [])] == pointers
     assert all(each["feedback"] == 0 for each in stats(client, log)["use_cases"])
     assert problem(client.post("/feedback", data=text, content_type="text/plain"), 415)
 
@@ -211,11 +214,11 @@ MANY = {
 
 
 @pytest.mark.parametrize("value", MANY.values(), ids=MANY)
-def test_however_many_faults_some_are_told_in_little_memory(value: Any, log: PredictionLog, shelf: Shelf) -> None:
+def test_many_errors_are_reported_in_little_memory(value: Any, log: PredictionLog, live_models: LiveModels) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(BadRow) as caught:
-            feedback.take(log, shelf, value, 10_000)
+            feedback.store_labels(log, live_models, value, 10_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -223,50 +226,48 @@ def test_however_many_faults_some_are_told_in_little_memory(value: Any, log: Pre
     assert peak < 2**20
 
 
-def test_a_label_of_a_use_case_that_is_no_longer_served_is_asked_to_come_back(
-    client: FlaskClient, log: PredictionLog
-) -> None:
-    [told] = answered(log, 1, use_case="gone")
-    answer = client.post("/feedback", json={"prediction_id": told, "label": 1})
+def test_a_label_of_a_use_case_that_is_no_longer_served_is_a_503(client: FlaskClient, log: PredictionLog) -> None:
+    [known_id] = answered(log, 1, use_case="gone")
+    answer = client.post("/feedback", json={"prediction_id": known_id, "label": 1})
     problem(answer, 503)
     assert answer.headers["Retry-After"]
 
 
-def test_while_nobody_ingests_an_unknown_id_is_not_called_unknown(shelf: Shelf, tmp_path: Path) -> None:
+def test_while_nobody_ingests_an_unknown_id_is_not_called_unknown(live_models: LiveModels, tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, claim(tmp_path))
-    client = app(log, shelf).test_client()
-    [told] = answered(log, 1)
-    answer = client.post("/feedback", json={"prediction_id": told, "label": 1})
+    client = app(log, live_models).test_client()
+    [known_id] = answered(log, 1)
+    answer = client.post("/feedback", json={"prediction_id": known_id, "label": 1})
     problem(answer, 503)
     assert answer.headers["Retry-After"]
     assert client.get("/stats").json["log"]["readable"] is False
 
 
 def test_a_label_that_cannot_be_written_is_not_acknowledged(client: FlaskClient, log: PredictionLog) -> None:
-    [told] = answered(log, 1)
-    assert log.settle(10)
+    [known_id] = answered(log, 1)
+    assert log.wait_until_ingested(10)
     log.close()
     spool = log.store.folder / "spool"
     spool.rename(log.store.folder / "away")
     spool.touch()
-    answer = client.post("/feedback", json={"prediction_id": told, "label": 1})
+    answer = client.post("/feedback", json={"prediction_id": known_id, "label": 1})
     problem(answer, 503)
     assert log._spool.lost == 1
 
 
 def test_damaged_tables_are_no_failure_of_a_view(client: FlaskClient, log: PredictionLog) -> None:
-    [told] = answered(log, 1)
-    assert log.settle(10)
+    [known_id] = answered(log, 1)
+    assert log.wait_until_ingested(10)
     log.close()
     (log.store.folder / "predictions.sqlite").write_bytes(b"\xa5" * 10_000)
     assert client.get("/stats").json["log"]["readable"] is False
-    problem(client.post("/feedback", json={"prediction_id": told, "label": 1}), 503)
+    problem(client.post("/feedback", json={"prediction_id": known_id, "label": 1}), 503)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def test_figures_are_told_by_use_case_and_version(client: FlaskClient, log: PredictionLog) -> None:
+def test_statistics_are_by_use_case_and_version(client: FlaskClient, log: PredictionLog) -> None:
     for milliseconds in range(1, 101):
         answered(log, 1, 0, 1, seconds=milliseconds / 1000)
     answered(log, 1, version=2, seconds=0.5)
@@ -274,9 +275,9 @@ def test_figures_are_told_by_use_case_and_version(client: FlaskClient, log: Pred
         answered(log, status=422, kind=kind, labels=None, columns=[], seconds=9.0)
     answered(log, status=503, kind="service_unavailable", version=None, labels=None, columns=[])
     priced(log, 1.5)
-    told = stats(client, log)
+    totals = stats(client, log)
     none, first, second, price = sorted(
-        told["use_cases"], key=lambda each: (each["use_case"] == PRICE, each["version"] or 0)
+        totals["use_cases"], key=lambda each: (each["use_case"] == PRICE, each["version"] or 0)
     )
     assert first == {
         "use_case": NAME,
@@ -291,9 +292,9 @@ def test_figures_are_told_by_use_case_and_version(client: FlaskClient, log: Pred
     assert second["latency"] == {"p50": 0.5, "p95": 0.5, "p99": 0.5, "requests": 1}
     assert (none["version"], none["requests"], none["latency"]) == (None, 1, None)
     assert (price["use_case"], price["predictions"], price["rows"]) == (PRICE, {}, 1)
-    assert told["log"]["readable"]
-    assert told["log"]["bytes"] > 10_000
-    assert told["log"]["backlog_bytes"] == 0
+    assert totals["log"]["readable"]
+    assert totals["log"]["bytes"] > 10_000
+    assert totals["log"]["backlog_bytes"] == 0
     assert stats(client, log, f"?use_case={PRICE}")["use_cases"] == [price]
 
 
@@ -302,9 +303,9 @@ def test_hours_count_from_the_beginning_of_an_hour(client: FlaskClient, log: Pre
     for hours in (0, 1, 5, 100):
         answered(log, 1, at=now - hours * 3600)
     for hours, many in ((1, 2), (4, 2), (5, 3), (99, 3), (100, 4)):
-        told = stats(client, log, f"?hours={hours}")
-        assert [each["requests"] for each in told["use_cases"]] == [many]
-        assert told["since"].endswith(":00:00+00:00")
+        totals = stats(client, log, f"?hours={hours}")
+        assert [each["requests"] for each in totals["use_cases"]] == [many]
+        assert totals["since"].endswith(":00:00+00:00")
     assert stats(client, log)["since"] is None
 
 
@@ -316,12 +317,12 @@ def test_hours_count_from_the_beginning_of_an_hour(client: FlaskClient, log: Pre
     ],
 )
 def test_a_bad_query_is_a_problem(query: str, client: FlaskClient) -> None:
-    told = problem(client.get(f"/stats?{query}"), 400)
-    assert len(told["detail"]) < 300
+    problem_body = problem(client.get(f"/stats?{query}"), 400)
+    assert len(problem_body["detail"]) < 300
 
 
 @pytest.mark.parametrize("name", ["intruder", "", "%00", "' OR 1=1 --", "🚗"])
-def test_an_unknown_use_case_is_told_the_known_ones(name: str, client: FlaskClient) -> None:
+def test_an_unknown_use_case_is_a_404_that_lists_the_known_ones(name: str, client: FlaskClient) -> None:
     assert NAME in problem(client.get("/stats", query_string={"use_case": name}), 404)["detail"]
 
 
@@ -334,11 +335,11 @@ def test_a_long_log_costs_no_more_than_a_short_one(log: PredictionLog) -> None:
 
     def steps() -> int:
         done = []
-        assert log.settle(20)
-        with log.store.reading() as connection:
+        assert log.wait_until_ingested(20)
+        with log.store.read_transaction() as connection:
             connection.set_progress_handler(lambda: done.append(1), 1)
-            [told] = _cases(connection, 0, None)
-        assert told["latency"]["requests"] == SAMPLE
+            [case] = _cases(connection, 0, None)
+        assert case["latency"]["requests"] == SAMPLE
         return len(done)
 
     for _ in range(SAMPLE + 500):

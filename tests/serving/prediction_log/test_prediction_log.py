@@ -24,7 +24,7 @@ from serving.prediction_log import retention, spool_reader, spool_writer
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import new_id, parse_id, prediction_id
 from serving.prediction_log.store import SCHEMAS, Store
-from serving.server.worker_lock import Slot, claim, take
+from serving.server.worker_lock import WorkerLock, claim, try_lock
 from tests.support.prediction_log_files import ask, entry, facts, files, leader, stored
 from tests.support.service import until
 
@@ -34,42 +34,42 @@ ROOT = Path(__file__).parents[3]
 @contextmanager
 def opened(folder: Path, **options: float) -> Iterator[PredictionLog]:
     """Give a log whose rounds the test runs itself."""
-    slot = claim(folder)
-    log = PredictionLog(folder, slot, **options)
+    worker = claim(folder)
+    log = PredictionLog(folder, worker, **options)
     try:
         yield log
     finally:
         log.close()
-        log._ingester._shut()
+        log._ingester._close_connection()
         if log._ingester._lock is not None:
             log._ingester._lock.release()
-        slot.lock.release()
+        worker.lock.release()
 
 
 def ingest(log: PredictionLog) -> None:
     """Run a round and hold that nothing is left over."""
-    assert log._ingester.round()
+    assert log._ingester.run_once()
     assert log.backlog_bytes() == 0
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-def test_an_answered_request_is_in_the_tables_with_all_that_was_said(tmp_path: Path) -> None:
+def test_a_request_and_its_predictions_are_in_the_tables(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         it = entry(2)
         assert log.write(it)
         assert log.backlog_bytes() > 0
         ingest(log)
     assert stored(tmp_path) == [it.id]
-    told = "SELECT at, use_case, version, status, seconds, kind, rows, columns FROM requests r"
-    told += " JOIN shapes s ON s.number = r.shape"
-    assert ask(tmp_path, told) == [(it.at, "vehicle_insurance", 3, 200, 0.001, None, 2, '["Age","Gender"]')]
-    told = "SELECT row, input, prediction, label, probability FROM predictions ORDER BY row"
-    assert ask(tmp_path, told) == [(0, '[20,"Male"]', 0, "no", 0.0), (1, '[21,"Male"]', 1, "yes", 0.5)]
+    query = "SELECT at, use_case, version, status, seconds, kind, rows, columns FROM requests r"
+    query += " JOIN shapes s ON s.number = r.shape"
+    assert ask(tmp_path, query) == [(it.at, "vehicle_insurance", 3, 200, 0.001, None, 2, '["Age","Gender"]')]
+    query = "SELECT row, input, prediction, label, probability FROM predictions ORDER BY row"
+    assert ask(tmp_path, query) == [(0, '[20,"Male"]', 0, "no", 0.0), (1, '[21,"Male"]', 1, "yes", 0.5)]
 
 
-def test_a_refused_request_a_regression_and_a_multiclass_answer_are_kept(tmp_path: Path) -> None:
+def test_a_refused_request_a_regression_and_a_multiclass_prediction_are_stored(tmp_path: Path) -> None:
     refused = entry(0, version=None, status=422, kind="schema", columns=[], labels=None, probabilities=None)
     price = entry(1, use_case="vehicle_price", predictions=[12.5], labels=None, probabilities=None)
     spam = entry(1, use_case="sms", predictions=["spam"], labels=["spam"], probabilities=[{"spam": 0.9, "ham": 0.1}])
@@ -113,12 +113,12 @@ def test_no_value_of_a_row_breaks_its_line(value: Any, tmp_path: Path) -> None:
         assert log.write(entry(1))
         ingest(log)
     assert len(stored(tmp_path)) == 3
-    [(told,)] = ask(tmp_path, "SELECT input FROM predictions WHERE request = 2")
+    [(text,)] = ask(tmp_path, "SELECT input FROM predictions WHERE request = 2")
     finite = not (isinstance(value, float) and (value != value or value == float("inf")))
-    assert json.loads(told) == [value if finite else None]
+    assert json.loads(text) == [value if finite else None]
 
 
-def test_what_cannot_be_said_in_json_is_counted_and_raises_nothing(tmp_path: Path) -> None:
+def test_what_json_cannot_express_is_counted_and_raises_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         assert not log.write(entry(1, rows=[["\ud800"]]))
         assert log._spool.lost == 1
@@ -127,7 +127,7 @@ def test_what_cannot_be_said_in_json_is_counted_and_raises_nothing(tmp_path: Pat
     assert len(stored(tmp_path)) == 1
 
 
-def test_ids_sort_by_time_cannot_be_guessed_and_can_be_taken_apart() -> None:
+def test_ids_sort_by_time_cannot_be_guessed_and_can_be_parsed() -> None:
     ids = []
     for _ in range(5):
         ids.append(new_id())
@@ -156,10 +156,10 @@ def test_only_the_owner_reads_and_nothing_private_was_ever_written(tmp_path: Pat
     try:
         with opened(folder) as log:
             log.write(entry(1, columns=["Age"], rows=[[44]]))
-            log._ingester.round()
+            log._ingester.run_once()
             log.write(entry(1, columns=["Age"], rows=[[45]]))
             (folder / "spool" / "00-x.jsonl").write_bytes(b"garbage\n")
-            log._ingester.round()
+            log._ingester.run_once()
             paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "00-x.jsonl"]
             assert {"predictions.sqlite", "predictions.sqlite-wal", "bad.txt"} <= {path.name for path in paths}
             assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600}
@@ -267,7 +267,7 @@ def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_pa
         for each in alive:
             each.kill()
     assert ingesting == 4
-    acknowledged = [told for each in (*dead, *alive) for told in each.ids]
+    acknowledged = [id_ for each in (*dead, *alive) for id_ in each.ids]
     assert len(acknowledged) > 500
     with opened(tmp_path) as log:  # the next start
         ingest(log)
@@ -275,14 +275,16 @@ def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_pa
         assert files(tmp_path) == []
     assert len(ids) == len(set(ids))
     assert set(acknowledged) <= set(ids)
-    assert len(set(ids) - set(acknowledged)) <= 3 * 11  # of each thread that died one may be written and not yet told
+    assert (
+        len(set(ids) - set(acknowledged)) <= 3 * 11
+    )  # of each thread that died one may be written and not acknowledged
     assert "bad" not in facts(tmp_path)
     assert len(list((tmp_path / "slots").iterdir())) <= 5  # numbers are used again
 
 
 def waiting(folder: Path) -> int:
     """Count the bytes of the spool that are not in the tables."""
-    return spool_reader.waiting(folder / "spool", Store(folder).offsets())
+    return spool_reader.backlog_bytes(folder / "spool", Store(folder).offsets())
 
 
 def test_kill_9_of_the_ingester_in_the_middle_of_a_long_backlog(tmp_path: Path) -> None:
@@ -298,7 +300,7 @@ def test_kill_9_of_the_ingester_in_the_middle_of_a_long_backlog(tmp_path: Path) 
                 assert worker.process.poll() is None
             worker.kill()
         kills += 1
-        offsets, sizes = Store(tmp_path).offsets(), spool_reader.names(tmp_path / "spool")
+        offsets, sizes = Store(tmp_path).offsets(), spool_reader.file_sizes(tmp_path / "spool")
         cut += any(0 < offset < sizes.get(name, 0) for name, offset in offsets.items())
     assert kills > 1
     assert cut  # at least one of them was in the middle of a file
@@ -310,8 +312,8 @@ def test_kill_9_of_the_ingester_in_the_middle_of_a_long_backlog(tmp_path: Path) 
 
 def test_another_worker_takes_over_from_the_one_that_ingests(tmp_path: Path) -> None:
     with opened(tmp_path) as log, opened(tmp_path) as other:
-        assert log._ingester.round()
-        assert not other._ingester.round()
+        assert log._ingester.run_once()
+        assert not other._ingester.run_once()
         it = entry()
         other.write(it)
         ingest(log)
@@ -320,45 +322,47 @@ def test_another_worker_takes_over_from_the_one_that_ingests(tmp_path: Path) -> 
         log._ingester._lock = None
         other.write(entry())
         ingest(other)
-        assert not log._ingester.round()
+        assert not log._ingester.run_once()
         assert len(stored(tmp_path)) == 2
 
 
 def test_two_threads_that_ingest_share_the_work_and_double_nothing(tmp_path: Path) -> None:
-    slots = [claim(tmp_path), claim(tmp_path)]
-    assert [each.number for each in slots] == [0, 1]
-    logs = [PredictionLog(tmp_path, slot) for slot in slots]
+    workers = [claim(tmp_path), claim(tmp_path)]
+    assert [each.number for each in workers] == [0, 1]
+    logs = [PredictionLog(tmp_path, worker) for worker in workers]
     for log in logs:
         log.start()
     entries = [entry() for _ in range(2000)]
     for index, each in enumerate(entries):
         assert logs[index % 2].write(each)
-    assert logs[0].settle(20)
+    assert logs[0].wait_until_ingested(20)
     assert sorted(stored(tmp_path)) == sorted(each.id for each in entries)
     for log in logs:
         log.close()
-    for slot in slots:
-        slot.lock.release()
+    for worker in workers:
+        worker.lock.release()
 
 
 def test_many_threads_share_a_worker(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         log._spool.max_bytes = 20_000
         entries = [[entry(1 + index % 50) for index in range(200)] for _ in range(8)]
-        threads = [threading.Thread(target=lambda mine=mine: [log.write(each) for each in mine]) for mine in entries]
+        threads = [
+            threading.Thread(target=lambda worker=worker: [log.write(each) for each in worker]) for worker in entries
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert log._spool.lost == 0
         ingest(log)
-    assert sorted(stored(tmp_path)) == sorted(each.id for mine in entries for each in mine)
+    assert sorted(stored(tmp_path)) == sorted(each.id for worker in entries for each in worker)
 
 
 # --- what lies in the spool -------------------------------------------------------------------------------------------
 
 
-def test_a_torn_record_of_a_dead_worker_is_dropped_counted_and_told(
+def test_an_incomplete_record_of_a_dead_worker_is_dropped_counted_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(tmp_path) as log:
@@ -372,7 +376,7 @@ def test_a_torn_record_of_a_dead_worker_is_dropped_counted_and_told(
     assert stored(tmp_path) == [it.id]
     assert files(tmp_path) == []
     assert facts(tmp_path) == {"torn": 1}
-    assert "ended in the middle of a record" in caplog.text
+    assert "incomplete record" in caplog.text
 
 
 def test_half_a_record_of_a_live_worker_is_left_until_it_is_whole(tmp_path: Path) -> None:
@@ -382,7 +386,7 @@ def test_half_a_record_of_a_live_worker_is_left_until_it_is_whole(tmp_path: Path
         whole = spool_writer.ENCODER.encode(entry()) + b"\n"
         with path.open("ab", buffering=0) as file:  # as write(2) may be seen by another in its middle
             file.write(whole[:100])
-            assert log._ingester.round()
+            assert log._ingester.run_once()
             assert log.backlog_bytes() == 100
             file.write(whole[100:])
         ingest(log)
@@ -408,7 +412,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("line", GARBAGE.values(), ids=GARBAGE)
-def test_a_garbage_line_is_set_aside_and_holds_nothing_up(
+def test_a_malformed_line_is_kept_apart_and_blocks_nothing(
     line: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(tmp_path) as log:
@@ -424,7 +428,7 @@ def test_a_garbage_line_is_set_aside_and_holds_nothing_up(
     assert stored(tmp_path) == [each.id for each in entries]
     assert facts(tmp_path) == {"bad": 1}
     assert (tmp_path / "spool" / "bad.txt").read_bytes() == line + b"\n"
-    assert "a line is no record" in caplog.text
+    assert "malformed line" in caplog.text
 
 
 def test_a_file_that_comes_back_is_not_counted_twice(tmp_path: Path) -> None:
@@ -445,7 +449,7 @@ def test_a_file_that_comes_back_is_not_counted_twice(tmp_path: Path) -> None:
 
 
 def test_a_file_shorter_than_what_was_ingested_of_it_is_done(tmp_path: Path) -> None:
-    """A power cut may take the end of a spool file whose rows are on the disk in SQLite."""
+    """A power failure may truncate the end of a spool file whose rows are on the disk in SQLite."""
     with opened(tmp_path) as log:
         for _ in range(3):
             log.write(entry())
@@ -490,9 +494,9 @@ def test_a_second_start_ingests_nothing_again_and_cleans_up(tmp_path: Path) -> N
 def test_an_empty_log_is_empty(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         assert log.backlog_bytes() == 0
-        assert log.settle(0.1)
+        assert log.wait_until_ingested(0.1)
         ingest(log)
-        assert log.settle(0.1)
+        assert log.wait_until_ingested(0.1)
     assert stored(tmp_path) == []
 
 
@@ -529,7 +533,7 @@ print(*good, *again)
 """
 
 
-def test_a_full_disk_spoils_no_later_record_and_is_told_once(tmp_path: Path) -> None:
+def test_a_full_disk_corrupts_no_later_record_and_is_logged_once(tmp_path: Path) -> None:
     done = limited(FULL, tmp_path, 5_000)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cannot be written") == 1
@@ -553,7 +557,7 @@ log.start()
 time.sleep(1.5)
 assert log.backlog_bytes() > 100_000, log.backlog_bytes()
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-assert log.settle(30)
+assert log.wait_until_ingested(30)
 log.close()
 """
 
@@ -577,7 +581,7 @@ def test_a_folder_that_is_gone_is_no_acknowledgement(tmp_path: Path, caplog: pyt
         folder.rename(tmp_path / "away")
         for path in sorted((tmp_path / "away").rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-        time.sleep(2 * spool_writer.LOOK)
+        time.sleep(2 * spool_writer.LINK_CHECK_SECONDS)
         assert [log.write(entry()) for _ in range(3)] == [False] * 3
         assert log._spool.lost == 3
         assert caplog.text.count("cannot be written") == 1
@@ -590,13 +594,13 @@ def test_a_folder_that_is_gone_is_no_acknowledgement(tmp_path: Path, caplog: pyt
 
 def test_a_file_that_cannot_be_begun_leaks_nothing(tmp_path: Path) -> None:
     """The name of a draft has 255 bytes here, as many as a name may have, and its later name one more."""
-    slot = Slot(10**216, claim(tmp_path).lock)
-    log = PredictionLog(tmp_path, slot)
+    worker = WorkerLock(10**216, claim(tmp_path).lock)
+    log = PredictionLog(tmp_path, worker)
     before = len(list(Path("/proc/self/fd").iterdir()))
     assert [log.write(entry()) for _ in range(50)] == [False] * 50
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert list((tmp_path / "spool").iterdir()) == []
-    slot.lock.release()
+    worker.lock.release()
 
 
 def test_a_forked_child_writes_to_a_file_of_its_own(tmp_path: Path) -> None:
@@ -642,63 +646,63 @@ def test_a_sync_that_failed_is_made_up_for_with_the_folder_too(tmp_path: Path) -
         (tmp_path / "away").rename(tmp_path / "state" / "spool")
 
 
-def test_a_disk_that_cannot_sync_holds_no_ingestion_up_and_is_told_once(
+def test_a_disk_that_cannot_sync_blocks_no_ingestion_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The kernel answers EINVAL to a sync of /dev/null, which here takes the place of the file that is written."""
-    slot = claim(tmp_path)
-    log = PredictionLog(tmp_path, slot)
+    worker = claim(tmp_path)
+    log = PredictionLog(tmp_path, worker)
     it = entry()
     assert log.write(it)
     with Path("/dev/null").open("ab") as null:
         os.dup2(null.fileno(), log._spool._file.descriptor)
     log.start()
-    assert log.settle(5)
-    until(lambda: log._ingester._syncing.failed > 2)
-    assert log._ingester._ingesting.failed == 0
+    assert log.wait_until_ingested(5)
+    until(lambda: log._ingester._syncing.failures > 2)
+    assert log._ingester._ingesting.failures == 0
     log.close()
-    slot.lock.release()
+    worker.lock.release()
     assert stored(tmp_path) == [it.id]
-    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert "not on the disk yet" in told.getMessage()
-    assert "on the disk again" not in caplog.text
+    [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "cannot be flushed to disk" in error.getMessage()
+    assert "flushed to disk again" not in caplog.text
 
 
-def test_a_lock_by_another_delays_and_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    slot = claim(tmp_path)
-    log = PredictionLog(tmp_path, slot)
+def test_a_foreign_lock_delays_ingestion_and_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    worker = claim(tmp_path)
+    log = PredictionLog(tmp_path, worker)
     log.start()
     assert log.write(entry())
-    assert log.settle(10)
+    assert log.wait_until_ingested(10)
     with closing(sqlite3.connect(tmp_path / "predictions.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert log.write(entry())
-        assert not log.settle(1.5)
+        assert not log.wait_until_ingested(1.5)
         synced = log._ingester._synced
         until(lambda: log._ingester._synced > synced + 1)  # a power cut costs seconds, however long the lock
-    assert log.settle(10)
+    assert log.wait_until_ingested(10)
     log.close()
-    slot.lock.release()
+    worker.lock.release()
     assert len(stored(tmp_path)) == 2
     assert caplog.text.count("predictions stay in the spool for now: database is locked") == 1
-    assert caplog.text.count("predictions leave the spool again") == 1
+    assert caplog.text.count("predictions are ingested again") == 1
 
 
 def test_one_thread_waits_for_the_tables_and_the_rest_go_on(tmp_path: Path) -> None:
     with opened(tmp_path) as log:  # nobody ingests
         assert log.write(entry())
-        first = threading.Thread(target=log.settle, args=(3,))
+        first = threading.Thread(target=log.wait_until_ingested, args=(3,))
         first.start()
         time.sleep(0.1)
         start = time.monotonic()
-        assert [log.settle(3) for _ in range(5)] == [False] * 5
+        assert [log.wait_until_ingested(3) for _ in range(5)] == [False] * 5
         assert time.monotonic() - start < 1.5
         first.join()
         ingest(log)
-        assert log.settle(3)
+        assert log.wait_until_ingested(3)
 
 
-def test_tables_that_are_deleted_under_the_ingester_are_begun_anew(
+def test_tables_that_are_deleted_under_the_ingester_are_recreated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(tmp_path) as log:
@@ -710,7 +714,7 @@ def test_tables_that_are_deleted_under_the_ingester_are_begun_anew(
         log.write(it)
         ingest(log)
         assert it.id in stored(tmp_path)
-    assert "is gone; a new one is begun" in caplog.text
+    assert "was deleted; creating a new one" in caplog.text
 
 
 # --- spoilt tables ----------------------------------------------------------------------------------------------------
@@ -719,7 +723,7 @@ def test_tables_that_are_deleted_under_the_ingester_are_begun_anew(
 @pytest.mark.parametrize(
     "content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xa5" * 8000], ids=["text", "a broken header"]
 )
-def test_a_file_that_is_no_database_is_moved_aside(
+def test_a_file_that_is_not_a_database_is_kept_as_corrupt(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "predictions.sqlite"
@@ -730,8 +734,8 @@ def test_a_file_that_is_no_database_is_moved_aside(
         ingest(log)
     assert stored(tmp_path) == [it.id]
     assert (tmp_path / "predictions.corrupt-1.sqlite").read_bytes() == content
-    [told] = [record for record in caplog.records if record.levelname == "CRITICAL"]
-    assert "predictions.corrupt-1.sqlite" in told.getMessage()
+    [error] = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert "predictions.corrupt-1.sqlite" in error.getMessage()
 
 
 def _damage(path: Path) -> None:
@@ -768,14 +772,14 @@ def test_damage_while_running_stops_no_prediction_and_is_moved_aside(tmp_path: P
             log._ingester._connection.execute("PRAGMA shrink_memory")
             assert log.write(entry())
             for _ in range(3):
-                log._ingester.round()
+                log._ingester.run_once()
             assert (tmp_path / f"predictions.corrupt-{number}.sqlite").exists()
         assert log.backlog_bytes() == 0
         assert len(stored(tmp_path)) == 1002  # all of it still lay in the spool
         assert log._spool.lost == 0
 
 
-def test_a_file_of_a_later_version_is_kept_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_a_later_version_is_kept_unchanged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(tmp_path) as log:
         log.write(entry())
         ingest(log)
@@ -798,7 +802,7 @@ def test_predictions_expire_by_age_and_totals_stay(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         for each in (*new, *old):  # a clock that went back
             log.write(each)
-        log.judge([(prediction_id(old[0].id, 0), 1), (prediction_id(new[0].id, 0), 1)])
+        log.write_feedback([(prediction_id(old[0].id, 0), 1), (prediction_id(new[0].id, 0), 1)])
         ingest(log)
     assert [found.hex() for (found,) in ask(tmp_path, "SELECT id FROM requests ORDER BY number")] == [
         each.id for each in new
@@ -815,9 +819,9 @@ def test_the_oldest_go_above_the_size_and_the_file_shrinks(tmp_path: Path) -> No
         for each in entries:
             log.write(each)
         while log._ingester._expired == float("-inf"):
-            log._ingester.round()
+            log._ingester.run_once()
         connection = log._ingester._connection
-        assert retention.used(connection) <= 2**20
+        assert retention.used_bytes(connection) <= 2**20
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert (tmp_path / "predictions.sqlite").stat().st_size < 1.5 * 2**20
     left = [found.hex() for (found,) in ask(tmp_path, "SELECT id FROM requests ORDER BY number")]
@@ -827,12 +831,12 @@ def test_the_oldest_go_above_the_size_and_the_file_shrinks(tmp_path: Path) -> No
     assert ask(tmp_path, "PRAGMA integrity_check") == [("ok",)]
 
 
-# --- slots ------------------------------------------------------------------------------------------------------------
+# --- worker numbers ---------------------------------------------------------------------------------------------------
 
 
 def test_a_number_is_free_again_when_its_process_is_killed(tmp_path: Path) -> None:
     script = "import sys, time; from pathlib import Path; from serving.server.worker_lock import claim\n"
-    script += "slot = claim(Path(sys.argv[1])); print(slot.number, flush=True); time.sleep(600)"
+    script += "worker = claim(Path(sys.argv[1])); print(worker.number, flush=True); time.sleep(600)"
     with ExitStack() as stack:
         workers = []
         for number in range(3):
@@ -847,32 +851,32 @@ def test_a_forked_child_does_not_keep_its_parents_number(tmp_path: Path) -> None
 import os, sys, time
 from pathlib import Path
 from serving.server.worker_lock import claim
-slot = claim(Path(sys.argv[1]))
+worker = claim(Path(sys.argv[1]))
 if os.fork() == 0:
-    assert not slot.lock.held
+    assert not worker.lock.held
     assert claim(Path(sys.argv[1])).number == 1
     os.write(1, b"child\\n")
     time.sleep(3)
     os._exit(0)
-assert slot.lock.held
+assert worker.lock.held
 os.write(1, b"parent\\n")
 time.sleep(600)
 """
     with Worker(tmp_path, script) as worker:
         until(lambda: sorted(worker.ids) == ["child", "parent"])
-        slot = claim(tmp_path)
-        assert slot.number == 2
-        slot.lock.release()
+        ours = claim(tmp_path)
+        assert ours.number == 2
+        ours.lock.release()
         worker.process.kill()
         worker.process.wait(20)
         assert claim(tmp_path).number == 0  # though the child lives on
 
 
 def test_a_lock_whose_file_is_gone_is_not_held(tmp_path: Path) -> None:
-    lock = take(tmp_path / "a.lock")
+    lock = try_lock(tmp_path / "a.lock")
     assert lock is not None
     assert lock.held
-    assert take(tmp_path / "a.lock") is None
+    assert try_lock(tmp_path / "a.lock") is None
     (tmp_path / "a.lock").unlink()
     assert not lock.held
     lock.release()
@@ -884,13 +888,13 @@ def test_the_thread_syncs_and_goes_on_after_a_fault(tmp_path: Path, caplog: pyte
     (tmp_path / "predictions.sqlite").mkdir()
     (tmp_path / "predictions.sqlite" / "full").touch()
     (tmp_path / "predictions.corrupt-1.sqlite").touch()
-    slot = claim(tmp_path)
-    log = PredictionLog(tmp_path, slot)
+    worker = claim(tmp_path)
+    log = PredictionLog(tmp_path, worker)
     log.start()
     it = entry()
     assert log.write(it)
-    assert log.settle(10)
+    assert log.wait_until_ingested(10)
     log.close()
-    slot.lock.release()
+    worker.lock.release()
     assert stored(tmp_path) == [it.id]
     assert (tmp_path / "predictions.corrupt-2.sqlite").is_dir()

@@ -26,10 +26,10 @@ WORKERS = ("--workers", "2", "--respawn-failed-workers", "--respawn-interval", "
 
 @dataclass
 class Clients:
-    """Clients that ask without a pause, come back after a cut connection, and note each prediction they were told."""
+    """Clients that send requests non-stop, reconnect when cut off, and record the predictions returned to them."""
 
     service: Service
-    told: list[tuple[str, int]] = field(default_factory=list)
+    acknowledged: list[tuple[str, int]] = field(default_factory=list)
     wrong: list[object] = field(default_factory=list)
     cut: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
@@ -47,11 +47,11 @@ class Clients:
     def _ask(self, connection: http.client.HTTPConnection) -> None:
         connection.request("POST", PREDICT, json.dumps({"rows": [ROW, OTHER]}), {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        told = json.loads(answer.read())
+        body = json.loads(answer.read())
         if answer.status == 200:
-            self.told += zip(told["prediction_ids"], told["predictions"], strict=True)
+            self.acknowledged += zip(body["prediction_ids"], body["predictions"], strict=True)
         elif answer.status != 503:  # a worker that has only just come has no model yet
-            self.wrong.append(told)
+            self.wrong.append(body)
 
 
 def workers(it: Service, data: Path) -> set[int]:
@@ -75,7 +75,7 @@ def kill_all(it: Service) -> None:
     psutil.wait_procs(everyone, 20)
 
 
-def test_kill_9_under_load_loses_no_prediction_that_was_told(
+def test_kill_9_under_load_loses_no_prediction_that_was_acknowledged(
     registry: Registry, registry_environ: dict[str, str], tmp_path: Path
 ) -> None:
     """Three times the worker that ingests, and after it, when another has taken over, the server with all workers.
@@ -84,7 +84,7 @@ def test_kill_9_under_load_loses_no_prediction_that_was_told(
     """
     promote(registry, push(registry, tmp_path / "run", model()))
     data = tmp_path / "data"
-    told: list[tuple[str, int]] = []
+    acknowledged: list[tuple[str, int]] = []
     for _ in range(3):
         with service(registry_environ, tmp_path, *WORKERS) as it, load(it) as clients:
             lead = ready(it, data, clients)
@@ -94,7 +94,7 @@ def test_kill_9_under_load_loses_no_prediction_that_was_told(
             kill_all(it)
         assert clients.wrong == []
         assert clients.cut > 0
-        told += clients.told
+        acknowledged += clients.acknowledged
     with service(registry_environ, tmp_path, *WORKERS) as it:  # the next start
         it.until(1)
         until(lambda: json.loads(it.ask("GET", "/stats")[2])["log"]["backlog_bytes"] == 0)
@@ -102,8 +102,8 @@ def test_kill_9_under_load_loses_no_prediction_that_was_told(
     ids = stored(data)
     assert len(ids) == len(set(ids))
     rows = {(request.hex(), row): answer for request, row, answer in ask(data, PREDICTIONS)}
-    assert len(told) > 300
-    assert all(rows[parse_id(each)] == answer for each, answer in told)
+    assert len(acknowledged) > 300
+    assert all(rows[parse_id(each)] == answer for each, answer in acknowledged)
     assert facts(data).get("bad", 0) == 0
     assert len(files(data)) <= 2
     assert len(list((data / "slots").iterdir())) <= 4
@@ -111,10 +111,10 @@ def test_kill_9_under_load_loses_no_prediction_that_was_told(
 
 
 def ready(it: Service, data: Path, clients: Clients) -> int:
-    """Wait until two workers live, one ingests, and the clients have been told more; return the one that ingests."""
+    """Wait until two workers live, one ingests, and the clients have got more answers; return the one that ingests."""
     until(lambda: len(workers(it, data)) == 2 and leader(data) in workers(it, data))
-    before = len(clients.told)
-    until(lambda: len(clients.told) > before + 60)
+    before = len(clients.acknowledged)
+    until(lambda: len(clients.acknowledged) > before + 60)
     lead = leader(data)
     assert lead is not None
     return lead
@@ -141,14 +141,14 @@ def test_feedback_that_waits_for_the_tables_holds_up_no_prediction(
     """Another process locks the tables; two threads get eight labels of predictions that nobody knows."""
     promote(registry, push(registry, tmp_path / "run", model()))
     asked = ("POST", "/feedback", json.dumps({"prediction_id": prediction_id(new_id(), 0), "label": 1}).encode())
-    told: list[tuple[int, dict[str, str], bytes]] = []
+    answers: list[tuple[int, dict[str, str], bytes]] = []
     with service(registry_environ, tmp_path, SERVING_THREADS="2") as it:
         it.until(1)
         until(lambda: it.ask(*asked)[0] == 404)
         with closing(sqlite3.connect(tmp_path / "data" / "predictions.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             it.predict(ROW)  # lies in the spool
-            threads = [threading.Thread(target=lambda: told.append(it.ask(*asked))) for _ in range(8)]
+            threads = [threading.Thread(target=lambda: answers.append(it.ask(*asked))) for _ in range(8)]
             for thread in threads:
                 thread.start()
             time.sleep(0.2)
@@ -157,21 +157,21 @@ def test_feedback_that_waits_for_the_tables_holds_up_no_prediction(
             assert time.monotonic() - start < 2
             for thread in threads:
                 thread.join()
-    assert [(status, "retry-after" in headers) for status, headers, _ in told] == [(503, True)] * 8
+    assert [(status, "retry-after" in headers) for status, headers, _ in answers] == [(503, True)] * 8
 
 
 PREDICTIONS = "SELECT id, row, prediction FROM predictions JOIN requests ON number = request"
 
 
-def test_a_label_told_to_one_worker_joins_the_prediction_of_another(
+def test_a_label_sent_to_one_worker_joins_the_prediction_of_another(
     registry: Registry, registry_environ: dict[str, str], tmp_path: Path
 ) -> None:
     promote(registry, push(registry, tmp_path / "run", model()))
     with service(registry_environ, tmp_path, *WORKERS) as it:
         it.until(1)
         until(lambda: len(workers(it, tmp_path / "data")) == 2)
-        told = [it.predict(ROW) for _ in range(20)]
-        for each in told:  # each on a connection of its own
+        answers = [it.predict(ROW) for _ in range(20)]
+        for each in answers:  # each on a connection of its own
             item = {"prediction_id": each["prediction_ids"][0], "label": each["labels"][0]}
             status, _, body = it.ask("POST", "/feedback", json.dumps(item).encode())
             assert (status, json.loads(body)) == (200, {"stored": 1})
@@ -201,5 +201,5 @@ def test_private_columns_reach_no_file(registry: Registry, registry_environ: dic
 
 
 def _figures(it: Service) -> list[dict[str, object]]:
-    told: list[dict[str, object]] = json.loads(it.ask("GET", "/stats")[2])["use_cases"]
-    return told
+    totals: list[dict[str, object]] = json.loads(it.ask("GET", "/stats")[2])["use_cases"]
+    return totals

@@ -13,8 +13,8 @@ from flask import Flask, g
 from flask.testing import FlaskClient
 from werkzeug.exceptions import NotFound
 
-from serving.server.auth import Keys, require, secret
-from serving.server.problems import answer_errors
+from serving.server.auth import ApiKeys, read_secret, require_api_key
+from serving.server.problems import register_error_handlers
 from serving.training.trigger import Trainer
 from serving.training.views import blueprint
 from tests.support.airflow_server import BEARER, TOKEN
@@ -28,8 +28,8 @@ HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 @pytest.fixture
 def client() -> FlaskClient:
     app = Flask(__name__, static_folder=None)
-    answer_errors(app, lambda kind: None)
-    require(app, Keys.read(TEXT))
+    register_error_handlers(app, lambda kind: None)
+    require_api_key(app, ApiKeys.read(TEXT))
     app.register_blueprint(blueprint(Trainer(Airflow("http://127.0.0.1:1", "service", "password"), TOKEN)))
     for path in ("/", "/healthz", "/readyz", "/metrics"):
         app.add_url_rule(path, path, lambda: {"key": g.get("key_name")})
@@ -59,7 +59,7 @@ def basic(password: str, user: str = "") -> dict[str, str]:
         ({"X-API-Key": "", **basic(ANN)}, "ann"),
     ],
 )
-def test_a_key_lets_in_and_its_name_is_noted(headers: dict[str, str], name: str, client: FlaskClient) -> None:
+def test_a_key_is_accepted_and_its_owner_recorded(headers: dict[str, str], name: str, client: FlaskClient) -> None:
     assert client.get("/", headers=headers).json == {"key": name}
     assert client.get("/missing", headers=headers).status_code == 404
 
@@ -98,8 +98,8 @@ def test_health_needs_no_key(client: FlaskClient) -> None:
 
 
 def test_a_browser_is_asked_for_the_key(client: FlaskClient) -> None:
-    told = client.get("/", headers=HTML).headers.getlist("WWW-Authenticate")
-    assert told == ['Bearer realm="updraft"', 'Basic realm="updraft"']
+    challenges = client.get("/", headers=HTML).headers.getlist("WWW-Authenticate")
+    assert challenges == ['Bearer realm="updraft"', 'Basic realm="updraft"']
     for accept in ("*/*", "application/json", "application/json, text/html;q=0.5"):
         assert len(client.get("/", headers={"Accept": accept}).headers.getlist("WWW-Authenticate")) == 1
 
@@ -136,55 +136,55 @@ def test_a_key_alone_does_not_train_and_neither_does_the_token(client: FlaskClie
 )
 def test_a_faulty_line_is_named_and_no_key(text: str, fault: str) -> None:
     with pytest.raises(ValueError, match=re.escape(fault)) as caught:
-        Keys.read(text)
+        ApiKeys.read(text)
     for key in (ANN, BOB, "0123456789abcde", "blanks", "ssel"):
         assert key not in str(caught.value)
 
 
-def test_keys_are_not_kept_as_they_are() -> None:
-    keys = Keys.read(TEXT)
-    assert keys.name(ANN) == "ann" and keys.name("") is None and keys.name("\ud800") is None
+def test_keys_are_held_as_digests() -> None:
+    keys = ApiKeys.read(TEXT)
+    assert keys.owner(ANN) == "ann" and keys.owner("") is None and keys.owner("\ud800") is None
     assert ANN not in repr(vars(keys))
 
 
 def test_a_secret_comes_from_its_variable_or_its_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("  from the file\n\n")
-    assert secret({}, "TOKEN") is None
-    assert secret({"TOKEN": "", "TOKEN_FILE": ""}, "TOKEN") is None
-    assert secret({"TOKEN": "given", "TOKEN_FILE": ""}, "TOKEN") == "given"
-    assert secret({"TOKEN": "", "TOKEN_FILE": str(file)}, "TOKEN") == "from the file"
+    assert read_secret({}, "TOKEN") is None
+    assert read_secret({"TOKEN": "", "TOKEN_FILE": ""}, "TOKEN") is None
+    assert read_secret({"TOKEN": "given", "TOKEN_FILE": ""}, "TOKEN") == "given"
+    assert read_secret({"TOKEN": "", "TOKEN_FILE": str(file)}, "TOKEN") == "from the file"
 
 
 @pytest.mark.parametrize(
     ("make", "fault"),
     [
-        (lambda path: None, "TOKEN_FILE: the file cannot be read: No such file or directory"),
-        (lambda path: path.mkdir(), "TOKEN_FILE: the file cannot be read: Is a directory"),
+        (lambda path: None, "TOKEN_FILE: cannot read the file: No such file or directory"),
+        (lambda path: path.mkdir(), "TOKEN_FILE: cannot read the file: Is a directory"),
         (lambda path: path.write_text(" \n"), "TOKEN_FILE: the file is empty"),
-        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "TOKEN_FILE: expected the path of a file of UTF-8 text"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "TOKEN_FILE: expected the path of a UTF-8 text file"),
     ],
     ids=["none", "folder", "empty", "bytes"],
 )
-def test_a_file_without_a_secret_is_told_without_its_path(make, fault: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_without_a_secret_is_reported_without_its_path(make, fault: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     make(tmp_path / "secret-path")
     with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
-        secret({"TOKEN_FILE": str(tmp_path / "secret-path")}, "TOKEN")
+        read_secret({"TOKEN_FILE": str(tmp_path / "secret-path")}, "TOKEN")
 
 
-def test_a_file_that_may_not_be_read_and_a_secret_given_twice(tmp_path: Path) -> None:
+def test_an_unreadable_file_and_a_secret_set_twice(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^TOKEN and TOKEN_FILE: both are set, expected one of them$"):
-        secret({"TOKEN": "given", "TOKEN_FILE": "/there"}, "TOKEN")
+        read_secret({"TOKEN": "given", "TOKEN_FILE": "/there"}, "TOKEN")
     with pytest.raises(ValueError, match=r"^TOKEN_FILE: expected the path"):
-        secret({"TOKEN_FILE": "a\0b"}, "TOKEN")
+        read_secret({"TOKEN_FILE": "a\0b"}, "TOKEN")
     file = tmp_path / "token"
     file.write_text("secret")
     file.chmod(0)
     if os.geteuid() != 0:
-        with pytest.raises(ValueError, match=r"^TOKEN_FILE: the file cannot be read: Permission denied$"):
-            secret({"TOKEN_FILE": str(file)}, "TOKEN")
+        with pytest.raises(ValueError, match=r"^TOKEN_FILE: cannot read the file: Permission denied$"):
+            read_secret({"TOKEN_FILE": str(file)}, "TOKEN")
 
 
 def test_a_problem_says_what_is_missing(client: FlaskClient) -> None:
-    assert json.loads(client.get("/").data)["detail"] == "An API key is needed."
-    assert json.loads(client.get("/", headers={"X-API-Key": "x"}).data)["detail"] == "This API key is not known."
+    assert json.loads(client.get("/").data)["detail"] == "An API key is required."
+    assert json.loads(client.get("/", headers={"X-API-Key": "x"}).data)["detail"] == "Unknown API key."

@@ -60,11 +60,11 @@ class Load:
     def _hold(self, connection: http.client.HTTPConnection, index: int) -> None:
         connection.request("POST", PREDICT, json.dumps(self.rows[index]), {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        told = json.loads(answer.read())
-        assert answer.status == 200, told
-        assert answer.getheader("X-Model-Version") == str(told["version"])
-        assert told["probabilities"] == [self.expected(told["version"], index)]
-        self.seen.append(told["version"])
+        body = json.loads(answer.read())
+        assert answer.status == 200, body
+        assert answer.getheader("X-Model-Version") == str(body["version"])
+        assert body["probabilities"] == [self.expected(body["version"], index)]
+        self.seen.append(body["version"])
 
 
 def test_versions_are_swapped_under_load_without_a_failure(
@@ -132,7 +132,7 @@ def test_a_body_too_large_is_answered_before_it_is_held_in_memory(
         assert it.predict(ROW)["version"] == 1
 
 
-def test_it_serves_only_what_it_is_told_to(
+def test_it_serves_only_the_use_cases_of_serve_only(
     registry: Registry, registry_environ: dict[str, str], tmp_path: Path
 ) -> None:
     promote(registry, push(registry, tmp_path / "run", TRAINED))
@@ -163,8 +163,8 @@ def test_a_bad_setting_ends_the_server(registry_environ: dict[str, str]) -> None
 
 
 def _refused(it: Service) -> int | None:
-    [told] = json.loads(it.ask("GET", "/models")[2])["models"]
-    return told["refused"] and int(told["refused"]["version"])
+    [summary] = json.loads(it.ask("GET", "/models")[2])["models"]
+    return summary["refused"] and int(summary["refused"]["version"])
 
 
 def _force(registry: Registry, number: int) -> None:

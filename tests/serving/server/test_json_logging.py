@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[3]
 HEAD = """
 import logging, sys, threading, warnings
 from pathlib import Path
-from serving import event_log
+from serving.server import json_logging
 from serving.server.worker_lock import claim
 folder = Path(sys.argv[1])
-slot = claim(folder)
+worker = claim(folder)
 log = logging.getLogger("serving.models.live_models")
 """
 
@@ -49,16 +49,16 @@ def written(folder: Path, name: str = "serving-00.jsonl") -> list[dict[str, Any]
 def test_an_event_is_one_line_with_time_level_logger_message_and_fields(tmp_path: Path) -> None:
     before = datetime.now(UTC) - timedelta(seconds=0.001)
     script = """
-        event_log.configure(folder / "logs", slot)
+        json_logging.configure(folder / "logs", worker)
         fields = {"use_case": "a", "rows": [1, 2], "path": folder, "token": "hunter2"}
         log.info("%s: version %d is live\\nat last", "Fräulein 🚗", 3, extra=fields)
     """
     errors = run(script, tmp_path)
-    [told] = written(tmp_path)
-    at = datetime.fromisoformat(told.pop("time"))
+    [event] = written(tmp_path)
+    at = datetime.fromisoformat(event.pop("time"))
     assert before <= at <= datetime.now(UTC)
     assert at.utcoffset() == timedelta(0)
-    assert told == {
+    assert event == {
         "level": "INFO",
         "logger": "serving.models.live_models",
         "message": "Fräulein 🚗: version 3 is live\nat last",
@@ -73,7 +73,7 @@ def test_an_event_is_one_line_with_time_level_logger_message_and_fields(tmp_path
 
 def test_an_exception_is_a_text_in_its_line(tmp_path: Path) -> None:
     script = """
-        event_log.configure(folder / "logs", slot)
+        json_logging.configure(folder / "logs", worker)
         try:
             {}["there"]
         except KeyError:
@@ -81,7 +81,7 @@ def test_an_exception_is_a_text_in_its_line(tmp_path: Path) -> None:
         thread = threading.Thread(target=lambda: 1 / 0, name="t")
         thread.start(); thread.join()
         warnings.warn("old")
-        log.debug("not told")
+        log.debug("not logged")
     """
     run(script, tmp_path)
     failed, crashed, warned = written(tmp_path)
@@ -94,7 +94,7 @@ def test_an_exception_is_a_text_in_its_line(tmp_path: Path) -> None:
 
 
 def test_an_exception_that_ends_the_process_is_logged(tmp_path: Path) -> None:
-    process = start('event_log.configure(folder / "logs", slot)\nraise RuntimeError("the end")', tmp_path)
+    process = start('json_logging.configure(folder / "logs", worker)\nraise RuntimeError("the end")', tmp_path)
     process.communicate(timeout=60)
     assert process.returncode == 1
     assert "RuntimeError: the end" in written(tmp_path)[0]["exception"]
@@ -102,7 +102,8 @@ def test_an_exception_that_ends_the_process_is_logged(tmp_path: Path) -> None:
 
 def test_plain_lines_for_people_and_no_file(tmp_path: Path) -> None:
     [line] = run(
-        'event_log.configure(None, slot, "WARNING", json=False)\nlog.info("no")\nlog.warning("a %s", "word")', tmp_path
+        'json_logging.configure(None, worker, "WARNING", json=False)\nlog.info("no")\nlog.warning("a %s", "word")',
+        tmp_path,
     )
     time, rest = line.split(" ", 1)
     assert datetime.fromisoformat(time).utcoffset() == timedelta(0)
@@ -111,7 +112,7 @@ def test_plain_lines_for_people_and_no_file(tmp_path: Path) -> None:
 
 
 def test_an_unknown_level_is_a_value_error(tmp_path: Path) -> None:
-    process = start('event_log.configure(None, slot, "LOUD")', tmp_path)
+    process = start('json_logging.configure(None, worker, "LOUD")', tmp_path)
     _, error = process.communicate(timeout=60)
     assert "ValueError: Unknown level: 'LOUD'" in error
 
@@ -120,8 +121,8 @@ def test_files_rotate_and_only_their_owner_reads_them(tmp_path: Path) -> None:
     script = """
         import os
         os.umask(0)
-        event_log.MAX_BYTES = 2000
-        event_log.configure(folder / "logs", slot)
+        json_logging.MAX_BYTES = 2000
+        json_logging.configure(folder / "logs", worker)
         for number in range(400):
             log.info("event %d", number)
     """
@@ -132,14 +133,14 @@ def test_files_rotate_and_only_their_owner_reads_them(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "logs").iterdir()} == {0o600}
     assert stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700
     assert all((tmp_path / "logs" / name).stat().st_size <= 2000 for name in names)
-    told = [each["message"] for name in reversed(names) for each in written(tmp_path, name)]
-    assert told == [f"event {number}" for number in range(400 - len(told), 400)]
+    events = [each["message"] for name in reversed(names) for each in written(tmp_path, name)]
+    assert events == [f"event {number}" for number in range(400 - len(events), 400)]
 
 
 def test_workers_at_the_same_time_lose_and_mix_nothing(tmp_path: Path) -> None:
     script = """
-        event_log.MAX_BYTES, event_log.KEPT = 20_000, 50
-        event_log.configure(folder / "logs", slot)
+        json_logging.MAX_BYTES, json_logging.KEPT = 20_000, 50
+        json_logging.configure(folder / "logs", worker)
         def tell(thread):
             for number in range(300):
                 log.info("%d %d", thread, number)
@@ -155,26 +156,26 @@ def test_workers_at_the_same_time_lose_and_mix_nothing(tmp_path: Path) -> None:
     ]
     for each in workers:
         each.communicate(b"", timeout=60)
-    told = Counter(
+    counts = Counter(
         (path.name.split(".")[0], event["worker"], event["message"])
         for path in (tmp_path / "logs").iterdir()
         for event in map(json.loads, path.read_text().splitlines())
     )
-    assert sum(told.values()) == 3 * 4 * 300
-    assert all(name == f"serving-{worker:02d}" for name, worker, _ in told)
-    again = Counter(message for (_, _, message) in told.elements())
+    assert sum(counts.values()) == 3 * 4 * 300
+    assert all(name == f"serving-{worker:02d}" for name, worker, _ in counts)
+    again = Counter(message for (_, _, message) in counts.elements())
     assert set(again.values()) == {3}
 
 
 def test_a_folder_that_is_gone_or_full_stops_nothing(tmp_path: Path) -> None:
     script = """
         import resource, shutil
-        event_log.MAX_BYTES = 3000
-        event_log.configure(folder / "logs", slot)
+        json_logging.MAX_BYTES = 3000
+        json_logging.configure(folder / "logs", worker)
         shutil.rmtree(folder / "logs")
         for number in range(50):
             log.info("event %d", number)
-        event_log.configure(folder / "more", slot)
+        json_logging.configure(folder / "more", worker)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
         for number in range(50):
             log.info("event %d", number)
@@ -199,7 +200,7 @@ SECRETS = {
 @pytest.mark.parametrize("json_too", [True, False], ids=["json", "plain"])
 def test_a_secret_is_left_out_of_message_exception_and_fields(json_too: bool, tmp_path: Path) -> None:
     script = f"""
-        event_log.configure(folder / "logs", slot, json={json_too})
+        json_logging.configure(folder / "logs", worker, json={json_too})
         for name, text in {SECRETS!r}.items():
             logging.getLogger("granian.access").info("%s: " + text, name)
             log.info("%s: %s", name, text, extra={{"more": [text, {{"x": text}}], "secret": text}})
@@ -217,13 +218,13 @@ def test_a_secret_is_left_out_of_message_exception_and_fields(json_too: bool, tm
 
 def test_what_is_no_secret_stays(tmp_path: Path) -> None:
     texts = ["a model of sms_spam: version 3 is live", "http://127.0.0.1:5000/models", "who? GET it", "2 tokens, 1 key"]
-    run(f'event_log.configure(folder / "logs", slot)\nfor text in {texts!r}: log.info(text)', tmp_path)
+    run(f'json_logging.configure(folder / "logs", worker)\nfor text in {texts!r}: log.info(text)', tmp_path)
     assert [event["message"] for event in written(tmp_path)] == texts
 
 
-def test_a_field_takes_no_others_place_and_need_not_be_json(tmp_path: Path) -> None:
+def test_an_extra_field_replaces_no_other_and_need_not_be_json(tmp_path: Path) -> None:
     script = """
-        event_log.configure(folder / "logs", slot)
+        json_logging.configure(folder / "logs", worker)
         log.info("a", extra={"time": "never", "level": "LOUD", "worker": 9, "error": ValueError("x"), "odd": {1: {2}}})
         log.info("half a pair: \\ud800", stack_info=True)
     """
@@ -235,7 +236,7 @@ def test_a_field_takes_no_others_place_and_need_not_be_json(tmp_path: Path) -> N
     assert second["stack"].startswith("Stack (most recent call last)")
 
 
-def test_a_logged_exception_is_not_kept_in_memory(tmp_path: Path) -> None:
+def test_a_logged_exception_is_not_held_in_memory(tmp_path: Path) -> None:
     script = """
         import weakref
         class Rows: pass
@@ -244,7 +245,7 @@ def test_a_logged_exception_is_not_kept_in_memory(tmp_path: Path) -> None:
             seen.append(weakref.ref(rows))
             raise RuntimeError("failed")
         seen = []
-        event_log.configure(folder / "logs", slot)
+        json_logging.configure(folder / "logs", worker)
         try:
             fail()
         except RuntimeError:
@@ -259,22 +260,22 @@ def test_the_servers_own_lines_go_the_same_way(tmp_path: Path) -> None:
     script = """
         from granian.log import LogLevels, configure_logging
         configure_logging(LogLevels.info)
-        event_log.configure(folder / "logs", slot)
+        json_logging.configure(folder / "logs", worker)
         for name in ("_granian", "granian.access", "gunicorn.error", "gunicorn.access"):
             logging.getLogger(name).warning("line")
-        event_log.answered("POST", "/predict/a", 200, 0.00123456, use_case="a", rows=3)
+        json_logging.log_request("POST", "/predict/a", 200, 0.00123456, use_case="a", rows=3)
     """
     errors = run(script, tmp_path)  # and nothing on stdout
-    told = written(tmp_path)
-    assert len(errors) == len(told) == 5
-    assert told[-1]["message"] == "POST /predict/a 200"
-    assert (told[-1]["status"], told[-1]["seconds"], told[-1]["rows"]) == (200, 0.001235, 3)
+    events = written(tmp_path)
+    assert len(errors) == len(events) == 5
+    assert events[-1]["message"] == "POST /predict/a 200"
+    assert (events[-1]["status"], events[-1]["seconds"], events[-1]["rows"]) == (200, 0.001235, 3)
 
 
 def test_a_path_cannot_forge_a_line(tmp_path: Path) -> None:
     script = """
-        event_log.configure(folder / "logs", slot, json=False)
-        event_log.answered("GET", "/a\\n2026-01-01 CRITICAL serving: forged\\r\\x1b[2J" + "x" * 5000, 404, 0.1)
+        json_logging.configure(folder / "logs", worker, json=False)
+        json_logging.log_request("GET", "/a\\n2026-01-01 CRITICAL serving: forged\\r\\x1b[2J" + "x" * 5000, 404, 0.1)
     """
     [line] = run(script, tmp_path)
     assert len(line) < 400

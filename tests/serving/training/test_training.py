@@ -23,9 +23,9 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 from werkzeug.test import TestResponse
 
-from serving.server.problems import answer_errors
-from serving.training.rate_limit import Rates
-from serving.training.trigger import FRESH, Trainer, open_trainer
+from serving.server.problems import register_error_handlers
+from serving.training.rate_limit import RateLimiter
+from serving.training.trigger import CACHE_SECONDS, Trainer, open_trainer
 from serving.training.views import OFF, blueprint
 from tests.support import service
 from tests.support.airflow_server import BEARER, LIVE, TOKEN, AirflowServer
@@ -53,7 +53,7 @@ def client(trainer: Trainer) -> FlaskClient:
 
 def client_of(trainer: Trainer | None) -> FlaskClient:
     app = Flask(__name__, static_folder=None)
-    answer_errors(app, lambda kind: None)
+    register_error_handlers(app, lambda kind: None)
     app.register_blueprint(blueprint(trainer))
     return app.test_client()
 
@@ -80,13 +80,13 @@ def run_id(answer: TestResponse) -> str:
 def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server: AirflowServer) -> None:
     answer = client.post(POST, json={"seed": 7, "limit": None, "promote": "never"}, headers=BEARER)
     assert answer.status_code == 202
-    told = answer.json
-    assert re.fullmatch("service__[0-9a-f]{32}", told["run_id"])
-    url = f"/train/{LIVE}/{told['run_id']}"
-    assert told == {"use_case": LIVE, "run_id": told["run_id"], "state": "queued", "url": url}
+    body = answer.json
+    assert re.fullmatch("service__[0-9a-f]{32}", body["run_id"])
+    url = f"/train/{LIVE}/{body['run_id']}"
+    assert body == {"use_case": LIVE, "run_id": body["run_id"], "state": "queued", "url": url}
     assert answer.headers["Location"] == url
 
-    found = api_server.admin.request("GET", f"dags/train_{LIVE}/dagRuns/{told['run_id']}")
+    found = api_server.admin.request("GET", f"dags/train_{LIVE}/dagRuns/{body['run_id']}")
     assert found["conf"] == {"seed": 7, "promote": "never"}
     assert (found["triggering_user_name"], found["logical_date"]) == (SERVICE, None)
 
@@ -96,7 +96,7 @@ def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server:
     tasks = followed.json.pop("tasks")
     assert followed.json | {"tasks": tasks} == {
         "use_case": LIVE,
-        "run_id": told["run_id"],
+        "run_id": body["run_id"],
         "state": "queued",
         **nothing,
         "tasks": tasks,
@@ -121,27 +121,27 @@ def test_a_get_never_trains(client: FlaskClient, api_server: AirflowServer) -> N
 
 
 def test_a_paused_use_case_is_refused_before_anything_is_queued(client: FlaskClient, api_server: AirflowServer) -> None:
-    told = problem(client.post(f"/train/{PAUSED}", headers=BEARER), 409)
-    assert "unpause it in Airflow" in told["detail"]
+    problem_body = problem(client.post(f"/train/{PAUSED}", headers=BEARER), 409)
+    assert "unpause it in Airflow" in problem_body["detail"]
     assert api_server.runs(f"train_{PAUSED}") == []
 
 
 @pytest.mark.parametrize("name", ["nope", "%00", "~", "..", "Sms_spam", "a%2F..%2Fb", "%25", "x" * 300, "sms_spam%20"])
-def test_an_unknown_use_case_is_told_the_known_ones(name: str, client: FlaskClient) -> None:
+def test_an_unknown_use_case_is_a_404_that_lists_the_known_ones(name: str, client: FlaskClient) -> None:
     answer = client.post(f"/train/{name}", headers=BEARER)
-    told = problem(answer, 404)
+    problem_body = problem(answer, 404)
     if "%2F" not in name and name != "..":  # which name another path
         known = ", ".join(path.stem for path in paths())
-        assert told["detail"] == f"Airflow trains no such use case; known: {known}."
+        assert problem_body["detail"] == f"Airflow has no DAG for this use case; known: {known}."
 
 
-def test_every_fault_of_the_parameters_is_told_and_nothing_started(
+def test_all_errors_of_the_parameters_are_reported_and_nothing_is_started(
     client: FlaskClient, api_server: AirflowServer
 ) -> None:
     before = api_server.runs(f"train_{LIVE}")
     asked = {"sede": 1, "seed": -1, "limit": True, "promote": "always", "a/b~c": 1}
-    told = problem(client.post(POST, json=asked, headers=BEARER), 422)
-    assert {fault["pointer"]: fault["detail"] for fault in told["errors"]} == {
+    problem_body = problem(client.post(POST, json=asked, headers=BEARER), 422)
+    assert {fault["pointer"]: fault["detail"] for fault in problem_body["errors"]} == {
         "/sede": "unknown key; known: limit, seed, promote",
         "/seed": "expected greater than or equal to 0, found -1",
         "/limit": "expected a valid integer, found True",
@@ -179,8 +179,8 @@ def test_a_repeat_finds_the_same_run(client: FlaskClient, api_server: AirflowSer
     assert run_id(first) == run_id(again) == "service__order-1.a~b"
     assert api_server.runs(f"train_{LIVE}").count("service__order-1.a~b") == 1
 
-    told = problem(client.post(POST, json={"seed": 2}, headers=headers), 422)
-    assert told["detail"] == "This Idempotency-Key was used for other parameters."
+    problem_body = problem(client.post(POST, json={"seed": 2}, headers=headers), 422)
+    assert problem_body["detail"] == "This Idempotency-Key was used with other parameters."
 
     api_server.admin.request("PATCH", f"dags/train_{LIVE}", {"is_paused": True})
     try:  # it was started, whatever happened since
@@ -216,34 +216,36 @@ def test_four_workers_at_once_make_one_run(api_server: AirflowServer) -> None:
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "a/b", "é", "k" * 65, "a:b", "a+b", '"quoted"'])
 def test_a_key_of_another_make_is_refused(key: str) -> None:
-    told = problem(
+    problem_body = problem(
         client_of(elsewhere("http://127.0.0.1:1")).post(POST, headers=BEARER | {"Idempotency-Key": key}), 400
     )
-    assert told["detail"] == "Idempotency-Key: expected 1 to 64 letters, digits, '_', '.', '~' and '-'."
+    assert problem_body["detail"] == "Idempotency-Key: expected 1 to 64 letters, digits, '_', '.', '~' and '-'."
 
 
 # --- following --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["manual__other", "service__", "service__a+b", "service__nobody", "~", "service__a:b"])
-def test_only_runs_that_were_started_here_are_told(name: str, client: FlaskClient, api_server: AirflowServer) -> None:
+def test_only_runs_started_by_the_service_are_visible(
+    name: str, client: FlaskClient, api_server: AirflowServer
+) -> None:
     if name in {"manual__other", "service__a+b"}:
         api_server.admin.trigger(f"train_{LIVE}", name)
-    told = problem(client.get(f"{POST}/{name}", headers=BEARER), 404)
-    assert told["detail"] == "No run of this id was started from here."
+    problem_body = problem(client.get(f"{POST}/{name}", headers=BEARER), 404)
+    assert problem_body["detail"] == "No run with this id was started by this service."
     problem(client.get(f"/train/~/{name}", headers=BEARER), 404)
 
 
-def test_a_run_that_ended_tells_what_came_of_it(client: FlaskClient, api_server: AirflowServer) -> None:
+def test_a_finished_run_has_an_outcome(client: FlaskClient, api_server: AirflowServer) -> None:
     for state, push, outcome in (("success", "skipped", "rejected"), ("failed", "failed", "failed")):
         run = run_id(client.post(POST, headers=BEARER))
         path = f"dags/train_{LIVE}/dagRuns/{run}"
         api_server.admin.request("PATCH", f"{path}/taskInstances/push", {"new_state": push})
         api_server.admin.request("PATCH", path, {"state": state})
-        told = client.get(f"{POST}/{run}", headers=BEARER).json
-        assert (told["state"], told["outcome"], told["version"]) == (state, outcome, None)
-        assert [task["state"] for task in told["tasks"] if task["name"] == "push"] == [push]
-        assert ("not good enough" in (told["reason"] or "")) == (outcome == "rejected")
+        body = client.get(f"{POST}/{run}", headers=BEARER).json
+        assert (body["state"], body["outcome"], body["version"]) == (state, outcome, None)
+        assert [task["state"] for task in body["tasks"] if task["name"] == "push"] == [push]
+        assert ("not good enough" in (body["reason"] or "")) == (outcome == "rejected")
 
 
 def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_server: AirflowServer) -> None:
@@ -256,15 +258,15 @@ def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_serv
     assert 1 <= few <= 4  # a second each, and this machine may be slow
 
     api_server.admin.request("PATCH", f"dags/train_{LIVE}/dagRuns/{run}", {"state": "failed"})
-    time.sleep(FRESH)
+    time.sleep(CACHE_SECONDS)
     assert client.get(f"{POST}/{run}", headers=BEARER).json["state"] == "failed"
 
 
-def test_what_was_just_told_is_told_while_airflow_is_slow(client: FlaskClient, trainer: Trainer) -> None:
+def test_a_cached_state_is_returned_while_airflow_is_slow(client: FlaskClient, trainer: Trainer) -> None:
     path = f"{POST}/{run_id(client.post(POST, headers=BEARER))}"
-    told = client.get(path, headers=BEARER).json
+    body = client.get(path, headers=BEARER).json
     with trainer._turn:  # as another request holds it whose answer does not come
-        assert client.get(path, headers=BEARER).json == told
+        assert client.get(path, headers=BEARER).json == body
         problem(client.get(f"{POST}/service__other", headers=BEARER), 503)
 
 
@@ -308,14 +310,14 @@ def test_so_many_runs_in_a_minute(api_server: AirflowServer, tmp_path: Path) -> 
     known = BEARER | {"Idempotency-Key": "of-a-minute"}
     for first, more in ((True, 2), (False, 0)):  # a restart does not begin a new minute
         airflow = Airflow(api_server.url, SERVICE, api_server.password)
-        client = client_of(Trainer(airflow, TOKEN, Rates(tmp_path / "rates.sqlite"), starts=3))
+        client = client_of(Trainer(airflow, TOKEN, RateLimiter(tmp_path / "rates.sqlite"), starts=3))
         if first:
             what_starts_nothing_counts_as_nothing(client)
         assert [client.post(POST, headers=known).status_code for _ in range(4)] == [202] * 4
         answers = [client.post(POST, headers=BEARER) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [202] * more + [429] * (3 - more)
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
-        assert problem(answers[-1], 429)["detail"] == "At most 3 in a minute are taken."
+        assert problem(answers[-1], 429)["detail"] == "At most 3 requests per minute."
     assert len(api_server.runs(f"train_{LIVE}")) == before + 3
 
 
@@ -330,10 +332,10 @@ def what_starts_nothing_counts_as_nothing(client: FlaskClient) -> None:
 
 
 def let_in(file: Path, tries: int) -> int:
-    rates, count = Rates(file), 0
+    rates, count = RateLimiter(file), 0
     for _ in range(tries):
         try:
-            rates.take("all", 25)
+            rates.hit("all", 25)
         except TooManyRequests:
             continue
         count += 1
@@ -357,25 +359,25 @@ def test_a_minute_passes_and_a_clock_set_back_locks_nobody_out(tmp_path: Path) -
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE hits SET at = ?", (time.time() - 50,))
     with pytest.raises(TooManyRequests) as caught:
-        Rates(file).take("all", 25)
+        RateLimiter(file).hit("all", 25)
     assert 9 <= int(str(caught.value.retry_after)) <= 11
-    Rates(file).take("another", 25)
+    RateLimiter(file).hit("another", 25)
 
 
 def test_what_cannot_be_counted_is_not_let_in_until_it_can(tmp_path: Path) -> None:
     file = tmp_path / "there" / "rates.sqlite"
-    rates = Rates(file)
+    rates = RateLimiter(file)
     with pytest.raises(ServiceUnavailable):
-        rates.take("all", 1)
+        rates.hit("all", 1)
     file.parent.mkdir()
-    rates.take("all", 1)
+    rates.hit("all", 1)
     file.write_bytes(b"not SQLite at all" * 1000)
     with pytest.raises(ServiceUnavailable):
-        rates.take("all", 1)
+        rates.hit("all", 1)
     file.unlink()
-    rates.take("all", 1)
+    rates.hit("all", 1)
     with pytest.raises(TooManyRequests):
-        rates.take("all", 1)
+        rates.hit("all", 1)
 
 
 # --- Airflow fails ----------------------------------------------------------------------------------------------------
@@ -383,13 +385,11 @@ def test_what_cannot_be_counted_is_not_let_in_until_it_can(tmp_path: Path) -> No
 
 def unavailable(client: FlaskClient) -> None:
     for answer in (client.post(POST, headers=BEARER), client.get(f"{POST}/service__a", headers=BEARER)):
-        assert problem(answer, 503)["detail"] == "Airflow does not answer this service."
+        assert problem(answer, 503)["detail"] == "Airflow does not respond to this service."
         assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_a_wrong_password_of_ours_is_told_to_nobody(
-    api_server: AirflowServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wrong_airflow_password_is_not_revealed(api_server: AirflowServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         unavailable(client_of(elsewhere(api_server.url, "a password of ours", read=10)))
         unavailable(client_of(elsewhere(api_server.url, "", read=10)))
@@ -458,10 +458,10 @@ ODD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "told", [json.dumps(each).encode() for each in ODD.values()] + [b'{"state": "\xff"}'], ids=[*ODD, "bytes"]
+    "body", [json.dumps(each).encode() for each in ODD.values()] + [b'{"state": "\xff"}'], ids=[*ODD, "bytes"]
 )
 @pytest.mark.parametrize("logs_in", [False, True])
-def test_json_of_another_shape_is_unavailable(told: bytes, logs_in: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_json_of_another_shape_is_unavailable(body: bytes, logs_in: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Whether it is the login that answers so, or what comes after."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -469,7 +469,7 @@ def test_json_of_another_shape_is_unavailable(told: bytes, logs_in: bool, caplog
         request.send_response(200)
         request.end_headers()
         token = logs_in and request.path == "/auth/token"
-        request.wfile.write(b'{"access_token": "a"}' if token else told)
+        request.wfile.write(b'{"access_token": "a"}' if token else body)
 
     with something(answer) as url:
         unavailable(client_of(elsewhere(url)))
@@ -482,11 +482,11 @@ def test_an_airflow_that_hangs_holds_one_thread() -> None:
         app = client_of(elsewhere(f"http://127.0.0.1:{silent.getsockname()[1]}", read=120)).application
         asked = [pool.submit(app.test_client().post, POST, headers=BEARER) for _ in range(6)]
         ended = list(islice(as_completed(asked, timeout=60), 5))
-        assert [problem(each.result(), 503)["detail"] for each in ended] == ["Airflow is slow to answer."] * 5
+        assert [problem(each.result(), 503)["detail"] for each in ended] == ["Airflow is slow to respond."] * 5
         [last] = set(asked) - set(ended)
         assert not last.done()
         silent.accept()[0].close()
-        assert problem(last.result(60), 503)["detail"] == "Airflow does not answer this service."
+        assert problem(last.result(60), 503)["detail"] == "Airflow does not respond to this service."
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
             silent.accept()
@@ -501,7 +501,7 @@ def test_no_airflow_at_all() -> None:
     unavailable(client_of(elsewhere(f"http://127.0.0.1:{free_port()}")))
 
 
-def test_no_proxy_is_asked(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert client.get(f"{POST}/service__nobody", headers=BEARER).status_code == 404
@@ -510,7 +510,7 @@ def test_no_proxy_is_asked(client: FlaskClient, monkeypatch: pytest.MonkeyPatch)
 def test_an_airflow_that_is_killed_and_comes_back_with_another_secret(
     client: FlaskClient, api_server: AirflowServer
 ) -> None:
-    """Its old tokens are no longer taken: the service logs in anew by itself."""
+    """Its old tokens are no longer taken: the service logs in again by itself."""
     run = run_id(client.post(POST, headers=BEARER))
     api_server.stop()
     try:
@@ -529,7 +529,7 @@ def test_the_environment_makes_a_trainer(tmp_path: Path) -> None:
     airflow = {"AIRFLOW_URL": "http://localhost:8080/", "AIRFLOW_USER": SERVICE, "AIRFLOW_PASSWORD": "secret"}
     assert open_trainer(airflow, tmp_path) is None
     made = open_trainer(airflow | {"SERVING_TRAIN_TOKEN_FILE": str(tmp_path / "token")}, tmp_path)
-    assert made is not None and made.allows(TOKEN) and not made.allows(f"{TOKEN}\n")
+    assert made is not None and made.is_token(TOKEN) and not made.is_token(f"{TOKEN}\n")
 
 
 @pytest.mark.parametrize(
