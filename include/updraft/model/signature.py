@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from updraft.model.columns import Column, Value, ViolationKind, quoted
+from updraft.model.task import Task as Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ERRORS, MAX_KEY_LENGTH = 100, 200  # keeps a response small, whatever the request holds
 
-Task = Literal["binary", "multiclass", "regression"]
 Fault = dict[str, str]  # `pointer` (a JSON Pointer) and `detail` (a sentence)
 Cell = Value | datetime | None
 MakePointer = Callable[[int, str | None], str]  # from a row's index and a field's name, None for the row itself

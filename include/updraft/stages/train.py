@@ -74,10 +74,11 @@ def _cross_validate(
         metrics = measure_all(case.metrics, truth, scores, decide(case.task, scores, threshold))
         check_metrics(case, metrics)
         score = gain(case.choose_by, metrics[case.choose_by], 0.0)
+        values = "".join(f", {name} {value}" for name, value in params.items()) if len(combinations) > 1 else ""
         log.info(
-            "%s: %d folds, %d of %d: %s %.4f, %.1f s %s", candidate, case.folds, number, len(combinations),
+            "%s: %d folds, %d of %d: %s %.4f, %.1f s%s", candidate, case.folds, number, len(combinations),
             case.choose_by, metrics[case.choose_by], time.monotonic() - started,
-            params if len(combinations) > 1 else "",
+            values,
         )  # fmt: skip
         if best is None or score > best[0]:
             best = score, params, metrics, threshold
