@@ -60,10 +60,14 @@ def status_of(connection: socket.socket) -> int:
 
 def waits(connection: socket.socket) -> bool:
     """Whether a connection is open and has no answer yet."""
+    seconds = connection.gettimeout()
+    connection.setblocking(False)
     try:
-        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return True
+    finally:
+        connection.settimeout(seconds)
     return False
 
 
