@@ -51,6 +51,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marks.mark_by_fixtures(items)
+    marks.put_long_modules_first(items)
 
 
 @pytest.hookimpl(wrapper=True)

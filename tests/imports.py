@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import statistics
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,8 @@ def modules(*folders: str) -> dict[str, Path]:
     return found
 
 
-def imports(path: Path, top_level_only: bool = False) -> set[str]:
+@cache
+def imports(path: Path, top_level_only: bool = False) -> frozenset[str]:
     """Name every module that a file imports; with `from a import b`, both `a` and `a.b`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names: set[str] = set()
@@ -47,7 +49,7 @@ def imports(path: Path, top_level_only: bool = False) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return frozenset(names)
 
 
 def graph(files: Mapping[str, Path]) -> Graph:

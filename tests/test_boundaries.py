@@ -14,6 +14,7 @@ from tests.imports import ROOT, SERVING, SHARED, UPDRAFT, back_arrows, circles, 
 HEAVY = ("pandas", "sklearn", "great_expectations", "pyarrow", "matplotlib", "pymongoarrow", "joblib")
 PACKAGE, SERVICE = modules("include"), modules("serving")
 TREE = modules("include", "serving", "plugins", "dags")
+ARROWS = graph(TREE)
 
 
 def python(script: str, cwd: Path = ROOT) -> list[str]:
@@ -28,8 +29,8 @@ def python(script: str, cwd: Path = ROOT) -> list[str]:
 
 
 def test_no_module_and_no_room_imports_itself_by_way_of_others() -> None:
-    assert circles(graph(TREE)) == []
-    assert circles(rooms(graph(TREE))) == []
+    assert circles(ARROWS) == []
+    assert circles(rooms(ARROWS)) == []
 
 
 def test_a_circle_is_found_also_behind_type_checking_and_in_a_function(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_a_circle_is_found_also_behind_type_checking_and_in_a_function(tmp_path:
 
 @pytest.mark.parametrize(("top", "order"), [("updraft", UPDRAFT), ("serving", SERVING)])
 def test_a_room_imports_only_rooms_that_stand_before_it(top: str, order: tuple[str, ...]) -> None:
-    assert back_arrows(graph(TREE), order, top) == []
+    assert back_arrows(ARROWS, order, top) == []
 
 
 def test_an_import_of_a_higher_or_an_unknown_room_is_found() -> None:
@@ -58,12 +59,12 @@ def test_the_package_knows_nothing_of_airflow_flask_or_whoever_uses_it(name: str
 
 @pytest.mark.parametrize("name", [name for name in PACKAGE if name.split(".")[1:2] and name.split(".")[1] in SHARED])
 def test_what_the_service_shares_imports_only_what_is_shared(name: str) -> None:
-    assert {each.split(".")[1] for each in graph(PACKAGE)[name]} <= SHARED
+    assert {each.split(".")[1] for each in ARROWS[name]} <= SHARED
 
 
 @pytest.mark.parametrize("name", SERVICE)
 def test_the_service_imports_what_is_shared_and_no_training(name: str) -> None:
-    ours = {each for each in graph(TREE)[name] if each.startswith("updraft.")}
+    ours = {each for each in ARROWS[name] if each.startswith("updraft.")}
     assert {each.split(".")[1] for each in ours} <= SHARED
     tops = {each.split(".")[0] for each in imports(SERVICE[name])}
     assert not tops & {"airflow", "great_expectations", "pymongo", "dags", "connections"}

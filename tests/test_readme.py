@@ -58,7 +58,7 @@ def repository(tmp_path: Path) -> Iterator[Path]:
 def run(repository: Path, command: str, environ: dict[str, str]) -> str:
     environ = environ | {"PYTHONPATH": f"{repository / 'include'}{os.pathsep}{repository}", "COLUMNS": "200"}
     done = subprocess.run(
-        shlex.split(command), cwd=repository, env=environ, capture_output=True, text=True, check=False, timeout=600
+        shlex.split(command), cwd=repository, env=environ, capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -84,5 +84,5 @@ def test_the_demo_serves_what_new_wrote(repository: Path) -> None:
     environ = free_environment()
     told = [run(repository, command, environ) for command in COMMANDS]
     assert "decision: promote, because there is no champion yet" in told[-1]
-    models = requests.get(f"http://127.0.0.1:{environ['SERVING_PORT']}/models", timeout=10).json()["models"]
+    models = requests.get(f"http://127.0.0.1:{environ['SERVING_PORT']}/models", timeout=60).json()["models"]
     assert [(model["use_case"], model["version"]) for model in models] == [("customer_churn", 1)]

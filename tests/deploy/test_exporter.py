@@ -119,7 +119,7 @@ def exporter(postgres: Postgres, api: Api, tmp_path: Path) -> Iterator[Exporter]
     exporter = Exporter(settings(postgres, api), tmp_path / "log")
     yield exporter
     exporter.process.terminate()
-    exporter.process.wait(10)
+    exporter.process.wait(60)
 
 
 def settings(postgres: Postgres, api: Api | None = None) -> dict[str, str]:
@@ -142,7 +142,7 @@ class Exporter:
         wait_for_port(self.port, self.process)
 
     def ask(self) -> requests.Response:
-        return requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10)
+        return requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=60)
 
     def figures(self, name: str) -> dict[tuple[str, ...], float]:
         """Give a figure's samples by the values of their labels."""
@@ -155,7 +155,7 @@ class Exporter:
 def alive(environ: dict[str, str], *words: str) -> tuple[int, str]:
     """Run alive.py; give its exit code and all that it printed."""
     command = [sys.executable, str(SCRIPTS / "alive.py"), *words]
-    done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 

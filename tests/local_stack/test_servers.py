@@ -38,7 +38,7 @@ def test_mongod_without_a_login_takes_anyone(mongodb_url: str) -> None:
 
 def test_s3_refuses_who_has_no_login(s3: dict[str, str]) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(s3["AWS_ENDPOINT_URL_S3"] + "/updraft-tests", timeout=10)
+        urllib.request.urlopen(s3["AWS_ENDPOINT_URL_S3"] + "/updraft-tests", timeout=60)
 
 
 def test_the_servers_listen_on_this_host_alone(s3: dict[str, str], mongo: str) -> None:

@@ -53,7 +53,7 @@ def shared(starts_stack: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def answers(stack: Stack) -> bool:
     settings = stack.environment()
-    with MongoClient[Any](settings["MONGODB_URL"], serverSelectionTimeoutMS=3000) as client:
+    with MongoClient[Any](settings["MONGODB_URL"], serverSelectionTimeoutMS=30000) as client:
         client.get_default_database()["some"].insert_one({"a": 1})
     names = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
     login = {name: settings[variable] for name, variable in names.items()}
@@ -79,7 +79,7 @@ def test_up_answers_down_ends_it_and_data_stays(stack: Stack, home: Path) -> Non
 def test_mongod_and_s3_refuse_strangers(shared: Stack) -> None:
     settings = shared.environment()
     with (
-        MongoClient[Any]("127.0.0.1", int(settings["MONGODB_PORT"]), serverSelectionTimeoutMS=3000) as client,
+        MongoClient[Any]("127.0.0.1", int(settings["MONGODB_PORT"]), serverSelectionTimeoutMS=30000) as client,
         pytest.raises(Exception, match="requires authentication"),
     ):
         client["updraft"]["some"].find_one()
@@ -134,7 +134,7 @@ def test_each_program_is_given_the_secrets_that_it_needs(tmp_path: Path) -> None
 
 
 def test_login_tells_how_to_train_without_the_token(shared: Stack) -> None:
-    output, error = updraft(shared.home, shared.given, "login").communicate(timeout=60)
+    output, error = updraft(shared.home, shared.given, "login").communicate(timeout=300)
     token = (shared.home / "secrets" / "train_token").read_text()
     assert error == "" and token not in output
     (line,) = [line for line in output.splitlines() if line.startswith("Train ")]
@@ -200,7 +200,7 @@ def test_a_running_stack_refuses_another_port(shared: Stack) -> None:
 def test_down_ends_what_a_killed_supervisord_left(stack: Stack, home: Path) -> None:
     supervisord = next(each for each in marked(home) if "supervisor.supervisord" in " ".join(each.cmdline()))
     supervisord.kill()
-    supervisord.wait(5)
+    supervisord.wait(60)
     assert "mongod" in [each.name() for each in marked(home)]
 
     stack.down()
@@ -219,7 +219,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:
         owner.bind(("127.0.0.1", int(given["MONGODB_PORT"])))
         owner.listen()
         process = updraft(home, given, "up")
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
     port = given["MONGODB_PORT"]
     assert process.returncode == 1
     assert error.splitlines() == [
@@ -230,7 +230,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:
 
 def test_a_wrong_limit_is_one_line_and_nothing_is_started(home: Path) -> None:
     process = updraft(home, free_environment(STARTUP_SECONDS="a minute"), "up")
-    output, error = process.communicate(timeout=60)
+    output, error = process.communicate(timeout=300)
     assert (process.returncode, output) == (1, "")
     (line,) = error.splitlines()
     assert line.startswith("updraft: STARTUP_SECONDS: 'a minute' is not a number of seconds")
@@ -240,7 +240,7 @@ def test_a_wrong_limit_is_one_line_and_nothing_is_started(home: Path) -> None:
 def test_what_is_not_ready_in_time_stays_up_and_the_next_up_waits_on(home: Path) -> None:
     given = free_environment()
     process = updraft(home, given | {"STARTUP_SECONDS": "1"}, "up")
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 1
     late, hint = error.splitlines()
     name = late.split()[1]
@@ -264,7 +264,7 @@ def test_an_interrupted_up_leaves_nothing_running(home: Path, number: signal.Sig
     process.send_signal(number)
     time.sleep(0.3)
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert error.split() == ["Interrupted:", "stopping", "the", "stack", "…"]
     assert marked(home) == [] and free(given)

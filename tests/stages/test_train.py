@@ -34,15 +34,14 @@ def test_the_same_rows_and_seed_give_the_same_bytes_in_another_process(
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from updraft.stages.train import train\nfrom updraft.usecase import load\n"
-        "train(load('vehicle_insurance'), sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))"
+        "split, out, *candidates = sys.argv[1:]\n"
+        "for each in candidates: train(load('vehicle_insurance'), each, Path(split), Path(out, each))"
     )
+    command = [sys.executable, "-c", script, trained.split, tmp_path, *(model.name for model in trained.models)]
+    subprocess.run(command, check=True, env=trained.environ)
     for model in trained.models:
-        again = tmp_path / model.name
-        subprocess.run(
-            [sys.executable, "-c", script, model.name, trained.split, again], check=True, env=trained.environ
-        )
         for file in ("model.joblib", "signature.json"):
-            assert (again / file).read_bytes() == (model / file).read_bytes(), (model.name, file)
+            assert (tmp_path / model.name / file).read_bytes() == (model / file).read_bytes(), (model.name, file)
 
 
 def test_a_stored_model_runs_on_one_thread(trained: Trained) -> None:

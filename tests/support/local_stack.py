@@ -6,7 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -43,6 +44,15 @@ def marked(home: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def listening(home: Path) -> Iterator[str]:
+    """Yield the addresses that processes of the stack listen on; one that ends meanwhile listens on none."""
+    for process in marked(home):
+        with suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    yield connection.laddr.ip
 
 
 def free(given: Mapping[str, str]) -> bool:

@@ -40,6 +40,16 @@ def mark_by_fixtures(items: list[pytest.Item]) -> None:
                 item.add_marker(mark)
 
 
+def put_long_modules_first(items: list[pytest.Item]) -> None:
+    """Order modules by their heaviest mark, so that no worker begins with the longest when the others have ended."""
+    rank = {mark: number for number, mark in enumerate(("stack", "airflow", "real", "server"))}
+    first: dict[Path, int] = {}
+    for item in items:
+        ranks = [rank.get(mark.name, len(rank)) for mark in item.iter_markers()]
+        first[item.path] = min(first.get(item.path, len(rank)), *ranks, len(rank))
+    items.sort(key=lambda item: first[item.path])
+
+
 @contextmanager
 def running(item: pytest.Item) -> Iterator[None]:
     """Hold what starts meanwhile against the marks of this test."""

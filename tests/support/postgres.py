@@ -66,7 +66,7 @@ class Postgres:
         command = [self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port), *words]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **self._user)
-        for _ in range(200):
+        for _ in range(1200):
             with suppress(psycopg.OperationalError), psycopg.connect(self.url("postgres")):
                 return
             time.sleep(0.1)
@@ -75,7 +75,7 @@ class Postgres:
     def stop(self) -> None:
         """End it at once, with all connections."""
         self._process.send_signal(2)
-        self._process.wait(30)
+        self._process.wait(60)
 
 
 def _site_packages() -> Path:

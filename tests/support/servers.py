@@ -51,7 +51,7 @@ def server(command: list[str], port: int, log: Path, environ: Mapping[str, str] 
         sockets = left_in_tmp(psutil.Process(process.pid)) if process.poll() is None else set()
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -35,7 +35,7 @@ class Service:
     def ask(
         self, method: str, path: str, body: bytes | list[bytes] | None = None, kind: str = "application/json"
     ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, {"Content-Type": kind})
             answer = connection.getresponse()
@@ -49,7 +49,7 @@ class Service:
         answer: dict[str, Any] = json.loads(body)
         return answer
 
-    def until(self, version: int, seconds: float = 20.0) -> None:
+    def until(self, version: int, seconds: float = 120.0) -> None:
         """Wait until the service is ready with this version."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -74,12 +74,12 @@ def surroundings(environ: dict[str, str]) -> dict[str, str]:
 
 
 def end(process: psutil.Popen) -> None:
-    """End a process; what does not hear of it within 20 seconds is killed, with its children."""
+    """End a process; what does not hear of it within a minute is killed, with its children."""
     with suppress(psutil.NoSuchProcess):
         children = process.children(recursive=True)
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except psutil.TimeoutExpired:
             for each in (process, *children):
                 with suppress(psutil.NoSuchProcess):
@@ -120,7 +120,7 @@ def problem(answer: TestResponse, status: int) -> dict[str, Any]:
     return told
 
 
-def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"not so after {seconds} s"

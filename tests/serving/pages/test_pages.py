@@ -486,7 +486,7 @@ def address(live_models: LiveModels) -> Iterator[str]:
 
 def run(command: list[str]) -> str:
     environ = {**os.environ, "UPDRAFT_KEY": "a-key-of-the-tests", "PYTHONWARNINGS": "error"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -235,14 +235,14 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(60)
         self.reader.join(20)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
     def kill(self) -> None:
         self.process.kill()
-        assert self.process.wait(20) == -signal.SIGKILL
+        assert self.process.wait(60) == -signal.SIGKILL
         self.reader.join(20)
 
 
@@ -512,7 +512,7 @@ def limited(script: str, folder: Path, limit: int) -> subprocess.CompletedProces
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -868,7 +868,7 @@ time.sleep(600)
         assert ours.number == 2
         ours.lock.release()
         worker.process.kill()
-        worker.process.wait(20)
+        worker.process.wait(60)
         assert claim(tmp_path).number == 0  # though the child lives on
 
 

@@ -36,7 +36,7 @@ class Clients:
 
     def run(self) -> None:
         while not self.stop.is_set():
-            with closing(http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=10)) as connection:
+            with closing(http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=60)) as connection:
                 try:
                     while not self.stop.is_set():
                         self._ask(connection)
@@ -72,7 +72,7 @@ def kill_all(it: Service) -> None:
     for process in everyone:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(everyone, 20)
+    psutil.wait_procs(everyone, 60)
 
 
 def test_kill_9_under_load_loses_no_prediction_that_was_acknowledged(
@@ -132,7 +132,7 @@ def load(it: Service) -> Iterator[Clients]:
     finally:
         clients.stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
 
 
 def test_feedback_that_waits_for_the_tables_holds_up_no_prediction(

