@@ -59,6 +59,9 @@ format: $(STAMP) ## Put imports and formatting right
 	@$(BIN)/ruff check --fix --select I
 	@$(BIN)/ruff format
 
+pictures: $(STAMP) ## Take README's pictures again, from the running demo; needs chromium
+	@$(BIN)/python docs/take_pictures.py
+
 venv: $(STAMP) ## Make .venv from requirements-dev.txt
 
 lock: $(STAMP) ## Compile requirements*.txt and serving/requirements.txt anew; UPGRADE=1 takes the newest versions
@@ -99,4 +102,4 @@ check:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed; make PYTHON=python3.12 names another" >&2; exit 1; }
 
-.PHONY: demo up down status login clean compose-up compose-down compose-test quick test lint format venv lock help missing check
+.PHONY: demo up down status login clean compose-up compose-down compose-test quick test lint format pictures venv lock help missing check

@@ -1,0 +1,80 @@
+"""Take README's pictures from the running demo: `make demo`, then `make pictures`.
+
+Needs chromium. Each picture is a PNG of 256 colours, below 120 kB, in `docs/pictures/`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from updraft.local_stack.credentials import ADMIN, credentials
+from updraft.local_stack.stack import Stack
+
+FOLDER = Path(__file__).parent / "pictures"
+USE_CASE = "vehicle_insurance"
+LARGEST = 120_000  # bytes
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+def main() -> None:
+    """Take the pictures of the model card, the form and the DAG."""
+    stack = Stack()
+    settings = stack.environment()
+    if not stack.running():
+        raise SystemExit("the stack is not running: `make demo` first")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        raise SystemExit("no chromium, chromium-browser or google-chrome on PATH")
+    FOLDER.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = _page(browser, 1000, 1110)
+        card = _newest_card(stack)
+        page.goto(card.as_uri())
+        _save(page, "model-card")
+        page = _page(browser, 1000, 960)
+        page.goto(f"{settings['SERVING_URL']}/{USE_CASE}?example=1")
+        page.get_by_role("button", name="Predict").click()
+        page.wait_for_load_state()
+        _save(page, "form")
+        page = _page(browser, 1280, 640)
+        _log_in(page, settings["AIRFLOW_URL"], credentials(stack.home / "secrets")["airflow_admin_password"])
+        page.goto(f"{settings['AIRFLOW_URL']}/dags/train_{USE_CASE}/runs/{card.parents[1].name}")
+        page.get_by_role("button", name="Show Graph").click()
+        page.wait_for_timeout(5000)  # the graph is laid out and drawn after the page has loaded
+        _save(page, "dag")
+
+
+def _page(browser: Browser, width: int, height: int) -> Page:
+    return browser.new_context(color_scheme="light", viewport={"width": width, "height": height}).new_page()
+
+
+def _newest_card(stack: Stack) -> Path:
+    folder = Path(os.environ.get("UPDRAFT_ARTIFACTS") or stack.home / "artifacts")
+    return max(folder.glob(f"{USE_CASE}/*/evaluate/card.html"), key=lambda path: path.stat().st_mtime)
+
+
+def _log_in(page: Page, url: str, password: str) -> None:
+    page.goto(url)
+    page.get_by_label("Username").fill(ADMIN)
+    page.get_by_label("Password").first.fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="Dags").first.wait_for()  # it loads once more on its way there
+
+
+def _save(page: Page, name: str) -> None:
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    path = FOLDER / f"{name}.png"
+    picture.save(path, optimize=True)
+    if path.stat().st_size > LARGEST:
+        raise SystemExit(f"{path}: {path.stat().st_size:,} bytes, more than {LARGEST:,}")
+
+
+if __name__ == "__main__":
+    main()
