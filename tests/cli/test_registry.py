@@ -16,6 +16,7 @@ from updraft.local_stack.servers import free_port
 from updraft.registry.registry import Registry
 
 NAME = "vehicle_insurance"
+NEXT = f"Next: updraft registry show {NAME}\n"
 Run = Callable[..., Result]
 
 
@@ -46,11 +47,11 @@ def test_promote_and_roll_back(run: Run, two_versions: Registry) -> None:
         ("2", "production is version 2 now (was 1)"),
     ):
         promoted = run("promote", NAME, number, "--why", "it is better")
-        assert (promoted.exit_code, promoted.stdout) == (0, f"{NAME}: {line}\n")
+        assert (promoted.exit_code, promoted.stdout) == (0, f"{NAME}: {line}\n{NEXT}")
     again = run("promote", NAME, "2", "--why", "twice")
-    assert (again.exit_code, again.stdout) == (0, f"{NAME}: version 2 is in production already\n")
+    assert (again.exit_code, again.stdout) == (0, f"{NAME}: version 2 is in production already\n{NEXT}")
     back = run("rollback", NAME, "--why", "it is worse")
-    assert (back.exit_code, back.stdout) == (0, f"{NAME}: production is version 1 again\n")
+    assert (back.exit_code, back.stdout) == (0, f"{NAME}: production is version 1 again\n{NEXT}")
     assert two_versions.production(NAME) == 1
     last = two_versions.history(NAME)[-1]
     assert (last["who"], last["why"], last["action"]) == (getpass.getuser(), "it is worse", "rollback")

@@ -78,9 +78,9 @@ def test_rows_go_through_mongodb_in_the_shell_too(
     assert last_line(updraft("run", case.name, "--json", MONGODB_URL=mongodb_url))["version"] == 1
 
 
-def test_made_up_rows_can_be_loaded(updraft: Any, mongodb_url: str) -> None:
-    loaded = updraft("load", "vehicle_insurance", "--made-up", "300", MONGODB_URL=mongodb_url)
-    assert loaded.returncode == 0 and "300 made-up rows are in " in loaded.stdout
+def test_synthetic_rows_can_be_loaded(updraft: Any, mongodb_url: str) -> None:
+    loaded = updraft("load", "vehicle_insurance", "--synthetic", "300", MONGODB_URL=mongodb_url)
+    assert loaded.returncode == 0 and "300 synthetic rows are in " in loaded.stdout
     with pymongo.MongoClient(mongodb_url) as client:
         rows = client.get_default_database()["vehicle_insurance"]
         assert rows.count_documents({}) == 300
@@ -90,8 +90,8 @@ def test_made_up_rows_can_be_loaded(updraft: Any, mongodb_url: str) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["load", "vehicle_insurance"], "load: expected a file, or --made-up"),
-        (["load", "vehicle_insurance", "rows.csv", "--made-up", "9"], "load: expected a file, or --made-up"),
+        (["load", "vehicle_insurance"], "load: expected a file, or --synthetic"),
+        (["load", "vehicle_insurance", "rows.csv", "--synthetic", "9"], "load: expected a file, or --synthetic"),
         (["run", "vehicle_insurence"], "no use case 'vehicle_insurence' (did you mean 'vehicle_insurance'?)"),
         (["run", "vehicle_insurance", "--data", "absent.csv"], "file 'absent.csv': no such file"),
         (

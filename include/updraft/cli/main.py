@@ -1,4 +1,4 @@
-"""The `updraft` command: the stages from a shell, without Airflow; the registry by hand; the embedded stack."""
+"""The `updraft` command: run the stages without Airflow, manage versions, start and stop the local stack."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.logging import RichHandler
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from updraft.cli import registry, stack, usecases
+from updraft.cli.parameters import Json, UseCaseName, next_step
 from updraft.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,26 +30,43 @@ if TYPE_CHECKING:
     from updraft.stages.runs import Run
     from updraft.usecase import UseCase
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(usecases.app)
 app.add_typer(registry.app)
 app.add_typer(stack.app)
 stderr = Console(stderr=True)
 
-Name = Annotated[str, typer.Argument(help="A use case: the name of a file in include/usecases.", metavar="USE_CASE")]
 Count = Callable[[int, int | None], None]
 
 
-@app.command()
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from updraft.version import commit, version
+
+        revision = commit()
+        typer.echo(f"updraft {version()}" + (f", commit {revision[:12]}" if revision else ""))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")
+    ] = False,
+) -> None:
+    """Without a docstring of its own, the help of `app` would be this function's."""
+
+
+@app.command(epilog="Example: updraft run vehicle_insurance --data rows.csv --limit 5000")
 def run(
-    name: Name,
+    name: UseCaseName,
     data: Annotated[
         Path | None, typer.Option(help="A file of rows; without it, the collection at MONGODB_URL.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The maximum number of rows.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the YAML's.")] = None,
     promote: Annotated[str | None, typer.Option(help="auto, or never: store the version, promote nothing.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run all stages as the DAG does; without UPDRAFT_REGISTRY nothing is pushed."""
     from updraft.registry.registry import open_registry
@@ -87,51 +106,61 @@ def run(
         if store:
             with step("push"):
                 outcome = push(case, evaluated, store, me)
-    _tell(facts, outcome, evaluated, as_json)
+    _print_outcome(facts, outcome, evaluated, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: updraft load vehicle_insurance rows.csv")
 def load(
-    name: Name,
+    name: UseCaseName,
     file: Annotated[Path | None, typer.Argument(help="A .csv, .tsv, .jsonl (or .gz) or .parquet.")] = None,
-    made_up: Annotated[
-        int | None, typer.Option(min=1, help="So many rows by the YAML's `demo` block, in place of a file.")
+    synthetic: Annotated[
+        int | None, typer.Option(min=1, help="A number of synthetic rows by the YAML's `demo` block, without a file.")
     ] = None,
+    made_up: Annotated[int | None, typer.Option(min=1, hidden=True, help="The former name of --synthetic.")] = None,
 ) -> None:
-    """Fill the use case's MongoDB collection from a file: the old content is replaced at one stroke."""
+    """Atomically replace the contents of the use case's MongoDB collection with a file's rows."""
     from updraft.demo.rows import generate, write
     from updraft.destinations.mongodb import load as load_rows
     from updraft.sources.files import File
     from updraft.sources.mongodb import database
     from updraft.usecase import load as load_case
 
-    if (file is None) == (made_up is None):
-        raise UserError("load: expected a file, or --made-up with the number of rows")
+    count = synthetic or made_up
+    if (file is None) == (count is None):
+        raise UserError("load: expected a file, or --synthetic with the number of rows")
     case = load_case(name)
     _check_stores("mongod")
     with tempfile.TemporaryDirectory(prefix="updraft-load-") as scratch:
-        path = file or write(case, generate(case, made_up, case.seed), Path(scratch) / f"{name}.csv")
+        path = file or write(case, generate(case, count, case.seed), Path(scratch) / f"{name}.csv")
         source = File(path, case)
-        with database(os.environ.get("MONGODB_URL", "")) as opened, _steps() as step:
-            with step("load") as count:
-                rows = load_rows(source, opened[case.collection], count)
-            origin = f"rows from {file}" if file else "made-up rows"
-            typer.echo(f"{rows:,} {origin} are in {opened.name}.{case.collection}")
+        with database(os.environ.get("MONGODB_URL", "")) as mongodb, _steps() as step:
+            with step("load") as progress:
+                rows = load_rows(source, mongodb[case.collection], progress)
+            origin = f"rows from {file}" if file else "synthetic rows"
+            typer.echo(f"{rows:,} {origin} are in {mongodb.name}.{case.collection}")
+    next_step(f"updraft run {name}")
 
 
 def main() -> None:
-    """Run the command line; what `make up` recorded fills in what the environment does not say."""
+    """Run the command line; the settings that `make up` recorded complete the environment."""
     from updraft.local_stack.environment import home_folder
     from updraft.local_stack.environment import load as load_settings
-    from updraft.registry.registry import PointerMoved
 
     try:
         load_settings(os.environ, home_folder(os.environ))
-        app()
-    except (UserError, OSError, PointerMoved, *registry.S3_ERRORS) as error:
+        app(prog_name="updraft")
+    except SystemExit:  # as each command ends: not a reason to import the errors of boto3
+        raise
+    except _expected_errors() as error:
         for line in str(error).splitlines():
             typer.echo(f"updraft: {line}", err=True)
         sys.exit(1)
+
+
+def _expected_errors() -> tuple[type[BaseException], ...]:
+    from updraft.cli.registry_access import ERRORS
+
+    return ERRORS
 
 
 def _check_stores(*stores: str) -> None:
@@ -142,10 +171,11 @@ def _check_stores(*stores: str) -> None:
 
 
 def _new_run(name: str) -> Run:
+    from updraft.cli.registry_access import who
     from updraft.stages.runs import Files, Run, artifacts
 
     run_id = f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:6]}"
-    return Run(run_id, Files(artifacts(os.environ) / name / run_id), who=registry.who())
+    return Run(run_id, Files(artifacts(os.environ) / name / run_id), who=who())
 
 
 @contextmanager
@@ -160,10 +190,17 @@ def _source(case: UseCase, data: Path | None, limit: int | None) -> Iterator[Sou
         yield Documents(opened[case.collection], case, limit)
 
 
+class _Mark(SpinnerColumn):
+    """A spinner while a step runs; then ✓ or ✗."""
+
+    def render(self, task: Task) -> RenderableType:
+        return Text("✗", style="red") if task.fields["failed"] else super().render(task)
+
+
 @contextmanager
 def _steps() -> Iterator[Callable[[str], Any]]:
     """Show the steps as they run, with the log of the stages above them, on stderr."""
-    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TextColumn("{task.fields[rows]}")
+    columns = _Mark(finished_text="✓"), TextColumn("{task.description}"), TextColumn("{task.fields[rows]}")
     with Progress(*columns, TimeElapsedColumn(), console=stderr) as progress:
         handler = RichHandler(console=progress.console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
         logger = logging.getLogger("updraft")
@@ -172,13 +209,18 @@ def _steps() -> Iterator[Callable[[str], Any]]:
 
         @contextmanager
         def step(title: str) -> Iterator[Count]:
-            task = progress.add_task(title, total=None, rows="")
+            task = progress.add_task(title, total=None, rows="", failed=False)
 
             def count(done: int, total: int | None) -> None:
                 share = f" of {total:,}, {min(done / total, 1):.0%}" if total else ""
                 progress.update(task, rows=f"{done:,} rows{share}")
 
-            yield count
+            try:
+                yield count
+            except BaseException:
+                progress.update(task, failed=True)
+                progress.stop_task(task)
+                raise
             progress.update(task, total=1, completed=1)
 
         try:
@@ -187,22 +229,23 @@ def _steps() -> Iterator[Callable[[str], Any]]:
             logger.removeHandler(handler)
 
 
-def _tell(facts: dict[str, Any], outcome: Outcome, evaluated: Path, as_json: bool) -> None:
+def _print_outcome(facts: dict[str, Any], outcome: Outcome, evaluated: Path, as_json: bool) -> None:
     from updraft.stages.evaluation_table import evaluation_table
 
     version = outcome.version.number if outcome.version else None
     if as_json:
-        told = {
-            "use_case": facts["use_case"],
-            "version": version,
-            "decision": outcome.decision,
-            "reason": outcome.reason,
-        }
-        told |= {"chosen": facts["chosen"], "metrics": facts["metrics"], "candidates": facts["candidates"]}
-        typer.echo(json.dumps(told, allow_nan=False))
+        decision = {"version": version, "decision": outcome.decision, "reason": outcome.reason}
+        copied = {name: facts[name] for name in ("chosen", "metrics", "candidates")}
+        typer.echo(json.dumps({"use_case": facts["use_case"], **decision, **copied}, allow_nan=False))
         return
     console = Console()
     console.print(evaluation_table(facts))
     console.print(f"[bold]{outcome.decision}[/]: {outcome.reason}", highlight=False)
     console.print(f"version {version}" if version else "no version was pushed", highlight=False)
     console.print(f"model card: {evaluated / 'card.html'}", highlight=False, soft_wrap=True)
+    if version:
+        next_step(f"updraft registry show {facts['use_case']} {version}")
+    elif os.environ.get("UPDRAFT_REGISTRY"):
+        next_step(f"updraft registry list {facts['use_case']}")
+    else:
+        next_step("make up, which starts a registry, then the same command again")

@@ -1,4 +1,4 @@
-"""`updraft up | down | status | login | demo | clean`: the embedded stack from a shell; `make` calls these."""
+"""`updraft up | down | status | login | demo | clean`: the local stack from a shell; `make` calls these."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from updraft.cli.parameters import next_step, use_case_names
 from updraft.local_stack.stack import Stack, ignore_signals
 
 QUIET_SECONDS = 5.0  # a stack that ran already and answers within these is no news
 
-app = typer.Typer(
-    help="The embedded stack: MongoDB, S3, Airflow and the service on this machine.", no_args_is_help=True
-)
+app = typer.Typer(help="The local stack: MongoDB, S3, Airflow and the service on this machine.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(epilog="Example: STARTUP_SECONDS=300 updraft up")
 def up() -> None:
-    """Start the stack, or what is missing of it, and wait until all of it answers."""
+    """Start the stack, or the missing parts of it, and wait until all of it answers."""
     began = time.monotonic()
-    with opened() as stack:
+    with open_stack() as stack:
         quiet = stack.running()
 
         def report(line: str) -> None:
@@ -39,33 +37,37 @@ def up() -> None:
         already = quiet and seconds <= QUIET_SECONDS
         state = "runs already, all of it answers" if already else f"is up after {seconds:.0f} s"
         typer.echo(f"The stack in {stack.home} {state}.")
-        typer.echo("Next: make login (URLs and passwords), or make demo (load, train, predict)")
+        next_step("make login shows URLs and passwords, make demo trains and predicts")
 
 
-@app.command()
+@app.command(epilog="Example: updraft down")
 def down() -> None:
     """End every process of the stack and free its ports; data stays."""
-    with opened() as stack, ignore_signals():
+    with open_stack() as stack, ignore_signals():
         ended = stack.down()
         typer.echo(f"Stopped: {ended} processes." if ended else "Nothing was running.")
+        next_step("make up starts it again, make clean removes its data")
 
 
-@app.command()
+@app.command(epilog="Example: updraft clean")
 def clean() -> None:
     """End the stack and remove its data, logs, settings and secrets."""
-    with opened() as stack, ignore_signals():
+    with open_stack() as stack, ignore_signals():
         stack.clean()
         typer.echo(f"Removed {stack.home}.")
+        next_step("make up")
 
 
-@app.command()
+@app.command(epilog="Example: updraft status")
 def status() -> None:
     """Show each process; exit code 1 when one does not run."""
-    with opened() as stack:
+    with open_stack() as stack:
         processes = stack.processes()
         if not processes:
             typer.echo("The stack is down; `make up` starts it.")
             raise typer.Exit(1)
+        from rich.table import Table
+
         table = Table("process", "state", "for", box=None)
         for name, process in processes.items():
             table.add_row(name, process["statename"].lower(), process["description"])
@@ -74,36 +76,37 @@ def status() -> None:
             raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: updraft login")
 def login() -> None:
     """Print the URLs, Airflow's login, and how to train through the service."""
     from updraft.local_stack.demo_run import show_urls
 
-    with opened() as stack:
+    with open_stack() as stack:
         show_urls(stack, _console())
 
 
-@app.command("demo")
+@app.command("demo", epilog="Example: updraft demo --use-case sms_spam --rows 5000")
 def run_demo(
-    use_case: Annotated[str, typer.Option(help="Which use case.")] = "vehicle_insurance",
+    use_case: Annotated[str, typer.Option(help="Which use case.", autocompletion=use_case_names)] = "vehicle_insurance",
     data: Annotated[
         Path | None,
-        typer.Option(help="A file of rows: .csv, .tsv, .jsonl (also .gz), .parquet; without it rows are made up."),
+        typer.Option(help="A file of rows: .csv, .tsv, .jsonl (also .gz), .parquet; without it, synthetic rows."),
     ] = None,
     rows: Annotated[
-        int | None, typer.Option(min=100, help="How many rows to make up; default: the use case's.")
+        int | None, typer.Option(min=100, help="The number of synthetic rows; default: the use case's.")
     ] = None,
 ) -> None:
     """Start the stack, load data, train through Airflow, and ask the service for a prediction."""
     from updraft.local_stack.demo_run import Demo, demo
 
-    with opened() as stack:
+    with open_stack() as stack:
         demo(stack, Demo(use_case, data, rows), _console())
+        next_step(f"updraft registry show {use_case}, or make down")
 
 
 @contextmanager
-def opened() -> Iterator[Stack]:
-    """Give the stack; Ctrl-C, SIGTERM and SIGHUP end it, whether it was up before or not, and exit with 130."""
+def open_stack() -> Iterator[Stack]:
+    """Yield the stack; Ctrl-C, SIGTERM and SIGHUP end it, whether it was up before or not, and exit with 130."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     stack = None
@@ -127,6 +130,6 @@ def _end(stack: Stack) -> None:
 
 
 def _console() -> Console:
-    """Make a console that wraps nothing where output is no terminal."""
+    """Return a console; one that wraps no line where the output is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=int(os.environ.get("COLUMNS", "160")))

@@ -15,6 +15,7 @@ from updraft.local_stack.progress import WINDOW, Progress
 from updraft.local_stack.readiness import Ready
 
 STARTUP_SECONDS = 900.0
+LONGEST = 160  # characters of a log line that are shown
 LOOK_EVERY = 0.2  # seconds between two looks at what is not ready yet
 Report = Callable[[str], None]
 
@@ -92,7 +93,8 @@ class Wait:
         )
 
     def _last_line(self) -> str:
-        return tail(self._home, self._name, 1).strip()
+        line = tail(self._home, self._name, 1).strip()
+        return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 class Startup:
@@ -149,5 +151,5 @@ def tail(home: Path, name: str, lines: int = 10) -> str:
     """Return the last lines of a program's log, without secrets."""
     path = log_file(home, name)
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    end = [line for line in text.splitlines() if line.strip()][-lines:] or ["(empty)"]
+    end = [line for line in text.splitlines() if line.strip()][-lines:] or ["(nothing is logged yet)"]
     return mask("\n".join(f"    {line}" for line in end), credentials(home / "secrets"))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from updraft.model.columns import Column, Value, ViolationKind, quoted
+from updraft.model.task import Task as Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ERRORS, MAX_KEY_LENGTH = 100, 200
 
-Task = Literal["binary", "multiclass", "regression"]
 Fault = dict[str, str]  # a JSON Pointer and a sentence
 Cell = Value | datetime | None
 MakePointer = Callable[[int, str | None], str]  # the JSON Pointer of a row, or of one of its fields, by its name

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from updraft.defaults import ROOT
 from updraft.learning.model_card import CARD
 from updraft.model.golden import GOLDEN
 from updraft.model.model import MODEL, SIGNATURE
@@ -23,6 +20,7 @@ from updraft.stages.runs import Run
 from updraft.stages.stage_folder import DATASET, read_json, recreate_folder
 from updraft.stages.train import TRAINING
 from updraft.usecase import UseCase
+from updraft.version import commit
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +102,7 @@ def _facts(case: UseCase, facts: dict[str, Any], files: Path, run: Run) -> dict[
         "data_sha256": sha256(run.files.at(f"ingest/{DATASET}")),
         "suite_sha256": sha256(case.suite),
         "libraries": signature.versions,
-        "code_commit": _commit(),
+        "code_commit": commit(),
         "run_url": run.url,
     }
 
@@ -115,15 +113,3 @@ def _judge_again(case: UseCase, facts: dict[str, Any], registry: Registry, run: 
     judged = evaluate(case, models, run.files.at("transform"), now, run.folder / "push_evaluation")
     again: dict[str, Any] = read_json(judged / EVALUATION)
     return again
-
-
-def _commit() -> str | None:
-    """Name the code's commit: UPDRAFT_COMMIT where the image was built without git, else what git says."""
-    told = os.environ.get("UPDRAFT_COMMIT")
-    if told:
-        return told
-    try:
-        asked = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    except OSError:  # no git here
-        return None
-    return asked.stdout.strip() or None

@@ -75,9 +75,10 @@ def _cross_validate(
         figures = measure_all(case.metrics, truth, scores, decide(case.task, scores, threshold))
         check_metrics(case, figures)
         worth = gain(case.choose_by, figures[case.choose_by], 0.0)
+        values = "".join(f", {name} {value}" for name, value in params.items()) if len(tried) > 1 else ""
         log.info(
-            "%s: %d folds, %d of %d: %s %.4f, %.1f s %s", candidate, case.folds, number, len(tried),
-            case.choose_by, figures[case.choose_by], time.monotonic() - started, params if len(tried) > 1 else "",
+            "%s: %d folds, %d of %d: %s %.4f, %.1f s%s", candidate, case.folds, number, len(tried),
+            case.choose_by, figures[case.choose_by], time.monotonic() - started, values,
         )  # fmt: skip
         if best is None or worth > best[0]:
             best = worth, params, figures, threshold

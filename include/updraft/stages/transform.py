@@ -35,7 +35,7 @@ def transform(case: UseCase, dataset: Path, out: Path) -> Path:
     facts |= {Path(name).stem: _counts(case, side) for name, side in sides.items()}
     write_json(out / "split.json", facts)
     log.info("%s rows, %s of them distinct in their features", f"{len(frame):,}", f"{facts['distinct_rows']:,}")
-    log.info("by %s: train %s · test %s", case.split.by, facts["train"], facts["test"])
+    log.info("by %s: train %s · test %s", case.split.by, _sentence(facts["train"]), _sentence(facts["test"]))
     if facts["constant"]:
         log.warning("columns that never vary in the training rows: %s", ", ".join(facts["constant"]))
     return out
@@ -93,3 +93,16 @@ def _counts(case: UseCase, side: pd.DataFrame) -> dict[str, Any]:
         return facts | {"labels": {str(label.value): int((target == label.value).sum()) for label in case.labels}}
     positive = target == case.positive
     return facts | {"positive": int(positive.sum()), "positive_share": round(float(positive.mean()), 4)}
+
+
+def _sentence(counts: dict[str, Any]) -> str:
+    """Format what `_counts` returns for the log."""
+    parts = [f"{counts['rows']:,} rows"]
+    if "from" in counts:
+        parts.append(f"from {counts['from']} to {counts['to']}")
+    if "mean" in counts:
+        parts.append(f"target {counts['least']:.6g} to {counts['most']:.6g}, mean {counts['mean']:.6g}")
+    parts += [f"{label} {count:,}" for label, count in counts.get("labels", {}).items()]
+    if "positive" in counts:
+        parts.append(f"{counts['positive']:,} positive ({counts['positive_share']:.1%})")
+    return ", ".join(parts)

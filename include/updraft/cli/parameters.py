@@ -1,0 +1,32 @@
+"""What several commands share: the name of a use case with its completion, and the line with the next command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from updraft.defaults import ROOT
+
+
+def use_case_names(incomplete: str) -> list[str]:
+    """Return the use cases that begin with `incomplete`.
+
+    It runs at each press of Tab: `usecase.paths` would do the same and import pydantic first.
+    """
+    names = sorted(path.stem for path in (ROOT / "include" / "usecases").glob("*.yaml"))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+UseCaseName = Annotated[
+    str,
+    typer.Argument(
+        help="A use case: the name of a file in include/usecases.", metavar="USE_CASE", autocompletion=use_case_names
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+
+
+def next_step(command: str) -> None:
+    """Print the command that usually follows."""
+    typer.echo(f"Next: {command}")

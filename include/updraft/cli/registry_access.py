@@ -1,0 +1,97 @@
+"""The registry of the environment, and how the shell shows what is in it and what went wrong."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from updraft.errors import UserError
+from updraft.local_stack.environment import home_folder
+from updraft.local_stack.stores import check_stores
+from updraft.registry.registry import PointerMoved, Registry, Version, open_registry
+
+S3_ERRORS = (ClientError, BotoCoreError, Boto3Error)
+ERRORS = (UserError, OSError, PointerMoved, *S3_ERRORS)  # what a person can do something about
+
+
+@contextmanager
+def open_from_environment() -> Iterator[Registry]:
+    """Open the registry that the environment names, and close its connections afterwards."""
+    check_stores(os.environ, home_folder(os.environ), "s3")
+    registry = open_registry(os.environ)
+    try:
+        yield registry
+    finally:
+        registry.bucket.client.close()
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Print an error that a person can do something about as one line on stderr, and exit with 1."""
+    try:
+        yield
+    except ERRORS as error:
+        kind = "S3: " if isinstance(error, S3_ERRORS) else ""
+        typer.echo(f"updraft: {kind}{' '.join(str(error).split())}", err=True)
+        raise typer.Exit(1) from None
+
+
+def who() -> str:
+    """Name the user of this shell; a container may run under a number that has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def version_rows(registry: Registry, name: str) -> list[dict[str, Any]]:
+    """Return the versions of a use case, as `--json` prints them."""
+    production = registry.production(name)
+    return [
+        {
+            "name": name,
+            "version": version.number,
+            "production": version.number == production,
+            "created_at": version.manifest.get("created_at"),
+            "run_id": version.manifest.get("run_id"),
+            "size": version.size,
+        }
+        for version in registry.versions(name)
+    ]
+
+
+def manifest_table(version: Version, production: bool) -> Table:
+    """Return a table of a version's manifest and files."""
+    table = Table(title=f"{version}{' (in production)' if production else ''}", show_header=False)
+    for key, value in version.manifest.items():
+        if key != "files":
+            table.add_row(key, Text(value if isinstance(value, str) else json.dumps(value, indent=1)))
+    for file, entry in version.files.items():
+        table.add_row(f"file {file}", f"{entry['size']:,} bytes, sha256 {entry['sha256']}")
+    return table
+
+
+def history_table(moves: list[dict[str, Any]]) -> Table:
+    """Return a table of the moves of a use case's production pointer."""
+    table = Table("when", "who", "action", "production", "why", title="moves of production")
+    for move in moves:
+        when = str(move["when"])[:19].replace("T", " ")
+        table.add_row(when, Text(move["who"]), move["action"], str(move["production"]), Text(move["why"]))
+    return table
+
+
+def console() -> Console:
+    """Return a console; one that wraps no line where the output is no terminal, for `cut` and `grep`."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=200)

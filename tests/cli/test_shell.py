@@ -1,0 +1,130 @@
+"""The `updraft` command as a person meets it: version, help, completion, what follows, how a failure looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typer.main
+
+from tests.local_stack.test_stack import free_environment
+from updraft.cli.main import app
+from updraft.usecase import paths
+
+NAME = "vehicle_insurance"
+TOP = typer.main.get_command(app).commands
+COMMANDS = {name: command for name, command in TOP.items() if name != "registry"}
+COMMANDS |= {f"registry {name}": command for name, command in TOP["registry"].commands.items()}
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """What a shell has where no stack was started."""
+    folders = {"UPDRAFT_HOME": str(tmp_path / "home"), "UPDRAFT_ARTIFACTS": str(tmp_path / "artifacts")}
+    return free_environment(PYTHONPATH=os.pathsep.join(sys.path), COLUMNS="200", **folders)
+
+
+def updraft(environ: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from updraft.cli.main import main; main()", *words]
+    return subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_version_names_the_commit(environ: dict[str, str]) -> None:
+    done = updraft(environ | {"UPDRAFT_COMMIT": "0123456789abcdef"}, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"updraft \d+\.\d+\.\d+, commit 0123456789ab\n", done.stdout)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_an_example_that_its_parser_takes(name: str) -> None:
+    example = COMMANDS[name].epilog or ""
+    words = re.fullmatch(rf"Example: (?:[A-Z_]+=\S+ )?updraft {name}((?: (?:\".*?\"|\S+))*)", example)
+    assert words, example
+    arguments = [word.strip('"') for word in re.findall(r"\".*?\"|\S+", words[1])]
+    COMMANDS[name].make_context(name, arguments)  # raises for what it does not take
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("updraft run ve", ["vehicle_insurance", "vehicle_price"]),
+        ("updraft check sms_spam cal", ["california_housing"]),
+        ("updraft registry show sm", ["sms_spam"]),
+        ("updraft demo --use-case net", ["network_security"]),
+        ("updraft registry ver", ["verify"]),
+    ],
+)
+def test_the_shell_completes(line: str, expected: list[str], environ: dict[str, str]) -> None:
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1), "_UPDRAFT_COMPLETE": "complete_bash"}
+    done = updraft(environ | words)
+    assert (done.returncode, done.stderr, done.stdout.split()) == (0, "", expected)
+
+
+def test_completion_imports_nothing_heavy(environ: dict[str, str]) -> None:
+    """It runs at each press of Tab."""
+    names = "updraft.cli.parameters.use_case_names('')"
+    script = f"import sys, updraft.cli.main; print(*{names}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
+    names, loaded = (line.split() for line in done.stdout.splitlines())
+    assert names == sorted(path.stem for path in paths())
+    assert not {"boto3", "pandas", "pymongo", "requests", "sklearn", "updraft.usecase"} & set(loaded)
+
+
+def test_check_names_the_next_command_and_json_is_all_of_stdout(environ: dict[str, str]) -> None:
+    done = updraft(environ, "check", NAME)
+    assert done.stdout == f"{NAME}: nothing wrong\nNext: make demo USE_CASE={NAME}\n"
+    assert json.loads(updraft(environ, "check", NAME, "--json").stdout) == {
+        "ok": True, "use_cases": [NAME], "faults": [],
+    }  # fmt: skip
+
+
+def test_a_run_prints_json_alone_and_its_log_holds_no_python(
+    frame: pd.DataFrame, environ: dict[str, str], tmp_path: Path
+) -> None:
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    done = updraft(environ, "run", NAME, "--data", str(tmp_path / "rows.csv"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["use_case"] == NAME
+    assert not re.search(r"[{}]|dict_|\[['\"]", done.stderr), done.stderr
+    assert re.search(r"train [\d,]+ rows, [\d,]+ positive \(\d+\.\d%\) · test", " ".join(done.stderr.split()))
+
+
+def test_a_failed_stage_does_not_keep_its_spinner(environ: dict[str, str], tmp_path: Path) -> None:
+    """On a terminal, as a person sees it: the last picture of each step."""
+    (tmp_path / "rows.csv").write_text("id,Gender\n1,Male\n")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from updraft.cli.main import main; main()"]
+    command += ["run", NAME, "--data", str(tmp_path / "rows.csv")]
+    with subprocess.Popen(
+        command, env=environ | {"TERM": "xterm"}, stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as run:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except OSError:  # the other end is closed
+            pass
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert run.returncode == 1
+    *_, ingest, validate, _ = text.splitlines()
+    assert (ingest.split()[:2], validate.split()[:2]) == (["✓", "ingest"], ["✗", "validate"]), text[-2000:]
+    assert text.splitlines()[-1].startswith("updraft: ")
+
+
+def test_load_takes_the_former_name_of_its_flag(environ: dict[str, str]) -> None:
+    url = {"MONGODB_URL": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100"}
+    for flag in ("--synthetic", "--made-up"):
+        done = updraft(environ | url, "load", NAME, flag, "10")
+        assert done.returncode == 1 and "127.0.0.1:1" in done.stderr, done.stderr
+    done = updraft(environ, "load", NAME)
+    assert done.stderr == "updraft: load: expected a file, or --synthetic with the number of rows\n"
+    assert "made" not in updraft(environ, "load", "--help").stdout
