@@ -20,7 +20,6 @@ DAG = f"train_{LIVE}"
 PASSWORD = "a password of ours"
 
 
-@pytest.mark.stack
 def test_a_run_from_trigger_to_failure(api_server: AirflowServer) -> None:
     airflow = api_server.admin
     started = airflow.trigger(DAG, "a.run~1", {"seed": 1})
@@ -36,7 +35,6 @@ def test_a_run_from_trigger_to_failure(api_server: AirflowServer) -> None:
     assert airflow.model_event(DAG, "a.run~1") == ModelEvent()
 
 
-@pytest.mark.stack
 def test_what_does_not_exist(api_server: AirflowServer) -> None:
     airflow = api_server.admin
     assert airflow.dag("train_nothing") is None and airflow.run(DAG, "nothing") is None
@@ -46,7 +44,6 @@ def test_what_does_not_exist(api_server: AirflowServer) -> None:
         airflow.request("GET", "dags/train_nothing")
 
 
-@pytest.mark.stack
 def test_dags(api_server: AirflowServer) -> None:
     airflow = api_server.admin
     assert airflow.use_cases() == sorted(path.stem for path in paths())
@@ -61,7 +58,6 @@ def test_dags(api_server: AirflowServer) -> None:
         airflow.request("PATCH", f"dags/{paused}", {"is_paused": True})
 
 
-@pytest.mark.stack
 def test_what_a_user_may_not_do_is_one_line(api_server: AirflowServer) -> None:
     service = Airflow.patient(api_server.url, SERVICE, api_server.password)
     with pytest.raises(AirflowError, match=f"^Airflow at {api_server.url}: GET connections: 403 "):

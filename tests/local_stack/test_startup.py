@@ -36,7 +36,7 @@ QUICK = Limits(total=60, idle=1.5, report=0.5, window=0.3)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(starts_stack: None, tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "logs").mkdir()
     (tmp_path / "run").mkdir()
     yield tmp_path
