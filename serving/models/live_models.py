@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from serving.body.fast_json import Decoder
 from serving.models.version_cache import Cache
 from updraft.model import golden
-from updraft.model.model import Model
+from updraft.model.model import Model, OutdatedModel
 from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError
 
 AGAIN = (BotoCoreError, ClientError, OSError)  # what passes by itself; anything else is the version's own fault
@@ -258,7 +258,7 @@ def load(name: str, number: int, folder: Path) -> Live:
         manifest = read_manifest(folder)
     except Unfit:
         raise
-    except golden.NotReproduced as error:
+    except (golden.NotReproduced, OutdatedModel) as error:
         raise Unfit(f"{name} version {number}: {error}") from None
     except Exception as error:
         raise Unfit(f"{name} version {number}: does not load ({type(error).__name__})") from error

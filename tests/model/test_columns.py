@@ -64,7 +64,7 @@ def test_a_value_that_fits_is_converted_without_loss(column: Column, value: obje
         (FLAG, 1, "1 (int) is not true or false"),
         (CODE, "ab", "'ab' does not match ^[A-Z]+$"),
         (CODE, "ABCD", "'ABCD' has 4 characters, expected 2 to 3"),
-        (DATE, "31.01.2026", "'31.01.2026' is no date that ISO 8601 knows"),
+        (DATE, "31.01.2026", "'31.01.2026' is not an ISO 8601 date"),
         (DATE, "2026-02-30", "'2026-02-30' is no date"),
         (DATE, 5, "5 (int) is not a date"),
         (DATE, "2025-12-31T23:59:59", "is not between 2026-01-01T00:00:00 and 2026-12-31T00:00:00"),
@@ -128,7 +128,7 @@ def test_dates_patterns_and_lengths_are_read_and_survive_as_json(tmp_path: Path)
         ),
         ("datetime64[us]", "values_to_be_between", {"min_value": 5}, "5 (int) is not a date"),
         ("datetime64[us]", "values_to_be_in_set", {"value_set": ["2026-01-01"]}, "expected a range, found a set"),
-        ("str", "values_to_match_regex", {"regex": "(["}, "'([' is no regular expression"),
+        ("str", "values_to_match_regex", {"regex": "(["}, "'([' is not a regular expression"),
     ],
 )
 def test_bounds_that_cannot_hold_are_refused(
@@ -154,7 +154,7 @@ def test_a_type_that_cannot_hold_the_nulls_it_may_have_is_refused(tmp_path: Path
         ('{"expectations": []}', "expect_table_columns_to_match_set"),
         (
             '{"expectations": [{"type": "expect_table_columns_to_match_set", "kwargs": {"column_set": ["a"]}}]}',
-            "column 'a' needs a critical type out of int64, float64, str, bool, datetime64[us], found None",
+            "column 'a' needs a critical type, one of int64, float64, str, bool, datetime64[us], found None",
         ),
     ],
 )
@@ -189,7 +189,7 @@ REGEX, LENGTHS = "expect_column_values_to_match_regex", "expect_column_value_len
         ("float64", BETWEEN, {"min_value": 1, "strict_min": True}, "strict_min"),
         ("str", BETWEEN, {"min_value": 1}, "a range of numbers, and the column is str"),
         ("float64", IN_SET, {"value_set": ["a"]}, "value_set: 'a' (str) is not a number"),
-        ("str", IN_SET, {"value_set": []}, "value_set: no value is in it"),
+        ("str", IN_SET, {"value_set": []}, "value_set is empty"),
         ("float64", REGEX, {"regex": "a"}, "a pattern or a length of texts"),
         ("str", LENGTHS, {"min_value": 9, "max_value": 1}, "no text is 9 to 1"),
     ],

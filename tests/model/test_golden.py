@@ -192,7 +192,7 @@ def test_golden_rows_that_do_not_go_with_the_model_are_refused(
         replay(model, folder)
     del rows[4]["age"]
     (folder / GOLDEN).write_text(json.dumps(stored_ones | {"rows": rows}))
-    with pytest.raises(NotReproduced, match=r"the signature does not take golden row /rows/4/age"):
+    with pytest.raises(NotReproduced, match=r"the signature rejects golden row /rows/4/age"):
         replay(model, folder)
 
 

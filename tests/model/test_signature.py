@@ -77,7 +77,7 @@ def test_a_text_is_no_number_unless_the_rows_are_textual() -> None:
         "/rows/0/height": "'1,8' (str) is not a number",
         "/rows/0/colour": "'RED' is not one of 'red', 'blue'",
         "/rows/0/note": "'N' does not match ^[a-z ]*$",
-        "/rows/0/day": "'soon' is no date that ISO 8601 knows, such as 2026-01-31T08:00:00",
+        "/rows/0/day": "'soon' is not an ISO 8601 date such as 2026-01-31T08:00:00",
         "/rows/0/flag": "'yes' (str) is not true or false",
     }
 

@@ -177,7 +177,7 @@ def test_faults_of_the_suite_are_told_with_those_of_the_yaml(shop: Write) -> Non
     told = refusal(shop(("[colour]", "[color]"), suite=suite))
     assert told == [
         "include/usecases/shop.yaml:5: categorical: no column 'color' in the suite (did you mean 'colour'?)",
-        "expectations/shop.json:2: column 'size' needs a critical type out of int64, float64, str, bool, "
+        "expectations/shop.json:2: column 'size' needs a critical type, one of int64, float64, str, bool, "
         "datetime64[us], found None",
         "expectations/shop.json:3: column 'key' is int64 and may be null, which pandas cannot hold: "
         "declare it float64, or add a critical expect_column_values_to_not_be_null",

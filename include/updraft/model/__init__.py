@@ -1,1 +1,1 @@
-"""What is stored and served; shared with the service. Nothing heavy is imported here."""
+"""The model that is stored and served, shared with the service. Imports nothing: each module is cheap by itself."""

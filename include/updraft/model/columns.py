@@ -1,4 +1,4 @@
-"""What an expectation suite says of each column: the one place where types live, shared by training and serving.
+"""The columns that an expectation suite declares: the one place where types live, shared by training and serving.
 
 Reads Great Expectations' own JSON without importing Great Expectations, so that the service can use it too.
 """
@@ -28,14 +28,14 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
-LONGEST_NUMBER = 4000  # characters; Python converts integers of 4,300 digits at most
-MOST_TOLD, LONGEST_TOLD = 100, 300
+MAX_NUMBER_LENGTH = 4000  # characters; Python converts integers of 4,300 digits at most
+MAX_LISTED, MAX_QUOTED = 100, 300  # values and characters that a message repeats
 EXACT = 2**53  # beyond this a float64 may stand for several integers
-LARGEST = 1e38  # what estimators that compute in float32 take
+LARGEST = 1e38  # estimators that compute in float32 overflow beyond 3.4e38
 
 
 class Violation(ValueError):
-    """A value of the right type that does not keep to a bound of its column."""
+    """A value of the right type that violates a bound of its column."""
 
     def __init__(self, kind: ViolationKind, message: str) -> None:
         super().__init__(message)
@@ -43,10 +43,10 @@ class Violation(ValueError):
 
 
 class Column(BaseModel):
-    """A column as the critical expectations bound it: type, nulls, allowed values, range (both ends included).
+    """A column as the critical expectations define it: type, nulls, allowed values, range (both ends included).
 
-    Numbers lie between `minimum` and `maximum`, dates between `earliest` and `latest`; a text holds `pattern`, anywhere
-    in it as Great Expectations has it, and is `shortest` to `longest` characters long.
+    Numbers lie between `minimum` and `maximum`, dates between `earliest` and `latest`. Text contains a match of
+    `pattern` (Great Expectations searches, too) and has `shortest` to `longest` characters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,16 +64,16 @@ class Column(BaseModel):
     longest: int | None = None
 
     def convert(self, value: object) -> Value | datetime | None:
-        """Return `value` as this column's type when nothing is lost by it; raise ValueError saying why otherwise.
+        """Return `value` as this column's type; raise ValueError with the reason if that would lose anything.
 
-        A date may come as ISO 8601 text; it is UTC, with or without an offset, and comes out naive.
+        A date may be ISO 8601 text. Without an offset it is taken as UTC; the result is naive UTC.
         """
         if value is None:
             return None
         return _CONVERT[self.type](value)
 
     def from_text(self, text: str) -> Value | datetime | None:
-        """Read a CSV's cell or a form's field as this column's type; nothing at all is null. Raises ValueError."""
+        """Convert a CSV cell or a form field to this column's type; empty text is null. Raises ValueError."""
         if self.type == "str":
             return self.convert(text or None)
         if self.type == DATE or not text.strip():
@@ -83,14 +83,14 @@ class Column(BaseModel):
         return self.convert(_number(text))
 
     def check(self, value: object) -> Value | datetime | None:
-        """Convert `value` and hold it against the bounds; raise ValueError with what was expected."""
+        """Convert `value` and check the bounds; raise ValueError that says what was expected."""
         converted = self.convert(value)
         for violation in self.violations(converted):
             raise violation
         return converted
 
     def violations(self, converted: Value | datetime | None) -> Iterator[Violation]:
-        """Yield every bound that a converted value does not keep to."""
+        """Yield a Violation for each bound that a converted value violates."""
         if converted is None:
             if not self.nullable:
                 yield Violation("null", f"null where {self.type} is required")
@@ -111,7 +111,7 @@ class Column(BaseModel):
             ends = f"{_end(self.shortest)} to {_end(self.longest)}"
             yield Violation("text", f"{quoted(text)} has {len(text)} characters, expected {ends}")
         if self.longest is not None and len(text) > self.longest:
-            return  # a pattern may take long over it
+            return  # a regular expression may take very long on a text that is too long anyway
         if self.pattern is not None and not re.search(self.pattern, text):
             yield Violation("text", f"{quoted(text)} does not match {self.pattern}")
 
@@ -129,9 +129,9 @@ class _Suite(BaseModel):
 
 
 class BadColumns(ValueError):
-    """What a suite says of its columns will not do: `faults` holds a column's name, or None, and what is wrong with it.
+    """A suite does not define usable columns. `faults` pairs a column's name (None: the suite itself) with a message.
 
-    `names` are those of the column set, where it could be read.
+    `names` is the column set, where it could be read.
     """
 
     def __init__(self, path: Path, faults: Sequence[tuple[str | None, str]], names: Sequence[str] = ()) -> None:
@@ -142,26 +142,26 @@ class BadColumns(ValueError):
 def read_columns(path: Path) -> list[Column]:
     """Read the columns of a suite, in the order of its column set.
 
-    Raises BadColumns, with all that is wrong, when it is no suite, has no column set, or has columns without a type or
-    with one that cannot hold their nulls.
+    Raises BadColumns, with every fault, when the file is not a suite, has no column set, or when a column has no type
+    or one that cannot hold its nulls.
     """
     expectations = _expectations(path)
-    table = _binding(expectations, "expect_table_columns_to_match_set")
-    names = table[0].get("column_set") if table else None
+    column_sets = _critical(expectations, "expect_table_columns_to_match_set")
+    names = column_sets[0].get("column_set") if column_sets else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BadColumns(path, [(None, "no 'expect_table_columns_to_match_set' names the columns")])
-    said: dict[str, list[Expectation]] = {name: [] for name in names}
+    by_column: dict[str, list[Expectation]] = {name: [] for name in names}
     faults: dict[str | None, str] = {}
-    for each in expectations:
-        name = each["kwargs"].get("column")
-        if isinstance(name, str) and name in said:
-            said[name].append(each)
+    for expectation in expectations:
+        name = expectation["kwargs"].get("column")
+        if isinstance(name, str) and name in by_column:
+            by_column[name].append(expectation)
         elif name is not None:
             faults[str(name)] = f"column {name!r} has an expectation and is not in the column set"
     columns: list[Column] = []
     for name in names:
         try:
-            columns.append(_column(name, said[name]))
+            columns.append(_column(name, by_column[name]))
         except ValidationError as error:
             faults[name] = f"column {name!r}: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}"
         except ValueError as error:
@@ -172,9 +172,9 @@ def read_columns(path: Path) -> list[Column]:
 
 
 def quoted(value: object) -> str:
-    """Quote a value for a message, cut where it is long or deep."""
-    told = _SHORT.repr(value)
-    return told if len(told) <= LONGEST_TOLD else f"{told[:LONGEST_TOLD]}..."
+    """Return a value's repr for a message, shortened where it is long or deeply nested."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."
 
 
 def _expectations(path: Path) -> list[Expectation]:
@@ -185,12 +185,12 @@ def _expectations(path: Path) -> list[Expectation]:
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        told = f"not a suite: {where + ': ' if where else ''}{fault['msg']}"
-        raise BadColumns(path, [(None, told)]) from None
+        message = f"not a suite: {where + ': ' if where else ''}{fault['msg']}"
+        raise BadColumns(path, [(None, message)]) from None
 
 
-def _binding(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]:
-    """Return the arguments of those of one kind that every row must meet for the run to go on."""
+def _critical(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]:
+    """Return the arguments of the expectations of one kind that every row must meet for a run to continue."""
     return [
         each["kwargs"]
         for each in expectations
@@ -202,77 +202,75 @@ def _binding(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]
 
 
 def _column(name: str, expectations: list[Expectation]) -> Column:
-    types = _binding(expectations, "expect_column_values_to_be_of_type")
-    found = types[0].get("type_") if types else None
-    if found not in TYPES:
-        raise ValueError(f"column {name!r} needs a critical type out of {', '.join(TYPES)}, found {found!r}")
-    nullable = not _binding(expectations, "expect_column_values_to_not_be_null")
-    if nullable and found in ("int64", "bool"):
+    types = _critical(expectations, "expect_column_values_to_be_of_type")
+    type_ = types[0].get("type_") if types else None
+    if type_ not in TYPES:
+        raise ValueError(f"column {name!r} needs a critical type, one of {', '.join(TYPES)}, found {type_!r}")
+    nullable = not _critical(expectations, "expect_column_values_to_not_be_null")
+    if nullable and type_ in ("int64", "bool"):
         raise ValueError(
-            f"column {name!r} is {found} and may be null, which pandas cannot hold: "
+            f"column {name!r} is {type_} and may be null, which pandas cannot hold: "
             "declare it float64, or add a critical expect_column_values_to_not_be_null"
         )
     allowed = _allowed(name, expectations)
-    if allowed is not None and found == DATE:
+    if allowed is not None and type_ == DATE:
         raise ValueError(f"column {name!r} is a date: expected a range, found a set of values")
     column = Column(
         name=name,
-        type=found,
+        type=type_,
         nullable=nullable,
         allowed=allowed,
-        **_range(name, found, _binding(expectations, "expect_column_values_to_be_between")),
+        **_range(name, type_, _critical(expectations, "expect_column_values_to_be_between")),
         **_text_bounds(name, expectations),
     )
-    if told := _contradictions(column):
-        raise ValueError("; ".join(f"column {name!r}: {each}" for each in told))
+    if contradictions := _contradictions(column):
+        raise ValueError("; ".join(f"column {name!r}: {message}" for message in contradictions))
     return column
 
 
 def _contradictions(column: Column) -> list[str]:
-    """Say which bounds no value can meet."""
-    told = []
+    """List the bounds that no value can meet."""
+    messages = []
     numeric, text = column.type in ("int64", "float64"), column.type == "str"
     for low, high in ((column.minimum, column.maximum), (column.earliest, column.latest)):
         if low is not None and high is not None and low > high:  # type: ignore[operator]
-            told.append(f"nothing lies between {_end(low)} and {_end(high)}")
+            messages.append(f"nothing lies between {_end(low)} and {_end(high)}")
     if not numeric and (column.minimum is not None or column.maximum is not None):
-        told.append(f"a range of numbers, and the column is {column.type}")
+        messages.append(f"a range of numbers, and the column is {column.type}")
     if column.shortest is not None and column.longest is not None and column.shortest > column.longest:
-        told.append(f"no text is {column.shortest} to {column.longest} characters long")
+        messages.append(f"no text is {column.shortest} to {column.longest} characters long")
     if not text and (column.pattern is not None or column.shortest is not None or column.longest is not None):
-        told.append(f"a pattern or a length of texts, and the column is {column.type}")
+        messages.append(f"a pattern or a length of texts, and the column is {column.type}")
     for value in column.allowed or ():
         try:
             column.convert(bool(value) if column.type == "bool" and value in (0, 1) else value)
         except ValueError as error:
-            told.append(f"value_set: {error}")
+            messages.append(f"value_set: {error}")
     if column.allowed == ():
-        told.append("value_set: no value is in it")
-    return told
-
-
-def _first(expectations: list[Expectation], kind: str) -> dict[str, Any]:
-    return next(iter(_binding(expectations, kind)), {})
+        messages.append("value_set is empty")
+    return messages
 
 
 def _allowed(name: str, expectations: list[Expectation]) -> tuple[Value, ...] | None:
-    """Return the values that every value set has."""
-    sets: list[Any] = [told.get("value_set") for told in _binding(expectations, "expect_column_values_to_be_in_set")]
+    """Return the values that are in every value set."""
+    sets: list[Any] = [
+        kwargs.get("value_set") for kwargs in _critical(expectations, "expect_column_values_to_be_in_set")
+    ]
     if not all(isinstance(each, list) for each in sets):
         raise ValueError(f"column {name!r}: expect_column_values_to_be_in_set: value_set must be a list")
     return tuple(value for value in sets[0] if all(value in each for each in sets)) if sets else None
 
 
 def _range(name: str, type_: Type, ranges: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the range that lies in all ranges, both ends included."""
-    if any(told.get(strict) for told in ranges for strict in ("strict_min", "strict_max")):
+    """Return the intersection of the ranges, both ends included."""
+    if any(kwargs.get(strict) for kwargs in ranges for strict in ("strict_min", "strict_max")):
         raise ValueError(
-            f"column {name!r}: a range that leaves its ends out (strict_min, strict_max) is not known here"
+            f"column {name!r}: expect_column_values_to_be_between: strict_min and strict_max are not supported"
         )
     parse = _date if type_ == DATE else float
     try:
-        lows = [parse(told["min_value"]) for told in ranges if told.get("min_value") is not None]
-        highs = [parse(told["max_value"]) for told in ranges if told.get("max_value") is not None]
+        lows = [parse(kwargs["min_value"]) for kwargs in ranges if kwargs.get("min_value") is not None]
+        highs = [parse(kwargs["max_value"]) for kwargs in ranges if kwargs.get("max_value") is not None]
     except (TypeError, ValueError) as error:
         raise ValueError(f"column {name!r}: expect_column_values_to_be_between: {error}") from None
     ends = ("earliest", "latest") if type_ == DATE else ("minimum", "maximum")
@@ -280,21 +278,21 @@ def _range(name: str, type_: Type, ranges: list[dict[str, Any]]) -> dict[str, An
 
 
 def _text_bounds(name: str, expectations: list[Expectation]) -> dict[str, Any]:
-    """Return the pattern that holds where all patterns do, and the lengths that lie in all ranges."""
-    patterns = [told.get("regex") for told in _binding(expectations, "expect_column_values_to_match_regex")]
-    lengths = _binding(expectations, "expect_column_value_lengths_to_be_between")
-    if any(told.get(strict) for told in lengths for strict in ("strict_min", "strict_max")):
+    """Return a pattern that matches where all patterns match, and the intersection of the length ranges."""
+    patterns = [kwargs.get("regex") for kwargs in _critical(expectations, "expect_column_values_to_match_regex")]
+    lengths = _critical(expectations, "expect_column_value_lengths_to_be_between")
+    if any(kwargs.get(strict) for kwargs in lengths for strict in ("strict_min", "strict_max")):
         raise ValueError(
-            f"column {name!r}: lengths that leave their ends out (strict_min, strict_max) are not known here"
+            f"column {name!r}: expect_column_value_lengths_to_be_between: strict_min and strict_max are not supported"
         )
     whole = patterns[0] if len(patterns) == 1 else "".join(rf"(?=[\s\S]*?(?:{pattern}))" for pattern in patterns)
     for pattern in (*patterns, whole):
         try:
             re.compile(pattern or "")
         except (re.error, TypeError) as error:
-            raise ValueError(f"column {name!r}: {quoted(pattern)} is no regular expression: {error}") from None
-    least = [told["min_value"] for told in lengths if told.get("min_value") is not None]
-    most = [told["max_value"] for told in lengths if told.get("max_value") is not None]
+            raise ValueError(f"column {name!r}: {quoted(pattern)} is not a regular expression: {error}") from None
+    least = [kwargs["min_value"] for kwargs in lengths if kwargs.get("min_value") is not None]
+    most = [kwargs["max_value"] for kwargs in lengths if kwargs.get("max_value") is not None]
     ends = {"shortest": max(least, default=None), "longest": min(most, default=None)}
     return {"pattern": rf"\A{whole}" if len(patterns) > 1 else whole or None} | ends
 
@@ -338,14 +336,12 @@ def _date(value: object) -> datetime:
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError:
-            raise ValueError(f"{quoted(value)} is no date that ISO 8601 knows, such as 2026-01-31T08:00:00") from None
+            raise ValueError(f"{quoted(value)} is not an ISO 8601 date such as 2026-01-31T08:00:00") from None
     if not isinstance(value, date):
         raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not a date")
     if not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)
-    value = datetime.combine(
-        value.date(), value.time(), value.tzinfo
-    )  # of pandas' own: finer than a microsecond is cut
+    value = datetime.combine(value.date(), value.time(), value.tzinfo)  # drops the nanoseconds of a pandas Timestamp
     try:
         return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
     except OverflowError:
@@ -354,22 +350,22 @@ def _date(value: object) -> datetime:
 
 def _outside(converted: Any, low: Any, high: Any) -> Iterator[Violation]:
     if (low is not None and converted < low) or (high is not None and converted > high):
-        told = converted.isoformat() if isinstance(converted, datetime) else quoted(converted)
-        yield Violation("out_of_range", f"{told} is not between {_end(low)} and {_end(high)}")
+        value = converted.isoformat() if isinstance(converted, datetime) else quoted(converted)
+        yield Violation("out_of_range", f"{value} is not between {_end(low)} and {_end(high)}")
 
 
 def _number(text: str) -> object:
-    """Read a number as JSON writes it, a plus sign let pass; anything else stays text, for `convert` to refuse."""
+    """Parse a number as JSON writes it, or with a plus sign; anything else stays text, for `convert` to reject."""
     bare = text.strip()
-    if len(bare) > LONGEST_NUMBER or not _NUMBER.fullmatch(bare):
+    if len(bare) > MAX_NUMBER_LENGTH or not _NUMBER.fullmatch(bare):
         return text
     return int(bare) if bare.lstrip("+-").isdigit() else float(bare)
 
 
 def _listed(values: Sequence[object]) -> str:
-    """List values, cut after the first hundred."""
-    told = ", ".join(map(repr, values[:MOST_TOLD]))
-    return told if len(values) <= MOST_TOLD else f"{told} and {len(values) - MOST_TOLD} more"
+    """List values in one line, at most MAX_LISTED of them."""
+    text = ", ".join(map(repr, values[:MAX_LISTED]))
+    return text if len(values) <= MAX_LISTED else f"{text} and {len(values) - MAX_LISTED} more"
 
 
 def _end(bound: float | datetime | None) -> str:

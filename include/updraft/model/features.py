@@ -1,4 +1,8 @@
-"""Steps of a model that scikit-learn does not have. Stored models name these functions: keep their meaning."""
+"""Steps of a pipeline that scikit-learn does not have.
+
+Stored models name this module and what is in it (pickle stores references): nothing here may be renamed or change
+its meaning.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,12 @@ EPOCH = pd.Timestamp(1970, 1, 1)
 
 
 def floats(frame: pd.DataFrame) -> pd.DataFrame:
-    """Make every column float64; false is 0, true is 1."""
+    """Cast every column to float64; false becomes 0, true 1."""
     return frame.astype("float64")
 
 
 class FillEmpty(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Put 0 into columns in which training saw nothing at all: HistGradientBoosting cannot bin those."""
+    """Set columns that were entirely missing in training to 0: HistGradientBoosting cannot bin them."""
 
     def fit(self, frame: Any, target: Any = None) -> FillEmpty:
         self.empty_ = np.isnan(np.asarray(frame, dtype="float64")).all(axis=0)
@@ -41,5 +45,5 @@ def date_parts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def filled(text: pd.Series[str]) -> pd.Series[str]:
-    """Read a missing text as an empty one."""
+    """Replace missing texts by empty ones."""
     return text.fillna("")

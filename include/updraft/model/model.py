@@ -1,8 +1,9 @@
-"""`Model`: what is trained, stored and served. It takes raw rows, so that training and serving cannot differ."""
+"""`Model`: what is trained, stored and served. It takes raw rows, so that training and serving cannot diverge."""
 
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from joblib.numpy_pickle import NumpyPickler
 
+from updraft.errors import UserError
 from updraft.model.signature import Signature, Task
 
 if TYPE_CHECKING:
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
 MODEL, SIGNATURE = "model.joblib", "signature.json"
 
 
+class OutdatedModel(UserError):
+    """A stored model refers to code that this version of Updraft does not have."""
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """One entry a row, in the order of the rows.
+    """Predictions of a batch: one entry per row, in the order of the rows.
 
-    `predictions` are labels, or numbers of a regression, which has no `names` and no `probabilities`. Probabilities are
-    those of the positive label, or, of a multiclass model, one by the name of each label.
+    `predictions` are labels, or numbers in a regression, which has neither `names` nor `probabilities`. Probabilities
+    are those of the positive label or, in a multiclass model, a mapping of each label's name to its probability.
     """
 
     predictions: list[Any]
@@ -38,16 +44,24 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted scikit-learn pipeline over raw rows, and what it takes and answers."""
+    """A fitted scikit-learn pipeline over raw rows, and its signature."""
 
     signature: Signature
     pipeline: Any
 
     @classmethod
     def load(cls, folder: Path) -> Model:
-        """Load a model folder. It is unpickled: verify the folder first when it comes from elsewhere."""
+        """Load a model folder. This unpickles: verify the folder first unless this machine has just written it.
+
+        Raises OutdatedModel when the model was saved by a version of Updraft whose modules had other names.
+        """
         signature = Signature.model_validate_json((folder / SIGNATURE).read_bytes())
-        return cls(signature, joblib.load(folder / MODEL))
+        try:
+            return cls(signature, joblib.load(folder / MODEL))
+        except (ModuleNotFoundError, AttributeError) as error:  # a module, or a name in a module, that is gone
+            if not re.search(r"module (named )?'updraft\.", str(error)):
+                raise
+            raise OutdatedModel(f"{MODEL}: saved by another version of Updraft ({error}); train again") from None
 
     def save(self, folder: Path) -> None:
         """Write `model.joblib` and `signature.json`."""
@@ -56,61 +70,65 @@ class Model:
 
     def scores(self, frame: pd.DataFrame) -> Floats:
         """Score raw rows: see `predict_scores`."""
-        told = self.signature
-        return predict_scores(told.task, self.pipeline, frame, [label.value for label in told.labels], told.positive)
+        labels = [label.value for label in self.signature.labels]
+        return predict_scores(self.signature.task, self.pipeline, frame, labels, self.signature.positive)
 
     def decide(self, scores: Floats) -> NDArray[Any]:
         """Turn scores into decisions: see `decide`."""
         return decide(self.signature.task, scores, self.signature.threshold)
 
     def predict(self, frame: pd.DataFrame) -> Prediction:
-        """Answer raw rows."""
+        """Predict raw rows."""
         scores = self.scores(frame)
-        decided = self.decide(scores)
+        decisions = self.decide(scores)
         if self.signature.task == "regression":
-            return Prediction(decided.tolist())
+            return Prediction(decisions.tolist())
         if self.signature.task == "binary":
-            sides = sorted(self.signature.labels, key=lambda label: label.value == self.signature.positive)
-            answers = [sides[side] for side in decided.astype(int)]
-            return Prediction([each.value for each in answers], [each.name for each in answers], scores.tolist())
-        answers = [self.signature.labels[index] for index in decided]
+            negative_first = sorted(self.signature.labels, key=lambda label: label.value == self.signature.positive)
+            labels = [negative_first[index] for index in decisions.astype(int)]
+            return Prediction([label.value for label in labels], [label.name for label in labels], scores.tolist())
+        labels = [self.signature.labels[index] for index in decisions]
         names = [label.name for label in self.signature.labels]
-        shares = [dict(zip(names, row, strict=True)) for row in scores.tolist()]
-        return Prediction([each.value for each in answers], [each.name for each in answers], shares)
+        probabilities = [dict(zip(names, row, strict=True)) for row in scores.tolist()]
+        return Prediction([label.value for label in labels], [label.name for label in labels], probabilities)
 
 
 def _dump(value: Any, path: Path) -> None:
-    """Write as `joblib.dump` does, without dill: Airflow lets it change every pickler, and the service has none."""
+    """Write as `joblib.dump` does, but without dill.
+
+    Airflow imports dill, which patches the dispatch table of every pickler in the process: the file would then need
+    dill to load, and the service does not have it.
+    """
     dill = sys.modules.get("dill")
     if dill:
         dill.extend(use_dill=False)
     try:
-        plain = type("Plain", (NumpyPickler,), {"dispatch": pickle._Pickler.dispatch.copy()})
+        pickler = type("Pickler", (NumpyPickler,), {"dispatch": pickle._Pickler.dispatch.copy()})
     finally:
         if dill:
             dill.extend(use_dill=True)
     with path.open("wb") as file:
-        plain(file).dump(value)
+        pickler(file).dump(value)
 
 
 def predict_scores(task: Task, pipeline: Any, frame: pd.DataFrame, labels: list[Any], positive: Any) -> Floats:
-    """Score raw rows by a fitted pipeline, float64.
+    """Score raw rows with a fitted pipeline; float64.
 
-    Binary: the probability of the positive label, shape (n,). Multiclass: that of each label in the order of `labels`,
-    shape (n, labels), 0 for one that it was not fitted on. Regression: the number, shape (n,).
+    Binary: the probability of the positive label, shape (n,). Multiclass: the probability of each label in the order of
+    `labels`, shape (n, labels), 0 for a label absent from training. Regression: the prediction, shape (n,).
     """
     if task == "regression":
         return np.asarray(pipeline.predict(frame), dtype="float64")
-    found, classes = pipeline.predict_proba(frame), list(pipeline.classes_)
+    probabilities, classes = pipeline.predict_proba(frame), list(pipeline.classes_)
     if task == "binary":
-        return cast("Floats", found[:, classes.index(positive)])
+        return cast("Floats", probabilities[:, classes.index(positive)])
     scores = np.zeros((len(frame), len(labels)))
-    scores[:, [labels.index(label) for label in classes]] = found
+    scores[:, [labels.index(label) for label in classes]] = probabilities
     return scores
 
 
 def decide(task: Task, scores: Floats, threshold: float | None) -> NDArray[Any]:
-    """Decide on scores: positive or not, the index of the likeliest label, or the number itself."""
+    """Turn scores into decisions: positive or not, the index of the likeliest label, or the number itself."""
     if task == "regression":
         return scores
     return scores.argmax(axis=1) if threshold is None else scores >= threshold

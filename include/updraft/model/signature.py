@@ -1,4 +1,4 @@
-"""`Signature`: what a model takes and answers, and the check of raw rows against it."""
+"""`Signature`: a model's inputs and outputs, and the validation of raw rows against it."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from updraft.model.columns import Column, Value, ViolationKind, quoted
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_ERRORS, MAX_KEY_LENGTH = 100, 200
+MAX_ERRORS, MAX_KEY_LENGTH = 100, 200  # keeps a response small, whatever the request holds
 
 Task = Literal["binary", "multiclass", "regression"]
-Fault = dict[str, str]  # a JSON Pointer and a sentence
+Fault = dict[str, str]  # `pointer` (a JSON Pointer) and `detail` (a sentence)
 Cell = Value | datetime | None
-MakePointer = Callable[[int, str | None], str]  # the JSON Pointer of a row, or of one of its fields, by its name
+MakePointer = Callable[[int, str | None], str]  # from a row's index and a field's name, None for the row itself
 
 
 def row_pointer(index: int, name: str | None) -> str:
-    """Point into a body whose `rows` is a list, or into the rows of a CSV or of JSON lines, counted from 0."""
+    """Return the JSON Pointer into a body with a list of `rows`, or into CSV or JSON lines; rows count from 0."""
     return f"/rows/{index}" if name is None else f"/rows/{index}/{escape_pointer(name)}"
 
 
 def single_row_pointer(index: int, name: str | None) -> str:
-    """Point into a body that is one row."""
+    """Return the JSON Pointer into a body that is one row."""
     return "" if name is None else f"/{escape_pointer(name)}"
 
 
 def column_pointer(index: int, name: str | None) -> str:
-    """Point into a body whose `columns` holds a list for each column."""
+    """Return the JSON Pointer into a body whose `columns` holds a list for each column."""
     return "/columns" if name is None else f"/columns/{escape_pointer(name)}/{index}"
 
 
 class BadRow(ValueError):
-    """Rows that do not fit the signature: `errors` holds a JSON Pointer and a sentence for each fault, 100 at most."""
+    """Rows that do not match the signature; `errors` lists up to MAX_ERRORS faults."""
 
     def __init__(self, errors: list[Fault]) -> None:
         self.errors = errors
@@ -50,10 +50,7 @@ class BadRow(ValueError):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that a model takes: the values of each feature, in the signature's order, and what they were let pass with.
-
-    There are 100 `warnings` at most.
-    """
+    """Validated rows, column by column in the signature's order, and up to MAX_ERRORS `warnings`."""
 
     names: tuple[str, ...]
     columns: Sequence[Sequence[Cell]]
@@ -64,19 +61,19 @@ class Rows:
         return len(self.columns[0])
 
     def frame(self) -> pd.DataFrame:
-        """Make the frame that the model takes: one column each feature, dtypes of the suite."""
+        """Build the model's input: a frame with a column per feature, in the suite's dtypes."""
         import numpy as np
         import pandas as pd
 
         arrays = {
             name: pd.array(values, dtype="str") if type_ == "str" else np.array(values, dtype=type_)  # type: ignore[call-overload]
             for name, values, type_ in zip(self.names, self.columns, self.types, strict=True)
-        }  # arrays, not series: one row costs a fifth of the time
+        }  # arrays, not Series: a fifth of the time for a single row
         return pd.DataFrame(arrays)
 
 
 class Label(BaseModel):
-    """A value of the target and what people call it."""
+    """A value of the target and its name for people."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -85,12 +82,12 @@ class Label(BaseModel):
 
 
 class Signature(BaseModel):
-    """What a model takes and answers; travels with it as `signature.json`, so that serving reads no configuration.
+    """A model's inputs and outputs; stored beside it as `signature.json`, so that serving needs no configuration.
 
-    `columns` are the features. A binary model has two `labels`, a `positive` one, and a `threshold`: the least
-    probability at which it is answered. A multiclass model has labels alone, a regression none of these. `example` is a
-    raw row that the model takes, as JSON has it. A value that is not allowed, or out of the range, is refused unless
-    `warn_unseen` or `warn_out_of_range` names its column. What `private` names is not stored with predictions.
+    `columns` are the features. A binary model has two `labels`, a `positive` one, and a `threshold`: the lowest
+    probability that is called positive. A multiclass model has only labels, a regression none of these. `example` is a
+    valid raw row, as JSON. A value outside the value set or the range is an error, unless `warn_unseen` or
+    `warn_out_of_range` names its column. Columns in `private` are not stored with predictions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -115,39 +112,39 @@ class Signature(BaseModel):
     private: tuple[str, ...] = ()
 
     def frame(self, rows: Sequence[Any]) -> pd.DataFrame:
-        """Check raw rows and make the frame that the model takes. Raises BadRow."""
+        """Validate raw rows and build the model's input. Raises BadRow."""
         return self.check(rows).frame()
 
-    def check(self, rows: Iterable[Any], where: MakePointer = row_pointer, *, textual: bool = False) -> Rows:
-        """Check raw rows, objects of JSON or, `textual`, of texts.
+    def check(self, rows: Iterable[Any], pointer: MakePointer = row_pointer, *, textual: bool = False) -> Rows:
+        """Validate raw rows: JSON objects or, if `textual`, objects whose values are all text.
 
-        The id may be given and is passed over. Raises BadRow with every fault.
+        The id is optional and ignored. Raises BadRow with every fault.
         """
         errors: list[Fault] = []
         warnings: list[Fault] = []
-        checked: list[list[Cell]] = [[] for _ in self.columns]
+        columns: list[list[Cell]] = [[] for _ in self.columns]
         for index, row in enumerate(rows):
             if not isinstance(row, dict):
-                errors.append({"pointer": where(index, None), "detail": f"expected an object, found {quoted(row)}"})
+                errors.append({"pointer": pointer(index, None), "detail": f"expected an object, found {quoted(row)}"})
             else:
-                for (name, message), fits in self._faults(row, checked, textual):
-                    kept = warnings if fits else errors
-                    if len(kept) < MAX_ERRORS:
-                        kept.append({"pointer": where(index, name), "detail": message})
+                for (name, message), is_warning in self._faults(row, columns, textual):
+                    faults = warnings if is_warning else errors
+                    if len(faults) < MAX_ERRORS:
+                        faults.append({"pointer": pointer(index, name), "detail": message})
             if len(errors) >= MAX_ERRORS:
                 break
         if errors:
             raise BadRow(errors)
-        return self.rows(checked, warnings)
+        return self.rows(columns, warnings)
 
     def rows(self, columns: Sequence[Sequence[Cell]], warnings: Sequence[Fault] = ()) -> Rows:
-        """Make rows of values that were checked, the columns in the signature's order."""
+        """Build rows from values that were validated, columns in the signature's order."""
         return Rows(self.names, columns, tuple(column.type for column in self.columns), list(warnings))
 
     def _faults(
         self, row: dict[Any, Any], into: list[list[Cell]], textual: bool
     ) -> Iterator[tuple[tuple[str | None, str], bool]]:
-        """Add a row's values `into` the columns; yield each fault's field and message, and whether it is let pass."""
+        """Append a row's values to the columns `into`; yield each fault's field and message, and if it is a warning."""
         for column, values in zip(self.columns, into, strict=True):
             try:
                 value = column.from_text(row[column.name]) if textual else column.convert(row[column.name])
@@ -163,12 +160,12 @@ class Signature(BaseModel):
         yield from ((fault, False) for fault in self._unknown(row))
 
     def only_warns(self, column: Column, kind: ViolationKind) -> bool:
-        """Tell whether a value that does not keep to this bound is answered, with a warning."""
-        named = {"unseen": self.warn_unseen, "out_of_range": self.warn_out_of_range}.get(kind, ())
-        return column.name in named
+        """Whether a value with this violation gets a prediction and a warning, not an error."""
+        columns = {"unseen": self.warn_unseen, "out_of_range": self.warn_out_of_range}.get(kind, ())
+        return column.name in columns
 
     def name_errors(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield a pointer and a sentence for each feature that is not among `names`, and for each unknown name."""
+        """Yield a pointer and a message for each feature missing from `names`, and for each unknown name."""
         for name in self.names:
             if name not in names:
                 yield f"/{escape_pointer(name)}", "required and missing"
@@ -178,11 +175,11 @@ class Signature(BaseModel):
     def _unknown(self, row: dict[Any, Any]) -> Iterator[tuple[str | None, str]]:
         known = self._known
         for key in islice((key for key in row if key not in known), MAX_ERRORS):
-            if len(key) > MAX_KEY_LENGTH:  # is not sent back
+            if len(key) > MAX_KEY_LENGTH:  # too long to repeat in a response
                 yield None, f"unknown field {quoted(key)}"
                 continue
-            told = f"{self.target} is what is predicted" if key == self.target else f"known: {', '.join(known)}"
-            yield key, f"unknown field; {told}"
+            hint = f"{self.target} is what is predicted" if key == self.target else f"known: {', '.join(known)}"
+            yield key, f"unknown field; {hint}"
 
     @property
     def names(self) -> tuple[str, ...]:
