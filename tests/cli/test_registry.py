@@ -93,7 +93,7 @@ def test_verify_says_which_version_is_refused(run: Run, two_versions: Registry) 
     ("arguments", "message"),
     [
         (["list"], "registry: no version in s3://"),
-        (["list", "Vehicle"], "'Vehicle' is no use case"),
+        (["list", "Vehicle"], "'Vehicle' is not a use case"),
         (["show", NAME], f"{NAME}: nothing is in production; name a version"),
         (["show", NAME, "3"], f"{NAME}: there is no version 3 in s3://"),
         (["promote", NAME, "3", "--why", "x"], f"{NAME}: there is no version 3 in s3://"),

@@ -1,1 +1,1 @@
-"""Versions on plain S3; shared with the service. Nothing heavy is imported here."""
+"""Model versions on plain S3, shared with the service. Imports nothing: each module is cheap by itself."""

@@ -1,14 +1,17 @@
-"""Keep the versions of every use case on plain S3, and say which one is in production.
+"""The model registry: versions of every use case on plain S3, and which one is in production.
 
-    <use case>/runs/<run id>.json             {"version": 7}: tells a retry of the run which number it had
+    <use case>/runs/<run id>.json             {"version": 7}: gives a retry of the run the number it had
     <use case>/versions/0007/claim.json       which run took the number; written with If-None-Match: *
     <use case>/versions/0007/…                the files
     <use case>/versions/0007/manifest.sig     base64 of the Ed25519 signature of the bytes of manifest.json
-    <use case>/versions/0007/manifest.json    written last, with If-None-Match: *; until then there is no such version
+    <use case>/versions/0007/manifest.json    written last, with If-None-Match: *; until then the version does not exist
     <use case>/pointer.json                   what is in production; moved only with If-Match
     <use case>/history/000012.json            every content that pointer.json had
 
-Readers see a bucket that does not exist as an empty registry; `push` creates it.
+S3 has no locks and no transactions, and a writer may die at any moment; conditional writes and the order of writes take
+their place. `claim.json` reserves a number before anything is uploaded, so that two runs never write to one folder.
+`manifest.json` comes last: a version that was uploaded in part has none, so no reader sees it, and the retry of its run
+completes it. A bucket that does not exist reads as an empty registry; `push` creates it.
 """
 
 from __future__ import annotations
@@ -42,17 +45,17 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
     from mypy_boto3_s3 import S3Client
 
-FACTS_MAY_NOT = {"name", "version", "run_id", "created_at", "files"}
-FILES_MAY_NOT = {"claim.json", "manifest.json", "manifest.sig"}
+RESERVED_KEYS = {"name", "version", "run_id", "created_at", "files"}
+RESERVED_FILES = {"claim.json", "manifest.json", "manifest.sig"}
 
 
 class NoSuchVersion(UserError, LookupError):
-    """A use case, a version or a version to go back to is not there."""
+    """A use case or a version does not exist, or there is no version to roll back to."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version's manifest: name, version, run_id, created_at, files, and beside them the facts given to `push`."""
+    """A version and its manifest: name, version, run_id, created_at, files, and the metadata passed to `push`."""
 
     name: str
     number: int
@@ -60,13 +63,13 @@ class Version:
 
     @property
     def files(self) -> dict[str, dict[str, Any]]:
-        """Give sha256 and size of each file by its name."""
+        """Sha256 and size of each file, by name."""
         files = self.manifest.get("files")
         return files if isinstance(files, dict) else {}
 
     @property
     def size(self) -> int:
-        """Give the bytes of all files."""
+        """Total size of the files in bytes."""
         return sum(int(file.get("size", 0)) for file in self.files.values() if isinstance(file, dict))
 
     def __str__(self) -> str:
@@ -74,7 +77,7 @@ class Version:
 
 
 class Registry:
-    """Read and write a registry. Pushing needs the private key; trusting needs the public one (or the private)."""
+    """Read and write a registry. Pushing needs the private key, verifying the public one (or the private)."""
 
     def __init__(
         self,
@@ -94,11 +97,11 @@ class Registry:
         return [name for name in self.bucket.folders("") if NAME.fullmatch(name) and any(self._numbers(name))]
 
     def numbers(self, name: str) -> list[int]:
-        """List the numbers of the complete versions, oldest first; nothing is read or verified."""
+        """List the numbers of the complete versions, oldest first; reads and verifies nothing."""
         return sorted(self._numbers(name))
 
     def versions(self, name: str) -> list[Version]:
-        """Read every complete version, oldest first; nothing is verified."""
+        """Read every complete version, oldest first, without verifying it."""
         return [self.version(name, number) for number in self.numbers(name)]
 
     def version(self, name: str, number: int) -> Version:
@@ -106,32 +109,32 @@ class Registry:
         return Version(name, number, json_object(self._manifest(name, number)))
 
     def production(self, name: str) -> int | None:
-        """Give the number that is in production, None when nothing is."""
+        """Return the number in production; None if there is none."""
         now = self.pointer(name)
         return now.production if now else None
 
     def pointer(self, name: str, known: Pointer | None = None) -> Pointer | None:
-        """Read the pointer, None when there is none. For polling: `known` itself comes back while nothing has moved."""
+        """Read the pointer; None if there is none. For polling: returns `known` itself if it has not moved."""
         return pointer.read(self.bucket, name, known)
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """List every move of the pointer, oldest first; also the last one when its writer died before noting it."""
+        """List every move of the pointer, oldest first."""
         return pointer.history(self.bucket, name)
 
     def verify(self, name: str, number: int) -> Version:
         """Verify signature, name, number, and each file's size and sha256. Raises NoSuchVersion, VerificationError."""
-        version, _, _ = self._trusted(name, number)
+        version, _, _ = self._read_verified(name, number)
         for file in version.files:
             self._download(version, file)
         return version
 
     def pull(self, name: str, number: int, into: Path) -> Path:
-        """Download the verified files of a version into the folder `into`, which appears at one stroke or not at all.
+        """Download a version's files, verified, into the folder `into`, which is replaced atomically or not at all.
 
-        Its manifest and signature lie beside them, for `verify_folder`. A folder that holds exactly that already is
-        kept, another one is replaced. Raises NoSuchVersion or VerificationError.
+        Manifest and signature lie beside them, for `verify_folder`. A folder that matches the manifest is kept. Raises
+        NoSuchVersion or VerificationError.
         """
-        version, manifest, signature = self._trusted(name, number)
+        version, manifest, signature = self._read_verified(name, number)
         if matches_manifest(into, version.files, manifest):
             return into
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -149,46 +152,49 @@ class Registry:
         return into
 
     def verify_folder(self, name: str, number: int, folder: Path) -> Version:
-        """Check a folder that `pull` left, without asking the registry. Raises VerificationError."""
+        """Verify a folder that `pull` wrote, without contacting the registry. Raises VerificationError."""
         try:
             manifest, signature = ((folder / file).read_bytes() for file in ("manifest.json", "manifest.sig"))
         except OSError:
-            raise VerificationError(f"{name} version {number}: not signed, or not here") from None
-        version = self._believed(name, number, manifest, signature)
+            raise VerificationError(f"{name} version {number}: no signed manifest in this folder") from None
+        version = self._verified(name, number, manifest, signature)
         if not matches_manifest(folder, version.files, manifest):
-            raise VerificationError(f"{version}: the files here are not those that were signed")
+            raise VerificationError(f"{version}: the files in this folder are not the signed ones")
         return version
 
-    def push(self, name: str, files: Path, facts: dict[str, Any], run_id: str) -> Version:
-        """Store every file of the folder `files` as a new version; the same run pushes once, however often it tries.
+    def push(self, name: str, files: Path, metadata: dict[str, Any], run_id: str) -> Version:
+        """Store every file in the folder `files` as a new version; idempotent: one run creates one version.
 
-        `facts` (JSON) go into the manifest. Files of two runs never mix; two tries of ONE run at the same moment with
-        different files may spoil their version, which is refused from then on.
+        `metadata` (JSON) goes into the manifest. Files of two runs never mix. Two simultaneous attempts of ONE run with
+        different files can corrupt their version, which then fails verification.
         """
         key = self.signing_key
         if key is None:
             raise BadRegistry("registry: no key to sign with; set UPDRAFT_SIGNING_KEY")
-        if taken := sorted(FACTS_MAY_NOT & facts.keys()):
-            raise BadRegistry(f"{name}: facts may not hold {taken[0]!r}, which the manifest itself sets")
+        if reserved := sorted(RESERVED_KEYS & metadata.keys()):
+            raise BadRegistry(f"{name}: metadata may not contain {reserved[0]!r}, which the manifest itself sets")
         sources = list_files(files)
-        if taken := sorted(FILES_MAY_NOT & sources.keys()):
-            raise BadRegistry(f"{name}: {taken[0]!r} is a name that the registry keeps for itself")
+        if reserved := sorted(RESERVED_FILES & sources.keys()):
+            raise BadRegistry(f"{name}: the file name {reserved[0]!r} is reserved")
         number, created_at = self._claim(name, run_id)
         if number in self.numbers(name):
             return self.version(name, number)
-        ours = {"name": name, "version": number, "run_id": run_id, "created_at": created_at}
-        body = json_bytes(facts | ours | {"files": {file: describe_file(path) for file, path in sources.items()}})
+        generated = {"name": name, "version": number, "run_id": run_id, "created_at": created_at}
+        body = json_bytes(
+            metadata | generated | {"files": {file: describe_file(path) for file, path in sources.items()}}
+        )
         folder = _version_at(name, number)
         for file, path in sources.items():
             self.bucket.upload(f"{folder}/{file}", path)
+        # The manifest makes the version visible, so everything that a reader then needs must be there before it.
         self.bucket.put(f"{folder}/manifest.sig", base64.b64encode(key.sign(body)))
         self.bucket.create(f"{folder}/manifest.json", body)
         return self.version(name, number)
 
     def promote(self, name: str, number: int, *, expect: int | None, who: str, why: str) -> Pointer:
-        """Put a verified version into production where `expect` is now; PointerMoved when something else is.
+        """Verify a version and put it into production in place of `expect`; raise PointerMoved if another one is there.
 
-        A version that is in production already stays there without a move, so that a retry is no error.
+        Promoting the version in production changes nothing, so that a retry succeeds.
         """
         now = self.pointer(name)
         if now and now.production == number:
@@ -200,21 +206,21 @@ class Registry:
         return pointer.move(self.bucket, name, now, number, "promote", who, why)
 
     def rollback(self, name: str, *, who: str, why: str) -> int:
-        """Put back what was in production before the present version was promoted; a second time goes further back.
+        """Put the previously promoted version back into production; a second call goes one further back.
 
-        NoSuchVersion when there is nothing to go back to, PointerMoved when somebody else moves at the same moment.
+        Raises NoSuchVersion if there is none, PointerMoved if someone else moves the pointer at the same moment.
         """
         now = self.pointer(name)
         if now is None:
             raise NoSuchVersion(f"{name}: nothing is in production")
-        standing = pointer.promoted_versions(self.history(name))
-        if len(standing) < 2:
+        promoted = pointer.promoted_versions(self.history(name))
+        if len(promoted) < 2:
             raise NoSuchVersion(f"{name}: nothing was in production before version {now.production}")
-        self.verify(name, standing[-2])
-        return pointer.move(self.bucket, name, now, standing[-2], "rollback", who, why).production
+        self.verify(name, promoted[-2])
+        return pointer.move(self.bucket, name, now, promoted[-2], "rollback", who, why).production
 
     def _claim(self, name: str, run_id: str) -> tuple[int, str]:
-        """Give the run its number and when it got it: the number it has, else the next one that nobody has claimed."""
+        """Return the run's version number and when it was claimed: the number it has, else the next unclaimed one."""
         if not run_id:
             raise BadRegistry(f"{name}: a push needs a run id")
         run = key_for(name, f"runs/{quote(run_id, safe='')}.json")
@@ -223,39 +229,39 @@ class Registry:
         if number is None:
             claimed = [int(each) for each in self.bucket.folders(key_for(name, "versions/")) if each.isdigit()]
             number = max(claimed, default=0) + 1
-            while not self._claimed(name, number, run_id):
+            while not self._try_claim(name, number, run_id):
                 number += 1
             self.bucket.create(run, json_bytes({"version": number}))
-            number = int(self.bucket.read(run).get("version", number))  # another try of this run may have been faster
-        # The time of the claim, not of this try: every try writes the same manifest, whose signature thus always fits.
+            number = int(self.bucket.read(run).get("version", number))  # another attempt may have won
+        # The time of the claim, not of this attempt: all attempts write the same manifest, so any signature matches it.
         claim = self.bucket.read(f"{_version_at(name, number)}/claim.json")
         return number, str(claim.get("claimed_at", _now()))
 
-    def _claimed(self, name: str, number: int, run_id: str) -> bool:
+    def _try_claim(self, name: str, number: int, run_id: str) -> bool:
         key = f"{_version_at(name, number)}/claim.json"
         etag = self.bucket.create(key, json_bytes({"run_id": run_id, "claimed_at": _now()}))
         return etag is not None or self.bucket.read(key).get("run_id") == run_id
 
     def _numbers(self, name: str) -> Iterator[int]:
         keys = self.bucket.keys(key_for(name, "versions/"))
-        return (int(found[1]) for key in keys if (found := re.fullmatch(r"(\d{4,})/manifest\.json", key)))
+        return (int(match[1]) for key in keys if (match := re.fullmatch(r"(\d{4,})/manifest\.json", key)))
 
     def _manifest(self, name: str, number: int) -> bytes:
-        found = self.bucket.get(f"{_version_at(name, number)}/manifest.json")
-        if found is None:
+        answer = self.bucket.get(f"{_version_at(name, number)}/manifest.json")
+        if answer is None:
             raise NoSuchVersion(f"{name}: there is no version {number} in {self.bucket}")
-        return found[0]
+        return answer[0]
 
-    def _trusted(self, name: str, number: int) -> tuple[Version, bytes, bytes]:
-        """Read a version's manifest and signature, and believe them."""
+    def _read_verified(self, name: str, number: int) -> tuple[Version, bytes, bytes]:
+        """Read and verify a version's manifest; return the version and the bytes of manifest and signature."""
         manifest = self._manifest(name, number)
         signature = self.bucket.get(f"{_version_at(name, number)}/manifest.sig")
         if signature is None:
             raise VerificationError(f"{name} version {number}: not signed (there is no manifest.sig)")
-        return self._believed(name, number, manifest, signature[0]), manifest, signature[0]
+        return self._verified(name, number, manifest, signature[0]), manifest, signature[0]
 
-    def _believed(self, name: str, number: int, manifest: bytes, signature: bytes) -> Version:
-        """Check signature first, then name, number and file names."""
+    def _verified(self, name: str, number: int, manifest: bytes, signature: bytes) -> Version:
+        """Verify the signature, and only then parse the manifest and check name, number and file names."""
         if self.verify_key is None:
             raise BadRegistry("registry: no key to verify with; set UPDRAFT_VERIFY_KEY")
         try:
@@ -265,36 +271,36 @@ class Registry:
                 f"{name} version {number}: the manifest was altered or signed with another key"
             ) from None
         version = Version(name, number, json_object(manifest))
-        told = (version.manifest.get("name"), version.manifest.get("version"))
-        if told != (name, number):
-            raise VerificationError(f"{version}: the manifest is that of {told[0]} version {told[1]}")
+        signed = (version.manifest.get("name"), version.manifest.get("version"))
+        if signed != (name, number):  # a signed manifest that was copied from another version
+            raise VerificationError(f"{version}: the manifest is that of {signed[0]} version {signed[1]}")
         for file in version.files:
             if not is_safe_name(file):
-                raise VerificationError(f"{version}: the manifest names {file!r}, which is no plain file name")
+                raise VerificationError(f"{version}: the manifest names {file!r}, which is not a safe file name")
         return version
 
     def _download(self, version: Version, file: str, sink: BinaryIO | None = None) -> None:
         """Stream a file, into `sink` if any; raise VerificationError unless size and sha256 match the manifest."""
-        told, digest, size = version.files[file], hashlib.sha256(), 0
+        expected, digest, size = version.files[file], hashlib.sha256(), 0
         try:
             for chunk in self.bucket.stream(f"{_version_at(version.name, version.number)}/{file}"):
                 digest.update(chunk)
                 size += len(chunk)
-                if size > told["size"]:
+                if size > expected["size"]:
                     break
                 if sink:
                     sink.write(chunk)
         except FileNotFoundError:
             raise VerificationError(f"{version}: {file!r} is missing") from None
-        if {"sha256": digest.hexdigest(), "size": size} != told:
+        if {"sha256": digest.hexdigest(), "size": size} != expected:
             raise VerificationError(f"{version}: {file!r} is not the file that was signed (sha256 or size differs)")
 
 
 def open_registry(environ: Mapping[str, str], client: S3Client | None = None) -> Registry:
-    """Make the registry that `environ` describes, with `client` where one is given; nothing is contacted.
+    """Create the registry that `environ` configures, with `client` if passed; contacts nothing.
 
-    UPDRAFT_REGISTRY (s3://bucket/prefix), UPDRAFT_VERIFY_KEY and UPDRAFT_SIGNING_KEY (paths of PEM files; one of them
-    is needed, the second only to push), and AWS's own variables. BadRegistry names the one that is missing or wrong.
+    Reads UPDRAFT_REGISTRY (s3://bucket/prefix), UPDRAFT_VERIFY_KEY and UPDRAFT_SIGNING_KEY (paths of PEM files; either
+    suffices, the second is needed to push) and AWS's own variables. BadRegistry names the one that is missing or wrong.
     """
     try:
         bucket, prefix = split_uri(environ.get("UPDRAFT_REGISTRY", ""))

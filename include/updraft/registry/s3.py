@@ -1,4 +1,4 @@
-"""Say the few words of S3 that the registry needs, conditional writes above all, below one prefix of one bucket."""
+"""The few S3 operations that the registry needs, conditional writes above all, under one prefix of one bucket."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ CHUNK = 1 << 20
 
 
 class BadRegistry(UserError, ValueError):
-    """A variable, a name or a folder that the registry cannot work with; the message says which and what it expects."""
+    """A variable, name or folder that the registry cannot use; the message names it and says what was expected."""
 
 
 def key_for(name: str, path: str) -> str:
-    """Give the key of something that belongs to a use case; the name is checked because it may come from a person."""
+    """Return the key of a use case's object; validates the name, which may be user input."""
     if not NAME.fullmatch(name):
-        raise BadRegistry(f"{name!r} is no use case: expected lower case letters, digits and _, a letter first")
+        raise BadRegistry(f"{name!r} is not a use case: expected lower case letters, digits and _, a letter first")
     return f"{name}/{path}"
 
 
@@ -45,9 +45,9 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def client_config(environ: Mapping[str, str]) -> Config:
-    """Make the settings of an S3 client: few attempts, and buckets by path where AWS_ENDPOINT_URL_S3 names a server.
+    """Return an S3 client's settings: few attempts, and path-style addresses where AWS_ENDPOINT_URL_S3 is set.
 
-    Servers other than AWS rarely have a host name for each bucket.
+    Servers other than AWS rarely have a host name per bucket.
     """
     from botocore.config import Config
 
@@ -56,9 +56,9 @@ def client_config(environ: Mapping[str, str]) -> Config:
 
 
 def s3_client(environ: Mapping[str, str]) -> S3Client:
-    """Make a client out of AWS's own variables in `environ`; boto3 looks for the rest itself (instance role, …).
+    """Create a client from AWS's own variables in `environ`; boto3 finds the rest itself (instance role, …).
 
-    Nothing is contacted.
+    Contacts nothing.
     """
     import boto3
 
@@ -81,7 +81,7 @@ def s3_client(environ: Mapping[str, str]) -> S3Client:
 
 
 class Bucket:
-    """Read and write below a prefix; keys are relative to it. A bucket that does not exist reads as an empty one."""
+    """Read and write under a prefix; keys are relative to it. A bucket that does not exist reads as empty."""
 
     def __init__(self, client: S3Client, name: str, prefix: str = "") -> None:
         self.client = client
@@ -91,23 +91,23 @@ class Bucket:
     def __str__(self) -> str:
         return f"s3://{self.name}/{self.base}".rstrip("/")
 
-    def get(self, key: str, unless: str | None = None) -> tuple[bytes, str] | None:
-        """Read a small object and its ETag, None when there is none; b"" while the ETag is still `unless`."""
+    def get(self, key: str, if_none_match: str | None = None) -> tuple[bytes, str] | None:
+        """Read a small object and its ETag; None if it does not exist, b"" if its ETag is still `if_none_match`."""
         get = partial(self.client.get_object, Bucket=self.name, Key=self.base + key)
         try:
-            answer = get(IfNoneMatch=unless) if unless else get()
+            answer = get(IfNoneMatch=if_none_match) if if_none_match else get()
         except ClientError as error:
             if _status(error) == 304:
-                return b"", str(unless)
+                return b"", str(if_none_match)
             if _status(error) == 404:
                 return None
             raise
         return answer["Body"].read(), answer["ETag"]
 
     def read(self, key: str) -> dict[str, Any]:
-        """Read a small JSON object; an empty one when it is missing or is not one."""
-        found = self.get(key)
-        return json_object(found[0]) if found else {}
+        """Read a small JSON object; empty if it is missing or not JSON."""
+        answer = self.get(key)
+        return json_object(answer[0]) if answer else {}
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Read an object of any size in chunks; raises FileNotFoundError."""
@@ -120,22 +120,22 @@ class Bucket:
         yield from body.iter_chunks(CHUNK)
 
     def put(self, key: str, body: bytes) -> None:
-        """Write a small object whatever was there."""
+        """Write a small object unconditionally."""
         self.client.put_object(Bucket=self.name, Key=self.base + key, Body=body)
 
     def upload(self, key: str, path: Path) -> None:
-        """Write a file of any size, in parts where it is large, whatever was there."""
+        """Upload a file of any size unconditionally; large ones in parts."""
         self.client.upload_file(str(path), self.name, self.base + key)
 
     def create(self, key: str, body: bytes) -> str | None:
-        """Write where nothing is; give the ETag, None when something is there.
+        """Create an object; return its ETag, None if one exists.
 
-        botocore repeats a PUT whose answer was lost and then meets its own object: who gets None reads what is there.
+        botocore retries a PUT whose response was lost and then meets its own object: on None, read what is there.
         """
         return self._conditional(key, body, None)
 
     def replace(self, key: str, body: bytes, etag: str) -> str | None:
-        """Write where the object still has `etag`; give the new ETag, None when it has not (as in `create`)."""
+        """Replace an object that still has `etag`; return the new ETag, None if it has another (see `create`)."""
         return self._conditional(key, body, etag)
 
     def _conditional(self, key: str, body: bytes, etag: str | None) -> str | None:
@@ -149,7 +149,7 @@ class Bucket:
             raise
 
     def keys(self, folder: str) -> Iterator[str]:
-        """List every key below `folder` ("" or ending in a slash), relative to it, in order."""
+        """List every key under `folder` ("" or ending in a slash), relative to it, in order."""
         start = len(self.base + folder)
         return (each["Key"][start:] for page in self._pages(folder, "") for each in page.get("Contents", []))
 
@@ -168,18 +168,18 @@ class Bucket:
                 raise
 
     def create_if_missing(self) -> None:
-        """Create the bucket unless it is there; BadRegistry when that is not allowed."""
+        """Create the bucket if it does not exist; raise BadRegistry if that is not allowed."""
         try:
             self.client.head_bucket(Bucket=self.name)
         except ClientError as error:
             if _status(error) != 404:
-                return  # not even allowed to ask: the next call says what is wrong
+                return  # perhaps not allowed to ask: the next call reports what is wrong
         else:
             return
         region = self.client.meta.region_name
-        place: Any = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        location: Any = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         try:
-            self.client.create_bucket(Bucket=self.name, **place)
+            self.client.create_bucket(Bucket=self.name, **location)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code != "BucketAlreadyOwnedByYou":
@@ -187,12 +187,12 @@ class Bucket:
 
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
-    """Write JSON so that the same content is the same bytes; ValueError for NaN and Infinity, which JSON has not."""
+    """Serialize deterministically, since the bytes are signed; ValueError for NaN and Infinity, which JSON lacks."""
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Parse a JSON object; an empty one when `body` is anything else."""
+    """Parse a JSON object; empty if `body` is anything else."""
     try:
         parsed = json.loads(body)
     except ValueError:

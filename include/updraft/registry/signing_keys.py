@@ -1,4 +1,4 @@
-"""Load the Ed25519 key pair that versions are signed and verified with."""
+"""Load the Ed25519 keys that sign and verify versions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
 
 
 def load_keys(environ: Mapping[str, str]) -> tuple[Ed25519PrivateKey | None, Ed25519PublicKey]:
-    """Load the keys at the paths in UPDRAFT_SIGNING_KEY and UPDRAFT_VERIFY_KEY; the private one brings the public one.
+    """Load the keys at the paths in UPDRAFT_SIGNING_KEY and UPDRAFT_VERIFY_KEY; the first implies the second.
 
-    BadRegistry names the variable that is missing or wrong; it quotes the path, never the file.
+    BadRegistry names the variable that is missing or wrong and quotes its path, never the file's content.
     """
     signing = _load(environ, "UPDRAFT_SIGNING_KEY", Ed25519PrivateKey)  # type: ignore[type-abstract]
     verifying = _load(environ, "UPDRAFT_VERIFY_KEY", Ed25519PublicKey)  # type: ignore[type-abstract]
@@ -42,7 +42,7 @@ def _load(environ: Mapping[str, str], variable: str, kind: type[Key]) -> Key | N
     except OSError as error:
         raise BadRegistry(f"{variable}: cannot read {path!r}: {error.strerror}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        pass  # no PEM, with a password, or of a kind that cryptography does not know
+        pass  # not PEM, encrypted, or an algorithm that cryptography does not support
     if not isinstance(key, kind):
         half = "private" if kind is Ed25519PrivateKey else "public"
         raise BadRegistry(f"{variable}: {path!r} is not an Ed25519 {half} key (PEM, no password)")
