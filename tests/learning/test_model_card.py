@@ -11,17 +11,17 @@ from updraft.stages.stage_folder import read_json
 from updraft.usecase import UseCase
 
 
-def pictures(card: Path) -> list[str]:
-    return [base64.b64decode(found).decode() for found in re.findall(r"svg\+xml;base64,([^\"]+)", card.read_text())]
+def plots(card: Path) -> list[str]:
+    return [base64.b64decode(svg).decode() for svg in re.findall(r"svg\+xml;base64,([^\"]+)", card.read_text())]
 
 
-def test_a_card_needs_nothing_from_elsewhere(trained: Trained) -> None:
+def test_a_card_is_self_contained(trained: Trained) -> None:
     page = (trained.evaluation / "card.html").read_text()
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
-    assert len(pictures(trained.evaluation / "card.html")) == 5
+    assert len(plots(trained.evaluation / "card.html")) == 5
 
 
-def test_names_are_drawn_as_they_are_and_escaped(case: UseCase, trained: Trained, tmp_path: Path) -> None:
+def test_names_are_drawn_literally_and_escaped(case: UseCase, trained: Trained, tmp_path: Path) -> None:
     odd = case.model_copy(
         update={
             "labels": (Label(value=0, name="$"), Label(value=1, name="$$ <b>")),

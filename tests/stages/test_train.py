@@ -335,7 +335,7 @@ def test_a_private_text_that_nothing_can_be_made_for_is_null_or_stops_the_run() 
     impossible = {"pattern": "a(?<!a)|Bob|Ann|Cem|Dan|Eva", "longest": 2}
     columns = [column for column in PERSONAL if column.name != "name"]
     assert shown([*columns, text("name", **impossible)], ["name"])["name"] is None
-    with pytest.raises(BadData, match=r"serving\.private: no text could be made up that 'name' takes"):
+    with pytest.raises(BadData, match=r"serving\.private: no text could be generated that 'name' accepts"):
         shown([*columns, text("name", nullable=False, **impossible)], ["name"])
 
 

@@ -1,1 +1,1 @@
-"""What the stages know of learning: splits, estimators, metrics, scores, the model card."""
+"""Machine learning for the stages: splits, estimators, metrics, scores, the model card."""

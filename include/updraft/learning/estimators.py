@@ -1,4 +1,4 @@
-"""Estimators by name, each in a pipeline that takes raw rows and does to them what the estimator needs."""
+"""Estimators by name, each in a pipeline that takes raw rows and preprocesses them as the estimator needs."""
 
 from __future__ import annotations
 
@@ -32,73 +32,77 @@ from updraft.model.features import FillEmpty, date_parts, filled, floats
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import EstimatorName
 
-# codes: a category is a number, a missing number stays missing.  native: the same, and the estimator is told which are
-# categories.  filled: as codes, without missing numbers.  scaled, counted: a column for each category, numbers filled
-# and brought to one scale; counted ones are not negative.
-OURS = {"n_jobs", "random_state", "categorical_features", "verbose", "warm_start"}
-Diet = Literal["codes", "native", "filled", "scaled", "counted"]
+# ordinal: categories become integers, missing numbers stay missing.  native: the same, and the estimator knows which
+# columns are categories.  imputed: as ordinal, missing numbers imputed.  scaled: categories one-hot, numbers imputed and
+# standardized.  nonnegative: as scaled, but numbers are scaled to 0..1, because MultinomialNB takes no negative ones.
+Preprocessing = Literal["ordinal", "native", "imputed", "scaled", "nonnegative"]
+SET_BY_UPDRAFT = {"n_jobs", "random_state", "categorical_features", "verbose", "warm_start"}
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """How to make an estimator, and what it takes; `fixed` are parameters that the YAML may overrule."""
+    """How to create an estimator and preprocess its input; `defaults` are parameters that the YAML may override."""
 
-    make: Callable[..., Any]
-    diet: Diet
-    fixed: dict[str, Any] = field(default_factory=dict)
+    create: Callable[..., Any]
+    preprocessing: Preprocessing
+    defaults: dict[str, Any] = field(default_factory=dict)
     seeded: bool = True
-    kind: type[Any] | None = None  # whose parameters they are, where `make` is no class
+    kind: type[Any] | None = None  # the class that defines the parameters, where `create` is a function
 
     @property
     def parameters(self) -> list[str]:
-        """List the parameters that a YAML may set: not the seed, the threads and the columns, which Updraft sets."""
-        return sorted(set((self.kind or self.make)().get_params()) - OURS)
+        """Parameters that a YAML may set: all but the seed, the threads and the columns, which Updraft sets."""
+        return sorted(set((self.kind or self.create)().get_params()) - SET_BY_UPDRAFT)
 
 
 class BadParameter(UserError, TypeError):
-    """An estimator has no such parameter, or Updraft sets it itself."""
+    """An estimator has no such parameter, does not accept its value, or Updraft sets it itself."""
 
 
 def _linear_svc(**params: Any) -> CalibratedClassifierCV:
-    """Make a LinearSVC with probabilities, by Platt's sigmoid on out-of-fold scores of the rows it is fitted on."""
+    """Return a LinearSVC with probabilities: Platt scaling on out-of-fold scores of the rows that it is fitted on."""
     return CalibratedClassifierCV(LinearSVC(**params), method="sigmoid", cv=3, ensemble=False)
 
 
 ESTIMATORS: dict[EstimatorName, Estimator] = {
-    "RandomForestClassifier": Estimator(RandomForestClassifier, "codes", {"n_jobs": 1}),
+    "RandomForestClassifier": Estimator(RandomForestClassifier, "ordinal", {"n_jobs": 1}),
     "HistGradientBoostingClassifier": Estimator(HistGradientBoostingClassifier, "native"),
-    "DecisionTreeClassifier": Estimator(DecisionTreeClassifier, "codes"),
-    "GradientBoostingClassifier": Estimator(GradientBoostingClassifier, "filled"),
-    "AdaBoostClassifier": Estimator(AdaBoostClassifier, "filled"),
+    "DecisionTreeClassifier": Estimator(DecisionTreeClassifier, "ordinal"),
+    "GradientBoostingClassifier": Estimator(GradientBoostingClassifier, "imputed"),
+    "AdaBoostClassifier": Estimator(AdaBoostClassifier, "imputed"),
     "LogisticRegression": Estimator(LogisticRegression, "scaled", {"max_iter": 1000}),
     "LinearSVC": Estimator(_linear_svc, "scaled", kind=LinearSVC),
-    "MultinomialNB": Estimator(MultinomialNB, "counted", seeded=False),
-    "RandomForestRegressor": Estimator(RandomForestRegressor, "codes", {"n_jobs": 1}),
+    "MultinomialNB": Estimator(MultinomialNB, "nonnegative", seeded=False),
+    "RandomForestRegressor": Estimator(RandomForestRegressor, "ordinal", {"n_jobs": 1}),
     "HistGradientBoostingRegressor": Estimator(HistGradientBoostingRegressor, "native"),
-    "DecisionTreeRegressor": Estimator(DecisionTreeRegressor, "codes"),
+    "DecisionTreeRegressor": Estimator(DecisionTreeRegressor, "ordinal"),
     "LinearRegression": Estimator(LinearRegression, "scaled", seeded=False),
     "Ridge": Estimator(Ridge, "scaled"),
 }
 
 
 def build(case: UseCase, name: EstimatorName, params: dict[str, Any]) -> Pipeline:
-    """Build an unfitted pipeline over raw rows; columns that are no features are passed over.
+    """Build an unfitted pipeline over raw rows; columns that are not features are ignored.
 
-    Raises BadParameter when the estimator has no such parameter; a wrong value shows when it is fitted.
+    Raises BadParameter when the estimator has no such parameter; a wrong value fails in `fit`.
     """
     estimator = ESTIMATORS[name]
-    if wrong := sorted(params.keys() - estimator.parameters):
-        told = "Updraft sets it itself" if wrong[0] in OURS else f"it has: {', '.join(estimator.parameters)}"
-        raise BadParameter(f"{case.name}: {name} takes no parameter {wrong[0]!r}; {told}")
-    given = estimator.fixed | ({"random_state": case.seed} if estimator.seeded else {}) | params
+    if unknown := sorted(params.keys() - estimator.parameters):
+        own = unknown[0] in SET_BY_UPDRAFT
+        hint = "Updraft sets it itself" if own else f"it has: {', '.join(estimator.parameters)}"
+        raise BadParameter(f"{case.name}: {name} takes no parameter {unknown[0]!r}; {hint}")
+    settings = estimator.defaults | ({"random_state": case.seed} if estimator.seeded else {}) | params
     kinds = _kinds(case)
-    if estimator.diet == "native":  # 255 codes at most; the rarest share one, unknown is missing
-        given["categorical_features"] = list(range(len(kinds["categories"])))
-    return Pipeline([("columns", _columns(case, kinds, estimator.diet)), ("model", estimator.make(**given))])
+    if estimator.preprocessing == "native":  # the categories are the first columns, see `_columns`
+        settings["categorical_features"] = list(range(len(kinds["categories"])))
+    return Pipeline([
+        ("columns", _columns(case, kinds, estimator.preprocessing)),
+        ("model", estimator.create(**settings)),
+    ])
 
 
 def _kinds(case: UseCase) -> dict[str, list[str]]:
-    """Sort the features by what they are."""
+    """Group the features by kind."""
     kinds: dict[str, list[str]] = {"categories": [], "numbers": [], "dates": [], "text": []}
     for column in case.features:
         if column.name in case.text:
@@ -110,11 +114,11 @@ def _kinds(case: UseCase) -> dict[str, list[str]]:
     return kinds
 
 
-def _columns(case: UseCase, kinds: dict[str, list[str]], diet: Diet) -> ColumnTransformer:
-    """Put categories first, then numbers, dates and each text column's counts."""
-    numbers = _numbers(case, diet)
+def _columns(case: UseCase, kinds: dict[str, list[str]], preprocessing: Preprocessing) -> ColumnTransformer:
+    """Put categories first, then numbers, dates and each text column's TF-IDF."""
+    numbers = _numbers(case, preprocessing)
     blocks: list[tuple[str, Any, Any]] = [
-        ("categories", _categories(diet), kinds["categories"]),
+        ("categories", _categories(preprocessing), kinds["categories"]),
         ("numbers", make_pipeline(FunctionTransformer(floats), *numbers), kinds["numbers"]),
         ("dates", make_pipeline(FunctionTransformer(date_parts), *numbers), kinds["dates"]),
     ]
@@ -124,38 +128,45 @@ def _columns(case: UseCase, kinds: dict[str, list[str]], diet: Diet) -> ColumnTr
     return ColumnTransformer([block for block in blocks if block[2]])
 
 
-def _categories(diet: Diet) -> Any:
-    if diet in ("scaled", "counted"):
+def _categories(preprocessing: Preprocessing) -> Any:
+    if preprocessing in ("scaled", "nonnegative"):
         return OneHotEncoder(handle_unknown="ignore")
-    unknown, most = (np.nan, 254) if diet == "native" else (-1, None)
-    missing = np.nan if diet == "native" else -2
+    # HistGradientBoosting takes 255 categories: the rarest share one code, and unknown ones count as missing.
+    unknown, max_categories = (np.nan, 254) if preprocessing == "native" else (-1, None)
+    missing = np.nan if preprocessing == "native" else -2
     return OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=unknown, encoded_missing_value=missing, max_categories=most
+        handle_unknown="use_encoded_value",
+        unknown_value=unknown,
+        encoded_missing_value=missing,
+        max_categories=max_categories,
     )
 
 
-def _numbers(case: UseCase, diet: Diet) -> list[Any]:
+def _numbers(case: UseCase, preprocessing: Preprocessing) -> list[Any]:
     steps: list[Any] = []
-    if case.impute or diet in ("filled", "scaled", "counted"):
+    if case.impute or preprocessing in ("imputed", "scaled", "nonnegative"):
         steps.append(_imputer(case))
     else:
         steps.append(FillEmpty())
-    if diet == "scaled":
+    if preprocessing == "scaled":
         steps.append(StandardScaler())
-    if diet == "counted":
+    if preprocessing == "nonnegative":
         steps.append(MinMaxScaler(clip=True))
     return steps
 
 
 def _imputer(case: UseCase) -> Any:
-    """Make what fills missing numbers; a column with nothing in it becomes 0."""
+    """Return the imputer of missing numbers; a column without any value becomes 0."""
     if case.impute and case.impute.by == "knn":
         return KNNImputer(n_neighbors=case.impute.neighbors, keep_empty_features=True)
     return SimpleImputer(strategy=case.impute.by if case.impute else "median", keep_empty_features=True)
 
 
 def _tfidf(case: UseCase) -> TfidfVectorizer:
-    told = case.tfidf
+    options = case.tfidf
     return TfidfVectorizer(
-        ngram_range=told.ngrams, min_df=told.min_df, max_features=told.max_features, sublinear_tf=told.sublinear_tf
+        ngram_range=options.ngrams,
+        min_df=options.min_df,
+        max_features=options.max_features,
+        sublinear_tf=options.sublinear_tf,
     )

@@ -1,4 +1,4 @@
-"""The row that a model is shown with: the first training row, with nothing in it that is private."""
+"""The example row of a model's signature: the first training row, private values replaced."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from updraft.model.golden import MIN_SHARED, to_json_value
 from updraft.regex_texts import matching_texts
 from updraft.usecase import UseCase
 
-WORDS = "This is an example. "
-MADE = 200  # texts that are made for a pattern
+PLACEHOLDER = "This is an example. "
+MAX_TEXTS = 200  # generated texts to try for a pattern
 
 
 def example_row(case: UseCase, frame: pd.DataFrame) -> dict[str, Any]:
-    """Return a row as a request to the service has it: the first of `frame`, its private values replaced.
+    """Return the first row of `frame` as JSON, as a request to the service has it; private values are replaced.
 
-    A private number or date becomes the median, a category the commonest value, a text one that says nothing. Raises
-    BadData when a column takes nothing that could be made up and may not be null.
+    A private number or date becomes the median, a category the most common value, a text a placeholder. Raises BadData
+    when no valid replacement could be generated and the column may not be null.
     """
     row = {name: to_json_value(frame[name].iloc[0]) for name in case.feature_names}
-    return row | {name: _neutral(case, case.column(name), frame[name]) for name in case.serving.private}
+    return row | {name: _replacement(case, case.column(name), frame[name]) for name in case.serving.private}
 
 
-def _neutral(case: UseCase, column: Column, values: pd.Series[Any]) -> Any:
-    for value in _values(case, column, values.dropna()):
+def _replacement(case: UseCase, column: Column, values: pd.Series[Any]) -> Any:
+    for value in _candidates(case, column, values.dropna()):
         try:
             column.check(value)
         except ValueError:
@@ -37,15 +37,15 @@ def _neutral(case: UseCase, column: Column, values: pd.Series[Any]) -> Any:
         return value
     if column.nullable:
         return None
-    told = f"serving.private: no text could be made up that {column.name!r} takes, to show instead of a row's own"
-    raise BadData(f"{case.name}: {told}; give the suite a value set of it, or a plainer pattern")
+    message = f"serving.private: no text could be generated that {column.name!r} accepts, for the example"
+    raise BadData(f"{case.name}: {message}; add a value set to the suite, or simplify the pattern")
 
 
-def _values(case: UseCase, column: Column, values: pd.Series[Any]) -> Iterator[Any]:
-    """Yield values that are no single person's, the best first."""
+def _candidates(case: UseCase, column: Column, values: pd.Series[Any]) -> Iterator[Any]:
+    """Yield values that identify no person, the best first."""
     listed = column.allowed is not None or column.type == "bool"
     if listed or column.name in case.categorical or (column.type == "str" and column.name not in case.text):
-        yield from _commonest(values, 1 if listed else MIN_SHARED)
+        yield from _most_common(values, 1 if listed else MIN_SHARED)
     if column.type == "str":
         yield from _texts(column)
     elif column.type != "bool" and len(values):
@@ -53,17 +53,17 @@ def _values(case: UseCase, column: Column, values: pd.Series[Any]) -> Iterator[A
     yield from column.allowed or ()
 
 
-def _commonest(values: pd.Series[Any], least: int) -> list[Any]:
-    """Return the value that most rows have, where so many have it, in a list; of two such the one that sorts first."""
+def _most_common(values: pd.Series[Any], least: int) -> list[Any]:
+    """Return the most common value, in a list, if at least `least` rows have it; on a tie the one that sorts first."""
     counts = values.value_counts()
     return sorted(counts.index[(counts == counts.max()) & (counts >= least)].tolist())[:1]
 
 
 def _texts(column: Column) -> Iterator[str]:
     shortest, longest = column.shortest or 0, column.longest
-    yield (WORDS * max(1, -(-shortest // len(WORDS)))).strip().ljust(shortest, ".")[:longest]
+    yield (PLACEHOLDER * max(1, -(-shortest // len(PLACEHOLDER)))).strip().ljust(shortest, ".")[:longest]
     if column.pattern is not None:
         try:
-            yield from matching_texts(column.pattern, MADE, Random(0))  # noqa: S311  # an example, no secret
+            yield from matching_texts(column.pattern, MAX_TEXTS, Random(0))  # noqa: S311  # an example, no secret
         except UserError:
             return

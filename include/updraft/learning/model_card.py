@@ -1,4 +1,4 @@
-"""The model card: one HTML page that needs nothing else, with the pictures people ask for first."""
+"""The model card: one self-contained HTML page with a model's metrics, plots and inputs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 CARD = "card.html"
-IMPORTANCE_ROWS, IMPORTANCE_REPEATS = 1000, 3
-POINTS, LEAST_BARS = 2000, 6
+IMPORTANCE_ROWS, IMPORTANCE_REPEATS = 1000, 3  # each column of each repeat is one more prediction of these rows
+MAX_FEATURES = 15  # bars of the importance plot
+MAX_POINTS = 2000  # of the scatter plot, each an element of the SVG
+MIN_BARS = 6  # room for so many bars: fewer would be drawn very thick
 
 Draw = Callable[["Axes"], object]
 
@@ -32,10 +34,10 @@ def write(
     evaluation: dict[str, Any],
     frame: pd.DataFrame,
     chosen: ScoringResult,
-    rival: ScoringResult | None,
+    champion: ScoringResult | None,
     path: Path,
 ) -> None:
-    """Write the card of the chosen model: `frame` holds the held-out rows, `rival` is the champion on the same."""
+    """Write the card of the chosen model: `frame` holds the held-out rows, `champion` its scores on the same rows."""
     import jinja2
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
@@ -46,33 +48,33 @@ def write(
         evaluation=evaluation,
         signature=chosen.model.signature,
         metrics=list(case.metrics),
-        pictures=[(title, _picture(draw)) for title, draw in _pictures(case, frame, chosen, rival)],
+        plots=[(title, _render(draw)) for title, draw in _plots(case, frame, chosen, champion)],
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _pictures(
-    case: UseCase, frame: pd.DataFrame, chosen: ScoringResult, rival: ScoringResult | None
+def _plots(
+    case: UseCase, frame: pd.DataFrame, chosen: ScoringResult, champion: ScoringResult | None
 ) -> list[tuple[str, Draw]]:
-    """List the pictures of a task, each with what draws it."""
-    importance = ("Importance of the features", partial(_importance, case=case, frame=frame, chosen=chosen))
-    confusion = ("Confusion", partial(_confusion, case=case, chosen=chosen))
+    """List the plots of a task: titles and functions that draw on axes."""
+    importance = ("Feature importance", partial(_importance, case=case, frame=frame, chosen=chosen))
+    confusion = ("Confusion matrix", partial(_confusion, case=case, chosen=chosen))
     if case.task == "regression":
-        found = ("Found against true", partial(_found_against_true, chosen=chosen))
-        return [found, ("Errors", partial(_errors, chosen=chosen)), importance]
+        scatter = ("Predicted against actual", partial(_predicted_against_actual, chosen=chosen))
+        return [scatter, ("Prediction errors", partial(_errors, chosen=chosen)), importance]
     if case.task == "multiclass":
         return [confusion, importance]
     return [
-        ("Receiver operating characteristic", partial(_roc, chosen=chosen, rival=rival)),
-        ("Precision and recall", partial(_precision_recall, chosen=chosen, rival=rival)),
-        ("Calibration", partial(_calibration, chosen=chosen)),
+        ("ROC curve", partial(_roc, chosen=chosen, champion=champion)),
+        ("Precision-recall curve", partial(_precision_recall, chosen=chosen, champion=champion)),
+        ("Calibration curve", partial(_calibration, chosen=chosen)),
         confusion,
         importance,
     ]
 
 
-def _picture(draw: Draw) -> str:
-    """Draw on a fresh figure and return it as the base64 of an SVG."""
+def _render(draw: Draw) -> str:
+    """Draw on a new figure and return it as an SVG in base64."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -90,22 +92,22 @@ def _picture(draw: Draw) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _roc(axes: Axes, chosen: ScoringResult, rival: ScoringResult | None) -> None:
+def _roc(axes: Axes, chosen: ScoringResult, champion: ScoringResult | None) -> None:
     from sklearn.metrics import RocCurveDisplay
 
-    for name, scored in _both(chosen, rival):
+    for name, scored in _both(chosen, champion):
         RocCurveDisplay.from_predictions(scored.truth, scored.scores, ax=axes, name=name)
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
 
 
-def _precision_recall(axes: Axes, chosen: ScoringResult, rival: ScoringResult | None) -> None:
+def _precision_recall(axes: Axes, chosen: ScoringResult, champion: ScoringResult | None) -> None:
     from sklearn.metrics import PrecisionRecallDisplay
 
-    for name, scored in _both(chosen, rival):
+    for name, scored in _both(chosen, champion):
         PrecisionRecallDisplay.from_predictions(scored.truth, scored.scores, ax=axes, name=name, drop_intermediate=True)
     axes.axhline(chosen.truth.mean(), linestyle=":", color="grey")
-    axes.plot(chosen.metrics["recall"], chosen.metrics["precision"], "o", label="at the threshold")
+    axes.plot(chosen.metrics["recall"], chosen.metrics["precision"], "o", label="at the decision threshold")
     axes.legend(loc="lower left")
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02))
 
@@ -116,7 +118,7 @@ def _calibration(axes: Axes, chosen: ScoringResult) -> None:
     CalibrationDisplay.from_predictions(
         chosen.truth, chosen.scores, n_bins=10, strategy="quantile", ax=axes, name="challenger"
     )
-    axes.set(xlabel="mean predicted probability, by tenths of the rows", ylabel="share of positives")
+    axes.set(xlabel="mean predicted probability, by deciles of the rows", ylabel="fraction of positives")
 
 
 def _confusion(axes: Axes, case: UseCase, chosen: ScoringResult) -> None:
@@ -136,29 +138,29 @@ def _confusion(axes: Axes, case: UseCase, chosen: ScoringResult) -> None:
     )
 
 
-def _found_against_true(axes: Axes, chosen: ScoringResult) -> None:
+def _predicted_against_actual(axes: Axes, chosen: ScoringResult) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    rows = pd.Series(chosen.truth).sample(min(POINTS, len(chosen.truth)), random_state=0).index
+    rows = pd.Series(chosen.truth).sample(min(MAX_POINTS, len(chosen.truth)), random_state=0).index
     axes.scatter(chosen.truth[rows], chosen.scores[rows], s=6, alpha=0.35, linewidths=0)
     ends = [float(chosen.truth.min()), float(chosen.truth.max())]
     axes.plot(ends, ends, linestyle=":", color="grey")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(EngFormatter(sep=""))
-    axes.set(xlabel="true", ylabel=f"found, {len(rows):,} rows")
+    axes.set(xlabel="actual", ylabel=f"predicted, {len(rows):,} rows")
 
 
 def _errors(axes: Axes, chosen: ScoringResult) -> None:
     errors = pd.Series(chosen.scores - chosen.truth)
-    low, high = errors.quantile([0.005, 0.995])
+    low, high = errors.quantile([0.005, 0.995])  # a single gross error would squeeze the rest into one bar
     axes.hist(errors.clip(low, high), bins=60)
     axes.axvline(0, linestyle=":", color="grey")
-    axes.set(xlabel="found minus true, the outermost 0.5 % at the edges", ylabel="rows")
+    axes.set(xlabel="predicted minus actual, the outermost 0.5 % at the edges", ylabel="rows")
 
 
 def _importance(axes: Axes, case: UseCase, frame: pd.DataFrame, chosen: ScoringResult) -> None:
-    """Draw by how much the choosing metric falls when a column is shuffled (permutation importance, Breiman 2001)."""
+    """Draw by how much the metric `choose_by` gets worse when a column is shuffled (Breiman 2001)."""
     from sklearn.inspection import permutation_importance
 
     rows = pd.Series(chosen.truth).sample(min(IMPORTANCE_ROWS, len(frame)), random_state=case.seed).index
@@ -168,7 +170,7 @@ def _importance(axes: Axes, case: UseCase, frame: pd.DataFrame, chosen: ScoringR
         scores = chosen.model.scores(shuffled)
         return gain(case.choose_by, measure(case.choose_by, truth, scores, chosen.model.decide(scores)), 0.0)
 
-    found = permutation_importance(
+    importance = permutation_importance(
         chosen.model.pipeline,
         features,
         chosen.truth[rows],
@@ -177,12 +179,14 @@ def _importance(axes: Axes, case: UseCase, frame: pd.DataFrame, chosen: ScoringR
         random_state=case.seed,
         n_jobs=1,
     )
-    ranked = pd.DataFrame({"mean": found.importances_mean, "std": found.importances_std}, index=features.columns)
-    ranked = ranked.sort_values("mean").tail(15)
+    ranked = pd.DataFrame(
+        {"mean": importance.importances_mean, "std": importance.importances_std}, index=features.columns
+    )
+    ranked = ranked.sort_values("mean").tail(MAX_FEATURES)
     axes.barh(ranked.index, ranked["mean"], xerr=ranked["std"], height=0.8)
-    axes.set_ylim(-0.5, max(len(ranked), LEAST_BARS) - 0.5)
-    axes.set(xlabel=f"{case.choose_by} lost when shuffled, {len(rows):,} rows")
+    axes.set_ylim(-0.5, max(len(ranked), MIN_BARS) - 0.5)
+    axes.set(xlabel=f"loss of {case.choose_by} when shuffled, {len(rows):,} rows")
 
 
-def _both(chosen: ScoringResult, rival: ScoringResult | None) -> list[tuple[str, ScoringResult]]:
-    return [("challenger", chosen)] + ([("champion", rival)] if rival else [])
+def _both(chosen: ScoringResult, champion: ScoringResult | None) -> list[tuple[str, ScoringResult]]:
+    return [("challenger", chosen)] + ([("champion", champion)] if champion else [])

@@ -1,4 +1,4 @@
-"""Score rows with a model and measure the result by the metrics of the use case."""
+"""Score rows with a model and compute the use case's metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Metrics = dict[Any, float]
 
 @dataclass(frozen=True)
 class ScoringResult:
-    """What a model made of rows."""
+    """A model's scores and decisions on some rows, the truth, and the metrics."""
 
     model: Model
     truth: Truth
@@ -27,22 +27,23 @@ class ScoringResult:
     metrics: Metrics
 
     @property
-    def pair(self) -> tuple[Floats, Any]:
+    def predictions(self) -> tuple[Floats, Any]:
+        """Scores and decisions."""
         return self.scores, self.decisions
 
 
 def score(case: UseCase, model: Model, frame: pd.DataFrame) -> ScoringResult:
-    """Score rows and measure what came of it, by the use case's metrics."""
+    """Score rows and compute the use case's metrics. Raises BadData when a metric that it relies on is undefined."""
     truth = encode_target(case, frame[case.target])
     scores = model.scores(frame)
-    decided = model.decide(scores)
-    figures = measure_all(case.metrics, truth, scores, decided)
-    check_metrics(case, figures)
-    return ScoringResult(model, truth, scores, decided, figures)
+    decisions = model.decide(scores)
+    metrics = measure_all(case.metrics, truth, scores, decisions)
+    check_metrics(case, metrics)
+    return ScoringResult(model, truth, scores, decisions, metrics)
 
 
 def encode_target(case: UseCase, target: pd.Series[Any]) -> Truth:
-    """Make the truth that metrics take: positive or not, the index of the label, or the number."""
+    """Convert the target to the truth that metrics take: positive or not, the label's index, or the number."""
     if case.task == "regression":
         return target.to_numpy(dtype="float64")
     if case.task == "binary":
@@ -51,16 +52,16 @@ def encode_target(case: UseCase, target: pd.Series[Any]) -> Truth:
     return target.map(index).to_numpy(dtype="int64")
 
 
-def check_metrics(case: UseCase, figures: dict[Any, float]) -> None:
-    """Raise BadData when a metric that the use case goes by is not defined on its rows, or no metric is finite."""
-    asked = {case.choose_by, case.gate.metric, *case.floors, *case.max_gap}
-    if absent := sorted(asked - figures.keys()):
-        told = "the target has zeros" if absent[0] == "mape" else "the rows have one label only"
-        raise BadData(f"{case.name}: {absent[0]} is not defined: {told}")
-    if odd := [name for name, value in figures.items() if not np.isfinite(value)]:
-        raise BadData(f"{case.name}: {odd[0]} is not finite: the target's numbers are too large to square")
+def check_metrics(case: UseCase, metrics: dict[Any, float]) -> None:
+    """Raise BadData when a metric that the use case relies on is undefined on its rows, or any is not finite."""
+    required = {case.choose_by, case.gate.metric, *case.floors, *case.max_gap}
+    if undefined := sorted(required - metrics.keys()):
+        reason = "the target has zeros" if undefined[0] == "mape" else "the rows have one label only"
+        raise BadData(f"{case.name}: {undefined[0]} is not defined: {reason}")
+    if infinite := [name for name, value in metrics.items() if not np.isfinite(value)]:
+        raise BadData(f"{case.name}: {infinite[0]} is not finite: the target's numbers are too large to square")
 
 
 def format_metrics(metrics: dict[Any, float]) -> str:
-    """Write metrics in one line."""
+    """Format metrics in one line."""
     return " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())

@@ -1,4 +1,4 @@
-"""The split rules: which rows a model learns from, which it is judged by, and the folds among the former."""
+"""The split rules: training rows, test rows, and the folds of the training rows."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Sides = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def split_rows(case: UseCase, frame: pd.DataFrame) -> Sides:
-    """Divide rows into train and test by the use case's rule; train gets its folds in a column `__fold`, int8.
+    """Split rows into train and test by the use case's rule; train gets its folds in a column `__fold`, int8.
 
-    By hash and by group the rows come sorted, so that the source's order is of no account. By time they keep that
-    order. At random they stand as scikit-learn shuffles them, so that what was published on its split comes out again.
+    By hash and by group the rows are sorted, so that the source's order does not matter. By time they keep that order.
+    At random they stay as scikit-learn shuffles them, so that results published on its split can be reproduced.
     """
     if isinstance(case.split, RandomSplit):
         train, test, folds = _random(case, case.split, frame)
@@ -35,13 +35,13 @@ def split_rows(case: UseCase, frame: pd.DataFrame) -> Sides:
             raise BadData(f"{case.name}: split by {case.split.by} leaves no row for {name}, of {len(frame)}")
     train = train.assign(**{FOLD: np.asarray(folds).astype("int8")})
     if empty := set(range(case.folds)) - set(train[FOLD].tolist()):
-        told = f"{case.name}: {len(train)} training rows leave {len(empty)} of {case.folds} folds empty"
-        raise BadData(f"{told}; use fewer folds or more rows")
+        message = f"{case.name}: {len(train)} training rows leave {len(empty)} of {case.folds} folds empty"
+        raise BadData(f"{message}; use fewer folds or more rows")
     return train, test
 
 
 def row_hash(frame: pd.DataFrame, seed: int) -> pd.Series[Any]:
-    """Hash each row, uint64: pandas' own row hash, the same on every machine, mixed with the seed by splitmix64."""
+    """Hash each row, uint64: pandas' own row hash, equal on all machines, mixed with the seed by splitmix64."""
     mixed: NDArray[Any] = pd.util.hash_pandas_object(frame, index=False).to_numpy().copy()
     mixed += _splitmix64(seed)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -50,12 +50,12 @@ def row_hash(frame: pd.DataFrame, seed: int) -> pd.Series[Any]:
 
 
 def feature_hash(case: UseCase, frame: pd.DataFrame) -> pd.Series[Any]:
-    """Hash each row by its features alone: what is equal to a model has one hash."""
+    """Hash each row by its features alone: rows that are equal to a model have equal hashes."""
     return row_hash(frame[case.feature_names], case.split_seed)
 
 
 def _by_hash(case: UseCase, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
-    """Draw the side from a seeded hash of the features, or of the group; what has one hash shares side and fold."""
+    """Assign rows by a seeded hash of the features, or of the group; equal hashes share a side and a fold."""
     by_features = feature_hash(case, frame)
     drawn = row_hash(frame[[case.split.column]], case.split_seed) if isinstance(case.split, GroupSplit) else by_features
     order = ["__row", case.target] + ([case.id] if case.id else [])
@@ -67,7 +67,7 @@ def _by_hash(case: UseCase, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataF
 
 
 def _random(case: UseCase, split: RandomSplit, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
-    """Let scikit-learn divide the rows in the source's order, with the split's seed as `random_state`."""
+    """Split by scikit-learn in the source's order, with the split's seed as `random_state`."""
     from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
     strata = frame[case.target] if split.stratify else None
@@ -85,7 +85,7 @@ def _random(case: UseCase, split: RandomSplit, frame: pd.DataFrame) -> tuple[pd.
 
 
 def _by_time(case: UseCase, split: TimeSplit, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
-    """Take the latest rows for test; rows of one time stay together. Folds are stretches of time."""
+    """Take the latest rows for test; rows of one time stay together. Folds are consecutive periods."""
     times = frame[split.column]
     if nulls := int(times.isna().sum()):
         raise BadData(f"{case.name}: split by time: {split.column} is null in {nulls:,} of {len(frame):,} rows")
@@ -103,11 +103,11 @@ def _by_time(case: UseCase, split: TimeSplit, frame: pd.DataFrame) -> tuple[pd.D
 
 
 def _latest(times: pd.Series[Any], share: float) -> pd.Series[bool]:
-    """Mark the latest rows, as near to `share` of them as ties allow; neither all nor none where that can be."""
+    """Mark the latest rows, as close to `share` of them as ties allow; neither all nor none if possible."""
     wanted = share * len(times)
     cut = times.sort_values().iloc[-max(round(wanted), 1)]
-    ways = [times >= cut, times > cut]
-    return min(ways, key=lambda way: (way.all() or not way.any(), abs(way.sum() - wanted)))
+    options = [times >= cut, times > cut]
+    return min(options, key=lambda marked: (marked.all() or not marked.any(), abs(marked.sum() - wanted)))
 
 
 def _splitmix64(seed: int) -> int:

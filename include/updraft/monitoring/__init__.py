@@ -1,1 +1,1 @@
-"""What comes back from a model in production, held against its training data."""
+"""Monitoring of models in production against their training data."""

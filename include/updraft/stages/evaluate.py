@@ -156,7 +156,7 @@ def _against(
     except Exception as error:  # other libraries and other columns than ours may raise anything: a person must look
         return {"version": champion.number, "error": " ".join(f"{type(error).__name__}: {error}".split())}, None
     name = case.gate.metric
-    new, old = (measure(name, each.truth, *each.pair) for each in (challenger, rival))
+    new, old = (measure(name, each.truth, *each.predictions) for each in (challenger, rival))
     same = _split_of(model) == _split_of(challenger.model)
     if not same:
         log.warning("the champion was trained on another split: it may have seen these test rows, which flatters it")
@@ -166,7 +166,7 @@ def _against(
         "challenger": new,
         "champion": old,
         "gain": gain(name, new, old),
-        "interval": bootstrap_gain(name, challenger.truth, challenger.pair, rival.pair, case.seed),
+        "interval": bootstrap_gain(name, challenger.truth, challenger.predictions, rival.predictions, case.seed),
         "same_split": same,
     }, rival
 
