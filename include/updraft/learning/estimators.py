@@ -33,7 +33,7 @@ from updraft.usecase import UseCase
 from updraft.usecase.blocks import EstimatorName
 
 # ordinal: categories become integers, missing numbers stay missing.  native: the same, and the estimator knows which
-# columns are categories.  imputed: as ordinal, missing numbers imputed.  scaled: categories one-hot, numbers imputed and
+# standardized.  nonnegative: as scaled, but numbers lie between 0 and 1, because MultinomialNB takes no negative ones.
 # standardized.  nonnegative: as scaled, but numbers are scaled to 0..1, because MultinomialNB takes no negative ones.
 Preprocessing = Literal["ordinal", "native", "imputed", "scaled", "nonnegative"]
 SET_BY_UPDRAFT = {"n_jobs", "random_state", "categorical_features", "verbose", "warm_start"}
