@@ -1,4 +1,4 @@
-"""Raw rows against a signature: what is refused, what is let pass with a warning, and where each answer points."""
+"""Raw rows against a signature: what is rejected, what only warns, and where the errors point."""
 
 from __future__ import annotations
 
@@ -83,25 +83,25 @@ def test_a_text_is_no_number_unless_the_rows_are_textual() -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "row", "field", "strange"),
+    ("pointer", "row", "field", "strange"),
     [
         (row_pointer, "/rows/1", "/rows/1/age", "/rows/1/a~1b~0c"),
         (single_row_pointer, "", "/age", "/a~1b~0c"),
         (column_pointer, "/columns", "/columns/age/1", "/columns/a~1b~0c/1"),
     ],
 )
-def test_faults_point_to_where_the_rows_stood(
-    where: Callable[[int, str | None], str], row: str, field: str, strange: str
+def test_faults_point_into_each_form_of_body(
+    pointer: Callable[[int, str | None], str], row: str, field: str, strange: str
 ) -> None:
     known = "known: age, height, colour, note, day, flag, key"
-    found = refused([ROW, ROW | {"age": 7, "a/b~c": 1, "y": 1}], where=where)
+    found = refused([ROW, ROW | {"age": 7, "a/b~c": 1, "y": 1}], pointer=pointer)
     assert found == {
         field: "7 is not between 18 and 100",
         strange: f"unknown field; {known}",
-        where(1, "y"): "unknown field; y is what is predicted",
+        pointer(1, "y"): "unknown field; y is what is predicted",
     }
-    assert refused([ROW, 5], where=where) == {row: "expected an object, found 5"}
-    assert refused([ROW, ROW | {"k" * 201: 1}], where=where).keys() == {row}
+    assert refused([ROW, 5], pointer=pointer) == {row: "expected an object, found 5"}
+    assert refused([ROW, ROW | {"k" * 201: 1}], pointer=pointer).keys() == {row}
 
 
 def test_every_fault_of_every_row_is_told_and_100_at_most() -> None:

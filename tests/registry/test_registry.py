@@ -437,7 +437,7 @@ def test_what_cannot_be_pushed_says_why(registry: Registry, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="JSON compliant"):
         registry.push(NAME, folder, {"f1": float("nan")}, "run 1")
     (folder / "manifest.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"'manifest\.json' is a name that the registry keeps"):
+    with pytest.raises(ValueError, match=r"the file name 'manifest\.json' is reserved"):
         registry.push(NAME, folder, {}, "run 1")
     assert registry.names() == []
 

@@ -9,7 +9,7 @@ ROWS = 400
 
 
 def base(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
-    """Give rows with a target that hangs on the columns, and chance."""
+    """Return rows with a target that depends on the columns, and on chance."""
     random = np.random.default_rng(seed)
     frame = pd.DataFrame({
         "customer_id": 1000 + np.arange(rows),

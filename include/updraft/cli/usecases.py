@@ -59,7 +59,7 @@ def make(
     for column in made.draft.columns:
         table.add_row(column.name, column.type, column.role, column.why)
     console.print(table, highlight=False)
-    told = f"learns {made.draft.target.name} ({made.draft.goal.task}) from {len(made.draft.found.frame):,} rows"
+    told = f"learns {made.draft.target.name} ({made.draft.spec.task}) from {len(made.draft.sample.frame):,} rows"
     typer.echo(f"\n{name} {told}. All of this is guessed; please check:")
     for note in made.draft.notes or ["nothing odd was found."]:
         typer.echo(f"  - {note}")

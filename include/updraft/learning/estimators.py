@@ -32,9 +32,9 @@ from updraft.model.features import FillEmpty, date_parts, filled, floats
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import EstimatorName
 
-# ordinal: categories become integers, missing numbers stay missing.  native: the same, and the estimator knows which
-# standardized.  nonnegative: as scaled, but numbers lie between 0 and 1, because MultinomialNB takes no negative ones.
-# standardized.  nonnegative: as scaled, but numbers are scaled to 0..1, because MultinomialNB takes no negative ones.
+# ordinal: categories become integers, missing numbers stay missing.  native: the same, and the estimator is told which
+# columns are categories.  imputed: like ordinal, with missing numbers imputed.  scaled: categories are one-hot encoded,
+# numbers imputed and standardized.  nonnegative: like scaled, with numbers in 0..1 (for MultinomialNB).
 Preprocessing = Literal["ordinal", "native", "imputed", "scaled", "nonnegative"]
 SET_BY_UPDRAFT = {"n_jobs", "random_state", "categorical_features", "verbose", "warm_start"}
 

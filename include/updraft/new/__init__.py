@@ -1,1 +1,1 @@
-"""`updraft new`: look at a file of rows and write the YAML and the suite of a use case, with what was guessed."""
+"""`updraft new`: profile a file of rows and write a use case's YAML and suite, with guesses marked as such."""

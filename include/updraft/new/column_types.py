@@ -1,4 +1,4 @@
-"""What the columns of a file hold: numbers, dates, texts, and how they are written."""
+"""What the columns of a file contain: numbers, dates or text, and how they are written."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ from updraft.sources.casts import decimal_comma, number_from_text
 from updraft.usecase.blocks import Cast
 
 Role = Literal["target", "id", "ignored", "text", "categorical", "feature"]
-MOSTLY = 0.8  # of the values are numbers or dates: then the others are misfits
+# A column is of numbers or dates when this share of its values are; the rest are misfits, such as "n/a". With a lower
+# share it is rather text of which some values happen to be numbers.
+MOSTLY = 0.8
+# Numbers with a unit must pass a higher bar, because categories such as "2 doors" look like them: nearly all values
+# must parse, with few units, and with more different numbers than such a category has.
+MOSTLY_WITH_UNIT, MAX_UNITS, MIN_NUMBERS_WITH_UNIT = 0.95, 4, 6
+# A thousands comma has three digits after it, a decimal comma seldom. More than this share of other commas is no typo.
+DECIMAL_COMMAS = 0.1
+MIXED_UNITS = 0.01  # numbers without the unit that the others have: up to this share it was probably forgotten
 UNIT = re.compile(r"\s*([£$€¥₹]|Rs\.?|USD|EUR|GBP|INR)?\s*[-+]?[\d.,]+\s*([A-Za-z%°/²³\"']{0,12})\s*")
 PATTERNS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y")
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 
 @dataclass
-class Seen:
-    """A column: its values in the type that was guessed (what does not fit is null), and why."""
+class ColumnProfile:
+    """A column's guessed type, its values in that type (null where they do not fit), its role, and the reasons."""
 
     name: str
     type: Type
@@ -37,199 +45,214 @@ class Seen:
 
     @property
     def nulls(self) -> float:
+        """Share of the values that are null."""
         return float(self.values.isna().mean())
 
     @property
     def distinct(self) -> int:
+        """Number of distinct values."""
         return int(self.values.nunique())
 
     @property
     def whole(self) -> bool:
-        """Whether all its numbers are whole."""
+        """Whether it is a column of whole numbers."""
         return self.type == "int64" or (self.type == "float64" and bool((self.values.dropna() % 1 == 0).all()))
 
     def counts(self) -> pd.Series[int]:
+        """Return the rows of each value, most common first."""
         return self.values.value_counts()
 
 
-def seen(name: str, found: pd.Series[Any], textual: bool) -> Seen | None:
-    """Guess a column's type; None when nothing is in it, or what no column of a suite can hold."""
-    if found.dropna().empty:
+def profile_column(name: str, values: pd.Series[Any], textual: bool) -> ColumnProfile | None:
+    """Guess a column's type; None when it is empty, or contains what no suite's type can hold."""
+    if values.dropna().empty:
         return None
-    kind = pd.api.types.infer_dtype(found, skipna=True)
+    kind = pd.api.types.infer_dtype(values, skipna=True)
     if kind == "string":
-        return _of_text(name, found, textual)
+        return _profile_text(name, values, textual)
     if kind == "boolean":
-        if found.isna().any():
+        if values.isna().any():
             return None
-        return Seen(name, "bool", found.astype("bool"), why="true or false")
+        return ColumnProfile(name, "bool", values.astype("bool"), why="true or false")
     if kind in ("integer", "floating", "mixed-integer-float", "decimal"):
-        return _of_numbers(name, found, whole=kind == "integer" and not found.isna().any())
+        return _profile_numbers(name, values, whole=kind == "integer" and not values.isna().any())
     if kind in ("datetime64", "datetime", "date"):
-        dates = pd.to_datetime(found, utc=True).dt.tz_localize(None).astype(DATE)
-        return Seen(name, DATE, dates, why="dates")
+        dates = pd.to_datetime(values, utc=True).dt.tz_localize(None).astype(DATE)
+        return ColumnProfile(name, DATE, dates, why="dates")
     return None
 
 
-def _of_numbers(name: str, found: pd.Series[Any], whole: bool) -> Seen | None:
+def _profile_numbers(name: str, values: pd.Series[Any], whole: bool) -> ColumnProfile | None:
     try:
-        numbers = found.astype("int64" if whole else "float64")
+        numbers = values.astype("int64" if whole else "float64")
     except OverflowError:
         return None
     infinite = numbers.abs() == float("inf")
-    told = Seen(name, "int64" if whole else "float64", numbers.mask(infinite) if infinite.any() else numbers)
-    told.misfits = int(infinite.sum())
-    return _with_misfits(told, found.astype("str"), "finite number")
+    finite = numbers.mask(infinite) if infinite.any() else numbers
+    profile = ColumnProfile(name, "int64" if whole else "float64", finite, misfits=int(infinite.sum()))
+    return _with_misfits(profile, values.astype("str"), "finite number")
 
 
-def _of_text(name: str, found: pd.Series[Any], textual: bool) -> Seen:
-    """Say what texts are: as a file of text has them, where "12" is a number, or as JSON has them, where it is text."""
-    bare = found.str.strip()
-    bare = bare.where(bare != "")
-    for guess in (_truth, _iso, _decimal_commas, _numbers) if textual else (_iso, _decimal_commas):
-        if told := guess(name, bare):
-            return told
-    for guess in (_units, _dates):
-        if told := guess(name, bare):
-            return told
-    padded = bool((found.dropna() != found.dropna().str.strip()).any())
-    plain = Seen(name, "str", (bare if padded else found).astype("str"), casts=("strip",) if padded else ())
-    plain.values = plain.values.where((bare if padded else found).notna())
-    return plain
+def _profile_text(name: str, values: pd.Series[Any], textual: bool) -> ColumnProfile:
+    """Guess what texts mean. In a text file "12" is a number; in JSON and Parquet, which have numbers, it is text."""
+    stripped = values.str.strip()
+    stripped = stripped.where(stripped != "")
+    guesses: list[Callable[..., ColumnProfile | None]] = [_iso_dates, _decimal_commas, _numbers_with_unit, _dates]
+    if textual:
+        guesses = [_booleans, _iso_dates, _decimal_commas, _numbers, _numbers_with_unit, _dates]
+    for guess in guesses:
+        if guessed := guess(name, stripped):
+            return guessed
+    padded = bool((values.dropna() != values.dropna().str.strip()).any())
+    texts = stripped if padded else values
+    profile = ColumnProfile(name, "str", texts.astype("str"), casts=("strip",) if padded else ())
+    profile.values = profile.values.where(texts.notna())
+    return profile
 
 
-def _truth(name: str, bare: pd.Series[Any]) -> Seen | None:
-    if bare.isna().any() or not set(bare.str.lower()) <= {"true", "false"}:
+def _booleans(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
+    if stripped.isna().any() or not set(stripped.str.lower()) <= {"true", "false"}:
         return None
-    return Seen(name, "bool", bare.str.lower() == "true", why="true or false")
+    return ColumnProfile(name, "bool", stripped.str.lower() == "true", why="true or false")
 
 
-def _iso(name: str, bare: pd.Series[Any]) -> Seen | None:
-    there = bare.dropna()
-    if not there.head(1000).str.match(r"\d{4}-\d\d-\d\d").mean() > MOSTLY:
+def _iso_dates(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
+    present = stripped.dropna()
+    if not present.head(1000).str.match(r"\d{4}-\d\d-\d\d").mean() > MOSTLY:
         return None
-    return _dated(name, bare, Column(name=name, type=DATE).convert, None)
+    return _parse_dates(name, stripped, Column(name=name, type=DATE).convert, None)
 
 
-def _dates(name: str, bare: pd.Series[Any]) -> Seen | None:
-    """Find a pattern that all of the dates have; where day and month cannot be told apart, the day comes first."""
-    there = bare.dropna()
-    if not there.head(200).str.contains(r"^\d{1,4}[/.\- ]|^[A-Z][a-z]{2} \d|^\d{8}$").all() or len(there) < 2:
+def _dates(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
+    """Find a pattern that matches all dates; where day and month are ambiguous, the day comes first."""
+    present = stripped.dropna()
+    if not present.head(200).str.contains(r"^\d{1,4}[/.\- ]|^[A-Z][a-z]{2} \d|^\d{8}$").all() or len(present) < 2:
         return None
-    sample = list(dict.fromkeys(there.head(20_000)))
-    fitting = [p + t for p in PATTERNS for t in TIMES if all(_matches(text, p + t) for text in sample[:50])]
-    fitting = [pattern for pattern in fitting if all(_matches(text, pattern) for text in sample)]
-    if not fitting:
+    sample = list(dict.fromkeys(present.head(20_000)))
+    # Most patterns fail on the first values; only those that pass are worth the whole sample.
+    matching = [p + t for p in PATTERNS for t in TIMES if all(_matches(text, p + t) for text in sample[:50])]
+    matching = [pattern for pattern in matching if all(_matches(text, pattern) for text in sample)]
+    if not matching:
         return None
-    told = _dated(name, bare, lambda text: datetime.strptime(text, fitting[0]), fitting[0])
-    if told and len(fitting) > 1:
-        told.notes.append(f"dates may be read as {fitting[0]} or {fitting[1]}; the first was taken.")
-    return told
+    profile = _parse_dates(name, stripped, lambda text: datetime.strptime(text, matching[0]), matching[0])
+    if profile and len(matching) > 1:
+        profile.notes.append(f"dates match {matching[0]} and {matching[1]}; the first was chosen.")
+    return profile
 
 
-def _dated(name: str, bare: pd.Series[Any], read: Callable[[str], Any], pattern: str | None) -> Seen | None:
-    words = {text: _tried(read, text) for text in bare.dropna().unique()}
-    values = pd.to_datetime(bare.map(words), errors="coerce").astype(DATE)
-    misfits = int((values.isna() & bare.notna()).sum())
-    if misfits > (1 - MOSTLY) * bare.notna().sum():
+def _parse_dates(
+    name: str, stripped: pd.Series[Any], parse: Callable[[str], Any], pattern: str | None
+) -> ColumnProfile | None:
+    parsed = {text: _try_parse(parse, text) for text in stripped.dropna().unique()}
+    values = pd.to_datetime(stripped.map(parsed), errors="coerce").astype(DATE)
+    misfits = int((values.isna() & stripped.notna()).sum())
+    if misfits > (1 - MOSTLY) * stripped.notna().sum():
         return None
-    told = Seen(name, DATE, values, why=f"dates {pattern or 'in ISO 8601'}", dates=pattern, misfits=misfits)
-    return _with_misfits(told, bare, "date")
+    why = f"dates {pattern or 'in ISO 8601'}"
+    profile = ColumnProfile(name, DATE, values, why=why, dates=pattern, misfits=misfits)
+    return _with_misfits(profile, stripped, "date")
 
 
-def _numbers(name: str, bare: pd.Series[Any]) -> Seen | None:
-    there = bare.dropna()
-    values = pd.to_numeric(bare, errors="coerce")
+def _numbers(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
+    present = stripped.dropna()
+    values = pd.to_numeric(stripped, errors="coerce")
     if (infinite := values.abs() == float("inf")).any():
         values = values.mask(infinite)
-    odd = there[values[there.index].isna() & (there.str.lower() != "nan")]
+    misfits = present[values[present.index].isna() & (present.str.lower() != "nan")]
     if (
-        len(odd) > (1 - MOSTLY) * len(there)
-        or there.str.match(r"[-+]?0\d").any()
-        or there.str.fullmatch("0[xX].*").any()
+        len(misfits) > (1 - MOSTLY) * len(present)
+        or present.str.match(r"[-+]?0\d").any()  # postcodes, phone numbers
+        or present.str.fullmatch("0[xX].*").any()
     ):
         return None
-    whole = bool(there[~there.index.isin(odd.index)].str.fullmatch(r"-?\d{1,19}").all())
+    whole = bool(present[~present.index.isin(misfits.index)].str.fullmatch(r"-?\d{1,19}").all())
     exact = whole and values.dtype == "int64"
     if whole and not exact and bool((values.abs() > 2**53).any()):
-        return None
-    if len(odd) and (commas := _commas(name, bare, odd)):
-        return commas
-    told = Seen(name, "int64" if exact else "float64", values.astype("int64" if exact else "float64"), misfits=len(odd))
+        return None  # with nulls it would be float64, which cannot hold them exactly: rather text
+    if len(misfits) and (profile := _thousands_commas(name, stripped, misfits)):
+        return profile
+    type_: Type = "int64" if exact else "float64"
+    profile = ColumnProfile(name, type_, values.astype(type_), misfits=len(misfits))
     if whole and not exact:
-        told.why = "whole numbers; float64 because some are missing" if not len(odd) else "numbers"
-    return _with_misfits(told, bare, "number")
+        profile.why = "whole numbers; float64 because some are missing" if not len(misfits) else "numbers"
+    return _with_misfits(profile, stripped, "number")
 
 
-def _decimal_commas(name: str, bare: pd.Series[Any]) -> Seen | None:
-    """Find numbers with a decimal comma: the digits after it are not always three, or a zero stands before it."""
-    there = bare.dropna()
-    with_comma = there[there.str.contains(",", regex=False)]
-    if not (with_comma.str.match(r"[-+]?0,") | ~with_comma.str.contains(r",\d{3}(?:[,.]|$)")).mean() > 0.1:
+def _decimal_commas(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
+    """Find numbers with a decimal comma: not always three digits after it, or a zero before it."""
+    present = stripped.dropna()
+    with_comma = present[present.str.contains(",", regex=False)]
+    decimal = with_comma.str.match(r"[-+]?0,") | ~with_comma.str.contains(r",\d{3}(?:[,.]|$)")
+    if not decimal.mean() > DECIMAL_COMMAS:
         return None
-    values = bare.map(lambda text: _tried(decimal_comma, text), na_action="ignore").astype("float64")
-    if values.notna().sum() < MOSTLY * len(there):
+    values = stripped.map(lambda text: _try_parse(decimal_comma, text), na_action="ignore").astype("float64")
+    if values.notna().sum() < MOSTLY * len(present):
         return None
-    told = Seen(name, "float64", values, why="numbers with a decimal comma", casts=("decimal_comma",))
-    told.misfits = int((values.isna() & bare.notna()).sum())
-    return _with_misfits(told, bare, "number")
+    profile = ColumnProfile(name, "float64", values, why="numbers with a decimal comma", casts=("decimal_comma",))
+    profile.misfits = int((values.isna() & stripped.notna()).sum())
+    return _with_misfits(profile, stripped, "number")
 
 
-def _commas(name: str, bare: pd.Series[Any], odd: pd.Series[Any]) -> Seen | None:
-    """Read plain numbers and those with thousands commas alike; a unit among them is not guessed."""
-    plain = {
-        text: match for text in odd.unique() if (match := UNIT.fullmatch(text)) is not None and not any(match.groups())
+def _thousands_commas(name: str, stripped: pd.Series[Any], misfits: pd.Series[Any]) -> ColumnProfile | None:
+    """Parse plain numbers and those with thousands commas alike; misfits with a unit stay misfits."""
+    without_unit = {
+        text for text in misfits.unique() if (match := UNIT.fullmatch(text)) is not None and not any(match.groups())
     }
-    if not any(_tried(number_from_text, text) is not None for text in plain):
+    if not any(_try_parse(number_from_text, text) is not None for text in without_unit):
         return None
-    with_unit = set(odd.unique()) - set(plain)
-    values = bare.mask(bare.isin(with_unit)).astype("object")
-    values = values.map(lambda text: _tried(number_from_text, text), na_action="ignore")
-    whole = all(isinstance(number, int) for number in values)
-    told = Seen(name, "int64" if whole else "float64", values.astype("int64" if whole else "float64"))
-    told.why, told.casts = "numbers, some with commas", ("number_from_text",)
-    told.misfits = int((told.values.isna() & bare.notna()).sum())
-    return _with_misfits(told, bare, "number")
+    with_unit = set(misfits.unique()) - without_unit
+    values = stripped.mask(stripped.isin(with_unit)).astype("object")
+    values = values.map(lambda text: _try_parse(number_from_text, text), na_action="ignore")
+    type_: Type = "int64" if all(isinstance(number, int) for number in values) else "float64"
+    profile = ColumnProfile(name, type_, values.astype(type_), why="numbers, some with commas")
+    profile.casts = ("number_from_text",)
+    profile.misfits = int((profile.values.isna() & stripped.notna()).sum())
+    return _with_misfits(profile, stripped, "number")
 
 
-def _units(name: str, bare: pd.Series[Any]) -> Seen | None:
-    """Find numbers with a unit, a currency sign or thousands commas: in nearly all rows, of few kinds."""
-    there = bare.dropna()
-    texts = there.unique()
-    if there.str.match(r"0\d").any():  # codes such as postcodes
+def _numbers_with_unit(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
+    """Find numbers with a unit, a currency sign or thousands commas."""
+    present = stripped.dropna()
+    if present.str.match(r"0\d").any():  # codes such as postcodes
         return None
+    texts = present.unique()
     units = {text: (match[1] or match[2]).lower() for text in texts if (match := UNIT.fullmatch(text)) is not None}
-    numbers = {text: number for text in units if (number := _tried(number_from_text, text)) is not None}
-    values = bare.map(numbers)
+    numbers = {text: number for text in units if (number := _try_parse(number_from_text, text)) is not None}
+    values = stripped.map(numbers)
     kinds = pd.Series(units, dtype="object")[list(numbers)].value_counts() if numbers else pd.Series(dtype="int64")
-    if values.notna().sum() < 0.95 * len(there) or len(set(numbers.values())) < 6 or len(kinds) > 4:
+    if (
+        values.notna().sum() < MOSTLY_WITH_UNIT * len(present)
+        or len(set(numbers.values())) < MIN_NUMBERS_WITH_UNIT
+        or len(kinds) > MAX_UNITS
+    ):
         return None
     whole = not values.isna().any() and all(isinstance(number, int) for number in numbers.values())
-    found = values.astype("int64" if whole else "float64")
-    unit = ", ".join(kinds.index[kinds.index != ""]) or "commas"
-    told = Seen(name, "int64" if whole else "float64", found, casts=("number_from_text",))
-    told.why = f"numbers written with {unit}"
-    told.misfits = int((values.isna() & bare.notna()).sum())
-    if len(kinds[kinds.index != ""]) > 1 or (kinds.index.any() and kinds.get("", 0) > 0.01 * kinds.sum()):
+    type_: Type = "int64" if whole else "float64"
+    named = kinds[kinds.index != ""]
+    profile = ColumnProfile(name, type_, values.astype(type_), casts=("number_from_text",))
+    profile.why = f"numbers written with {', '.join(named.index) or 'commas'}"
+    profile.misfits = int((values.isna() & stripped.notna()).sum())
+    if len(named) > 1 or (len(named) and kinds.get("", 0) > MIXED_UNITS * kinds.sum()):
         shares = ", ".join(f"{unit or 'none'} ({count:,})" for unit, count in kinds.items())
-        told.notes.append(f"units differ, and `number_from_text` does not convert them: {shares} distinct values.")
-    return _with_misfits(told, bare, "number")
+        profile.notes.append(f"units differ, and `number_from_text` does not convert them: {shares} distinct values.")
+    return _with_misfits(profile, stripped, "number")
 
 
-def _with_misfits(told: Seen, bare: pd.Series[Any], kind: str) -> Seen:
-    if told.misfits:
-        odd = bare[told.values.isna() & bare.notna()].value_counts()
-        some = ", ".join(repr(text[:30]) for text in odd.index[:4])
-        told.notes.append(f"no {kind} in {told.misfits:,} rows ({some}): they are set aside.")
-    return told
+def _with_misfits(profile: ColumnProfile, stripped: pd.Series[Any], kind: str) -> ColumnProfile:
+    """Add a note about values that do not fit the type: their rows will be quarantined."""
+    if profile.misfits:
+        counts = stripped[profile.values.isna() & stripped.notna()].value_counts()
+        examples = ", ".join(repr(text[:30]) for text in counts.index[:4])
+        profile.notes.append(f"no {kind} in {profile.misfits:,} rows ({examples}): they are quarantined.")
+    return profile
 
 
 def _matches(text: str, pattern: str) -> bool:
-    return _tried(lambda each: datetime.strptime(each, pattern), text) is not None
+    return _try_parse(lambda text: datetime.strptime(text, pattern), text) is not None
 
 
-def _tried(read: Callable[[str], Any], text: str) -> Any:
+def _try_parse(parse: Callable[[str], Any], text: str) -> Any:
     try:
-        return read(text)
+        return parse(text)
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""What a profile comes to in a suite and in a YAML's `demo` block: numbers with room, sets that are closed."""
+"""The expectation suite, guessed from the columns' profiles: ranges with a margin, closed value sets."""
 
 from __future__ import annotations
 
@@ -6,93 +6,99 @@ import math
 from typing import Any
 
 from updraft.model.columns import DATE
-from updraft.new.column_roles import Goal
-from updraft.new.column_types import Seen
+from updraft.new.column_roles import TargetSpec
+from updraft.new.column_types import ColumnProfile
 
 FLAG = {-1, 0, 1}
-FEW = 20  # values of a text that may be a closed set
-SURE = 10  # rows that each of them has, before a new value is thought a fault
+# A text's values are a closed set, of which a new value is an error, when they are few and each has occurred often:
+# a value with a handful of rows suggests that others exist which have not occurred yet.
+MAX_SET, MIN_ROWS_PER_VALUE = 20, 10
+MARGIN, MARGIN_WITH_OUTLIERS = 0.5, 1.0  # of the span, at either end: next month's values are not quite this month's
+MOSTLY_IN_RANGE = 0.98  # a range without the outliers is that of the middle 98 %
 INT64 = (-(2**63), 2**63 - 1)
 
 
-def expectations(columns: list[Seen], goal: Goal) -> list[dict[str, Any]]:
-    """Write what the same source should still keep to next month."""
+def guess_expectations(columns: list[ColumnProfile], spec: TargetSpec) -> list[dict[str, Any]]:
+    """Return the expectations that the same source should still meet next month."""
     rows = len(columns[0].values)
-    made = [_critical("expect_table_columns_to_match_set", column_set=[c.name for c in columns], exact_match=True)]
-    made.append(_critical("expect_table_row_count_to_be_between", min_value=max(1, min(rows // 10, 1000))))
+    result = [_critical("expect_table_columns_to_match_set", column_set=[c.name for c in columns], exact_match=True)]
+    # Far fewer rows than now means that an export broke off; an ordinary slow month stays above a tenth.
+    result.append(_critical("expect_table_row_count_to_be_between", min_value=max(1, min(rows // 10, 1000))))
     for column in columns:
-        made += _of_column(column, goal)
-    return made
+        result += _of_column(column, spec)
+    return result
 
 
-def _of_column(column: Seen, goal: Goal) -> list[dict[str, Any]]:
+def _of_column(column: ColumnProfile, spec: TargetSpec) -> list[dict[str, Any]]:
     name = column.name
-    made = [_critical("expect_column_values_to_be_of_type", column=name, type_=column.type)]
+    result = [_critical("expect_column_values_to_be_of_type", column=name, type_=column.type)]
     if not column.nulls:
-        made.append(_critical("expect_column_values_to_not_be_null", column=name))
+        result.append(_critical("expect_column_values_to_not_be_null", column=name))
     else:
-        share = round(max(0.0, 1 - (1.5 * column.nulls + 0.05)), 2)
-        made.append(_warning("expect_column_values_to_not_be_null", column=name, mostly=share))
+        share = round(
+            max(0.0, 1 - (1.5 * column.nulls + 0.05)), 2
+        )  # half as many nulls again, and 5 %, are still usual
+        result.append(_warning("expect_column_values_to_not_be_null", column=name, mostly=share))
     if column.role == "id":
-        made.append(_critical("expect_column_values_to_be_unique", column=name))
-    if column.role == "target" and goal.labels:
-        made.append(_critical("expect_column_values_to_be_in_set", column=name, value_set=goal.labels))
-    elif values := closed(column):
-        made.append(_critical("expect_column_values_to_be_in_set", column=name, value_set=values))
+        result.append(_critical("expect_column_values_to_be_unique", column=name))
+    if column.role == "target" and spec.labels:
+        result.append(_critical("expect_column_values_to_be_in_set", column=name, value_set=spec.labels))
+    elif values := closed_set(column):
+        result.append(_critical("expect_column_values_to_be_in_set", column=name, value_set=values))
     else:
-        made += _range(column)
-    return made
+        result += _range(column)
+    return result
 
 
-def closed(column: Seen) -> list[Any]:
-    """Return the values of a flag, or of a text of few values none of which is rare; else nothing."""
+def closed_set(column: ColumnProfile) -> list[Any]:
+    """Return the values of a flag, or of a text with few values of which none is rare; otherwise nothing."""
     counts = column.counts()
     if column.role in ("ignored", "text", "id") or len(counts) < 2:
         return []
     if column.type in ("int64", "float64"):
         return sorted(int(value) for value in counts.index) if set(counts.index) <= FLAG else []
-    if column.type == "str" and len(counts) <= FEW and counts.min() >= SURE:
+    if column.type == "str" and len(counts) <= MAX_SET and counts.min() >= MIN_ROWS_PER_VALUE:
         return sorted(counts.index)
     return []
 
 
-def _range(column: Seen) -> list[dict[str, Any]]:
-    """Bound numbers with half of their span as room at both ends, and codes not at all.
+def _range(column: ColumnProfile) -> list[dict[str, Any]]:
+    """Bound numbers by their range plus a margin, and codes not at all.
 
-    Where single values lie far from the rest, the next ones may lie farther: there only the sign is sure, and most
-    values are expected in the range, which warns.
+    Where single values lie far from the rest, the next one may lie farther still: then only the sign is critical, and
+    the range of most values is a warning.
     """
-    kind, name, there = "expect_column_values_to_be_between", column.name, column.values.dropna()
+    kind, name, present = "expect_column_values_to_be_between", column.name, column.values.dropna()
     if column.type == DATE:
-        return [_critical(kind, column=name, min_value=f"{max(there.min().year - 1, 1):04}-01-01")]
+        return [_critical(kind, column=name, min_value=f"{max(present.min().year - 1, 1):04}-01-01")]
     if column.type not in ("int64", "float64") or column.role in ("categorical", "ignored"):
         return []
-    sign = {"min_value": 0} if there.min() >= 0 else {"max_value": 0} if there.max() <= 0 else {}
+    sign = {"min_value": 0} if present.min() >= 0 else {"max_value": 0} if present.max() <= 0 else {}
     if column.distinct < 2:
         return []
     if column.role == "id":
         return [_critical(kind, column=name, **sign)] if sign else []
-    low, high = (float(there.min()), float(there.max()))
-    far = strays(column)
-    if far:
-        low, high = far[1], far[2]
-    room = (0.5 if not far else 1.0) * (high - low) or abs(high) or 1.0
-    step = 10.0 ** math.floor(math.log10(room))
+    low, high = (float(present.min()), float(present.max()))
+    extreme = outlier(column)
+    if extreme:
+        _, low, high = extreme
+    margin = (MARGIN_WITH_OUTLIERS if extreme else MARGIN) * (high - low) or abs(high) or 1.0
+    step = 10.0 ** math.floor(math.log10(margin))  # bounds are round numbers
     bounds: dict[str, float] = {
-        "min_value": math.floor((low - room) / step) * step,
-        "max_value": math.ceil((high + room) / step) * step,
+        "min_value": math.floor((low - margin) / step) * step,
+        "max_value": math.ceil((high + margin) / step) * step,
     }
     bounds |= {end: 0 for end in sign if (bounds[end] < 0) == (end == "min_value")}
     for end, value in bounds.items():
         bounds[end] = min(max(int(value), INT64[0]), INT64[1]) if column.type == "int64" else rounded(value)
-    if not far:
+    if not extreme:
         return [_critical(kind, column=name, **bounds)]
-    surely = [_critical(kind, column=name, **sign)] if sign else []
-    return [*surely, _warning(kind, column=name, **bounds, mostly=0.98)]
+    critical = [_critical(kind, column=name, **sign)] if sign else []
+    return [*critical, _warning(kind, column=name, **bounds, mostly=MOSTLY_IN_RANGE)]
 
 
-def strays(column: Seen) -> tuple[float, float, float] | None:
-    """Return the value farthest from the rest, and where the middle 98 % lie, when it is far: beyond their span."""
+def outlier(column: ColumnProfile) -> tuple[float, float, float] | None:
+    """Return the most extreme value and the range of the middle 98 %, if it is farther away than that range is wide."""
     if (
         column.type not in ("int64", "float64")
         or column.role not in ("feature", "target")

@@ -1,4 +1,4 @@
-"""`updraft new`: out of a file, a use case's two files, and what a person should check in them."""
+"""`updraft new`: from a file of rows to a use case's two files, with notes on what a person should check."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.model.columns import DATE
 from updraft.model.signature import Task
-from updraft.new.column_roles import duplicates, give_roles, goal
-from updraft.new.column_types import Seen, seen
-from updraft.new.guess_suite import strays
-from updraft.new.read_file import snapshot
+from updraft.new.column_roles import assign_roles, duplicates, guess_target
+from updraft.new.column_types import ColumnProfile, profile_column
+from updraft.new.guess_suite import outlier
+from updraft.new.read_file import read_sample
 from updraft.new.render import Draft, suite_text, yaml_text
 from updraft.new.target_leaks import find_leaks
 from updraft.usecase import UseCase, load
 from updraft.usecase.messages import listed, nearest
 from updraft.usecase.schema import NAME, NAME_RULE
 
-SMALL, LEAST = 200, 30
-MOST_ASIDE = 0.2
-UNFIT = "mixed or nested values, or true and false with nulls, which no type of a suite holds"
+MIN_ROWS = 30  # with fewer, a fifth for the test leaves six rows or less
+FEW_ROWS = 200  # with fewer, the test has fewer than 40: a metric moves by percents with each row
+MAX_QUARANTINED = 0.2  # more means that the guesses are wrong, not the rows
+MIN_DUPLICATES = 0.005  # fewer change no metric noticeably
+UNSUPPORTED = "mixed or nested values, or true and false with nulls, which no type of a suite can hold"
 
 
 class CannotCreate(UserError):
-    """`updraft new` writes nothing: a name that is taken, a target that is not there, a file with nothing in it."""
+    """`updraft new` cannot write a use case: its name is taken, or nothing can be learned from the file."""
 
 
 @dataclass(frozen=True)
 class NewUseCase:
-    """The two files, and the draft that they were made of."""
+    """The two files that were written, and the draft that they come from."""
 
     usecase: Path
     suite: Path
@@ -46,53 +48,53 @@ def new(
 ) -> NewUseCase:
     """Profile a file and write `include/usecases/NAME.yaml` and `expectations/NAME.json`.
 
-    Raises CannotCreate when a file is there already (unless `force`), or when nothing can be learned of the target.
+    Raises CannotCreate when one exists already (unless `force`), or when nothing can be learned of the target.
     """
     if not NAME.fullmatch(name):
-        raise CannotCreate(f"{name!r} is no name of a use case: {NAME_RULE}")
+        raise CannotCreate(f"{name!r} is not a name of a use case: {NAME_RULE}")
     files = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
-    if not force and (there := [file for file in files if file.exists()]):
-        raise CannotCreate(f"{listed(file.relative_to(root) for file in there)}: there already; --force writes anew")
-    draft = _drafted(name, data, target, task)
-    _try_out(draft)
+    if not force and (existing := [file for file in files if file.exists()]):
+        raise CannotCreate(f"{listed(file.relative_to(root) for file in existing)}: already there; --force overwrites")
+    draft = _draft(name, data, target, task)
+    _count_quarantined(draft)
     texts = yaml_text(draft), suite_text(draft)
-    with _written(name, *texts):  # whatever is wrong with them shows here, with nothing written
+    with _written(name, *texts):  # raises if the files do not load, before anything is written
         pass
     _write(files[1], texts[1])
     _write(files[0], texts[0])
     return NewUseCase(files[0], files[1], draft)
 
 
-def _drafted(name: str, data: Path, target: str, task: Task | None) -> Draft:
-    found = snapshot(data)
-    rename = _renamed([str(name) for name in found.frame])
-    columns: list[Seen] = []
-    notes = list(found.notes)
-    for theirs in map(str, found.frame):
+def _draft(name: str, data: Path, target: str, task: Task | None) -> Draft:
+    sample = read_sample(data)
+    rename = _rename([str(name) for name in sample.frame])
+    columns: list[ColumnProfile] = []
+    notes = list(sample.notes)
+    for theirs in map(str, sample.frame):
         ours = rename.get(theirs, theirs)
-        if column := seen(ours, found.frame[theirs], found.textual):
+        if column := profile_column(ours, sample.frame[theirs], sample.textual):
             columns.append(column)
         else:
-            empty = found.frame[theirs].isna().all()
-            notes.append(f"{ours}: {'nothing is in it' if empty else UNFIT}: left out.")
+            empty = sample.frame[theirs].isna().all()
+            notes.append(f"{ours}: {'empty' if empty else UNSUPPORTED}: left out.")
     target = rename.get(target, target)
     if target not in [column.name for column in columns]:
         known = [column.name for column in columns]
         raise CannotCreate(
             f"{data}: no column {target!r} with values{nearest(target, known)}; there are: {listed(known)}"
         )
-    give_roles(columns, target)
+    assign_roles(columns, target)
     try:
-        made = goal(next(column for column in columns if column.name == target), task)
+        spec = guess_target(next(column for column in columns if column.name == target), task)
     except ValueError as error:
         raise CannotCreate(f"{data}: the target {error}") from None
-    draft = Draft(name, found, columns, made, rename, task is not None, notes)
-    _look(draft)
+    draft = Draft(name, sample, columns, spec, rename, task is not None, notes)
+    _add_notes(draft)
     return draft
 
 
-def _renamed(names: list[str]) -> dict[str, str]:
-    """Give names that MongoDB would take for something else another one."""
+def _rename(names: list[str]) -> dict[str, str]:
+    """Return new names for those that MongoDB would read as paths, operators or its own fields."""
     rename: dict[str, str] = {}
     for name in names:
         ours = (
@@ -107,41 +109,43 @@ def _renamed(names: list[str]) -> dict[str, str]:
     return rename
 
 
-def _look(draft: Draft) -> None:
-    """Note what a person should look at, worst first."""
-    rows, target = len(draft.found.frame), draft.target
+def _add_notes(draft: Draft) -> None:
+    """Note what a person should check, most important first; leave out columns that leak the target."""
+    rows, target = len(draft.sample.frame), draft.target
     missing = int(target.values.isna().sum())
     if missing:
-        draft.notes.insert(0, f"{target.name}: {missing:,} rows have none and are left out.")
-    for column, told, certain in find_leaks(draft.columns, target, draft.goal):
-        draft.notes.append(f"{column.name}: {told}{': left out.' if certain else ''}")
+        draft.notes.insert(0, f"{target.name}: {missing:,} rows have no value and are left out.")
+    for column, evidence, certain in find_leaks(draft.columns, target, draft.spec):
+        draft.notes.append(f"{column.name}: {evidence}{': left out.' if certain else ''}")
         if certain:
-            column.role, column.why = "ignored", told
-    draft.notes += [f"{target.name}: {note}" for note in draft.goal.notes]
+            column.role, column.why = "ignored", evidence
+    draft.notes += [f"{target.name}: {note}" for note in draft.spec.notes]
     draft.notes += [f"{column.name}: {note}" for column in draft.columns for note in column.notes]
     for column in draft.columns:
         if column.nulls > 0.5:
             draft.notes.append(f"{column.name}: {column.nulls:.0%} of the values are missing.")
-    if far := {column.name: found for column in draft.columns if (found := strays(column))}:
-        worst = sorted(far, key=lambda name: -_distance(*far[name]))[:5]
-        some = (f"{name} {far[name][0]:g} (98 % lie from {far[name][1]:g} to {far[name][2]:g})" for name in worst)
-        draft.notes.append(f"values far from the rest: {listed(some)}. The suite only warns of such values.")
+    if extremes := {column.name: extreme for column in draft.columns if (extreme := outlier(column))}:
+        worst = sorted(extremes, key=lambda name: -_distance(*extremes[name]))[:5]
+        some = ("{} {:g} (98 % lie from {:g} to {:g})".format(name, *extremes[name]) for name in worst)
+        draft.notes.append(f"outliers: {listed(some)}. The suite only warns of such values.")
     if dates := [column.name for column in draft.of("feature") if column.type == DATE]:
-        told = f"Should the newest rows be the test? Then set `split: {{by: time, column: {dates[0]}}}`"
-        draft.notes.append(f"{listed(dates)}: dates. {told}.")
-    if (repeated := duplicates(draft.columns)) > 0.005:
-        draft.notes.append(f"{repeated:.1%} of the rows repeat another one; `deduplicate: true` counts such rows once.")
-    if rows < SMALL:
         draft.notes.append(
-            f"{rows} rows are few: what is measured on a fifth of them swings; {SMALL} or more are better."
+            f"{listed(dates)}: dates. "
+            f"Should the newest rows be the test rows? Then set `split: {{by: time, column: {dates[0]}}}`."
+        )
+    if (repeated := duplicates(draft.columns)) > MIN_DUPLICATES:
+        draft.notes.append(f"{repeated:.1%} of the rows repeat another one; `deduplicate: true` keeps one of each.")
+    if rows < FEW_ROWS:
+        draft.notes.append(
+            f"{rows} rows are few: metrics of a fifth of them are unreliable; {FEW_ROWS} or more are better."
         )
     if not any(column.role in ("feature", "categorical", "text") for column in draft.columns):
         raise CannotCreate(
-            f"{draft.found.path}: no column is left to learn {target.name!r} from: " + "; ".join(draft.notes)
+            f"{draft.sample.path}: no column is left to learn {target.name!r} from: " + "; ".join(draft.notes)
         )
-    if rows < LEAST:
+    if rows < MIN_ROWS:
         raise CannotCreate(
-            f"{draft.found.path}: {rows} rows are too few; {LEAST} is the least, {SMALL} or more are better"
+            f"{draft.sample.path}: {rows} rows are too few, expected {MIN_ROWS} or, better, {FEW_ROWS} and more"
         )
 
 
@@ -149,34 +153,31 @@ def _distance(value: float, start: float, end: float) -> float:
     return max(start - value, value - end) / (end - start or 1e-9)
 
 
-def _try_out(draft: Draft) -> None:
-    """Read the file as the draft says, and take what is set aside into the quarantine budget."""
+def _count_quarantined(draft: Draft) -> None:
+    """Read the file as the draft says, and note the share of rows that are quarantined, for the budget."""
     from updraft.sources.files import File
 
     with _written(draft.name, yaml_text(draft), suite_text(draft)) as case:
-        kept, reasons = 0, Counter[str]()
-        for batch in File(draft.found.path, case).batches():
-            kept += batch.table.num_rows
+        accepted, reasons = 0, Counter[str]()
+        for batch in File(draft.sample.path, case).batches():
+            accepted += batch.table.num_rows
             reasons.update(reject.reason.partition(":")[0] for reject in batch.rejects)
-    aside = sum(reasons.values())
-    draft.set_aside = aside / max(kept + aside, 1)
-    if not kept:
-        raise CannotCreate(
-            f"{draft.found.path}: no row fits what was guessed; worst is {reasons.most_common(1)[0][0]!r}"
-        )
-    if draft.set_aside > MOST_ASIDE:
-        worst = listed(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
-        raise CannotCreate(
-            f"{draft.found.path}: {aside:,} of {kept + aside:,} rows would be set aside, because of {worst}"
-        )
-    if aside:
-        worst = listed(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
-        draft.notes.insert(0, f"{aside:,} of {kept + aside:,} rows will be set aside, because of {worst}.")
+    quarantined = sum(reasons.values())
+    total = accepted + quarantined
+    draft.quarantined_share = quarantined / max(total, 1)
+    worst = listed(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
+    if not accepted:
+        raise CannotCreate(f"{draft.sample.path}: no row fits the guesses, because of {worst}")
+    if draft.quarantined_share > MAX_QUARANTINED:
+        counts = f"{quarantined:,} of {total:,} rows would be quarantined"
+        raise CannotCreate(f"{draft.sample.path}: {counts}, because of {worst}")
+    if quarantined:
+        draft.notes.insert(0, f"{quarantined:,} of {total:,} rows will be quarantined, because of {worst}.")
 
 
 @contextmanager
 def _written(name: str, usecase: str, suite: str) -> Iterator[UseCase]:
-    """Load the two files from a temporary folder."""
+    """Load the use case from its two files in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for place, text in ((f"include/usecases/{name}.yaml", usecase), (f"expectations/{name}.json", suite)):
@@ -186,8 +187,8 @@ def _written(name: str, usecase: str, suite: str) -> Iterator[UseCase]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""A use case as `updraft new` guesses it, and the text of its two files."""
+"""A guessed use case, and the text of its two files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jinja2 import Environment, StrictUndefined
 
 from updraft.model.columns import DATE
 from updraft.model.signature import Task
-from updraft.new.column_roles import Goal, duplicates
-from updraft.new.column_types import Seen
-from updraft.new.guess_demo import demo, name_of
-from updraft.new.guess_suite import expectations
-from updraft.new.read_file import Snapshot
+from updraft.new.column_roles import TargetSpec, duplicates
+from updraft.new.column_types import ColumnProfile
+from updraft.new.guess_demo import guess_demo, name_of
+from updraft.new.guess_suite import guess_expectations
+from updraft.new.read_file import FileSample
 from updraft.usecase.blocks import Reading
 
 TEMPLATE = Path(__file__).with_name("usecase.yaml.j2")
@@ -34,71 +34,80 @@ DEFAULTS: dict[Task, dict[str, str]] = {
 
 @dataclass
 class Draft:
-    """A use case as guessed: its columns, what is learned, how the file is read, and what to look at."""
+    """A guessed use case: the file's sample, its columns, the target's task, and notes for a person to check."""
 
     name: str
-    found: Snapshot
-    columns: list[Seen]
-    goal: Goal
+    sample: FileSample
+    columns: list[ColumnProfile]
+    spec: TargetSpec
     rename: dict[str, str]
-    told: bool
+    task_given: bool  # by the user, so it is not a guess
     notes: list[str] = field(default_factory=list)
-    set_aside: float = 0.0
+    quarantined_share: float = 0.0
 
-    def of(self, role: str) -> list[Seen]:
+    def of(self, role: str) -> list[ColumnProfile]:
         return [column for column in self.columns if column.role == role]
 
     @property
-    def target(self) -> Seen:
+    def target(self) -> ColumnProfile:
         return self.of("target")[0]
 
 
 def suite_text(draft: Draft) -> str:
-    lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) for each in expectations(draft.columns, draft.goal))
+    """Return the suite, an expectation per line."""
+    lines = (
+        json.dumps(each, ensure_ascii=False, allow_nan=False) for each in guess_expectations(draft.columns, draft.spec)
+    )
     name, entries = json.dumps(draft.name), ",\n    ".join(lines)
     return f'{{\n  "name": {name},\n  "expectations": [\n    {entries}\n  ]\n}}\n'
 
 
 def yaml_text(draft: Draft) -> str:
-    reading, target = draft.found.reading, draft.target
+    """Render the YAML; comments say what is a guess."""
+    reading, target = draft.sample.reading, draft.target
     environment = Environment(  # noqa: S701  (YAML, not HTML)
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.globals |= {"y": _scalar, "comment": _comment}
     dates = [column.name for column in draft.columns if column.type == DATE]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        **DEFAULTS[draft.goal.task],
+        **DEFAULTS[draft.spec.task],
         name=draft.name,
-        file=draft.found.path.name,
-        rows=f"{len(draft.found.frame):,}",
+        file=draft.sample.path.name,
+        rows=f"{len(draft.sample.frame):,}",
         title=f"{draft.name.replace('_', ' ').capitalize()}: what is {target.name}?",
         encoding=None if reading.encoding == Reading().encoding else reading.encoding,
         delimiter=None if reading.delimiter == Reading().delimiter else reading.delimiter,
         rename=[(theirs, ours) for theirs, ours in draft.rename.items() if ours in {c.name for c in draft.columns}],
         casts=[column for column in draft.columns if column.casts],
         dates=[column for column in draft.columns if column.dates],
-        task=draft.goal.task,
-        told=draft.told,
+        task=draft.spec.task,
+        task_given=draft.task_given,
         target=target.name,
         id=next(iter(draft.of("id")), None),
         text=[column.name for column in draft.of("text")],
         categorical=[column.name for column in draft.of("categorical")],
         ignored=draft.of("ignored"),
-        labels=[(label, name_of(label, target)) for label in draft.goal.labels],
-        positive=draft.goal.positive,
+        labels=[(label, name_of(label, target)) for label in draft.spec.labels],
+        positive=draft.spec.positive,
         date=dates[0] if dates else None,
         repeated=duplicates(draft.columns),
-        budget=min(1.0, round(max(0.01, 1.5 * draft.set_aside + 0.005), 2)) if draft.set_aside else 0.01,
-        misfits=draft.set_aside,
+        budget=_quarantine_budget(draft.quarantined_share),
+        quarantined_share=draft.quarantined_share,
         candidates=_candidates(draft),
-        demo=demo(draft.columns, target, draft.goal),
+        demo=guess_demo(draft.columns, target, draft.spec),
     )
 
 
+def _quarantine_budget(share: float) -> float:
+    """Leave room for half as many quarantined rows again as this file has, so that an ordinary month passes."""
+    return min(1.0, round(max(0.01, 1.5 * share + 0.005), 2)) if share else 0.01
+
+
 def _candidates(draft: Draft) -> dict[str, Any]:
-    """Name estimators that fit: two of trees and a linear one; beside text, those that take its sparse counts."""
-    leaf = max(2, len(draft.found.frame) // 5000)  # keeps a forest below 100 MB
-    if draft.goal.task == "regression":
+    """Return suitable estimators: two of trees and a linear one; with text, those that take sparse matrices."""
+    leaf = max(2, len(draft.sample.frame) // 5000)  # keeps a forest below 100 MB
+    if draft.spec.task == "regression":
         ridge = {"ridge": {"estimator": "Ridge"}}
         forest = {"estimator": "RandomForestRegressor", "params": {"n_estimators": 100, "min_samples_leaf": leaf}}
         boosting = {"estimator": "HistGradientBoostingRegressor"}
@@ -112,9 +121,9 @@ def _candidates(draft: Draft) -> dict[str, Any]:
 
 
 def _scalar(value: Any) -> str:
-    """Write a value in one line of YAML, in quotes where YAML would take it for something else."""
+    """Format a value as one line of YAML, quoted where YAML would read something else."""
     if isinstance(value, str) and not value.isprintable():
-        return json.dumps(value)  # YAML's own quotes would fold a line end
+        return json.dumps(value)  # YAML's own quoting would fold line ends
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
     return text.strip().removesuffix("...").strip()
 
