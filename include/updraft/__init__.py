@@ -1,10 +1,16 @@
-"""Updraft: from a source of rows to a served model, a YAML and an expectation suite for each use case.
+"""Updraft: from a source of rows to a served model; a use case is a YAML and an expectation suite.
 
-    usecase     what is to be learned              sources, files   where rows come from
-    data        ingest: source → dataset; transform: dataset → split
-    validation  dataset → dataset, or a raise      training         train: split → model
-    evaluation  models → a decision                push             evaluation → version
-    registry    versions, on S3                    model            what takes raw rows, here and in the service
+Rooms, lower ones first; a room imports only from those before it:
+
+    model, registry       the model that is stored and served; its versions on S3. Shared with the service
+    usecase               a use case's YAML and the columns of its suite
+    sources, destinations where rows come from, and go to
+    learning, monitoring  splits, estimators, metrics, the model card; the profile of the training data
+    stages                ingest, validate, transform, train, evaluate, push; a file for each verb
+    new, demo             `updraft new`; synthetic rows
+    local_stack           the servers of `make up`, and `make demo`
+    compose_secrets       the secrets of the Docker stack
+    cli                   the `updraft` command
 
 Stages are plain functions on folders. Airflow (`dags/`), the shell (`cli`) and the tests call the same ones.
 """

@@ -1,9 +1,9 @@
-"""Errors that a person must fix."""
+"""Errors that only a person can fix."""
 
 
 class UserError(Exception):
-    """A mistake in configuration, data or a call. Told in one line, without a traceback, and never tried again."""
+    """A mistake in configuration, data or a call: reported in one line, without a traceback, and never retried."""
 
 
 class BadData(UserError):
-    """The rows cannot be used; the message says which, where the rest is kept, and what was expected."""
+    """Rows that cannot be used; the message says which, where they are kept, and what was expected."""

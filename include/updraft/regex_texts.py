@@ -1,4 +1,4 @@
-"""Texts that hold a regular expression, out of Python's own parse of it; the same draws, the same texts."""
+"""Generate texts that match a regular expression, from Python's own parse of it; deterministic by seed."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ from re import _parser as parser  # type: ignore[attr-defined]  # isort: skip  #
 from updraft.errors import UserError
 
 ALPHABET = string.ascii_letters + string.digits + " -_.,:/"
-MORE = 6  # repeats beyond the least, where there is no end to them
-TRIES = 20  # for each text that is wanted: some may be alike, or be ruled out by a look ahead
+EXTRA_REPEATS = 6  # beyond the minimum of a quantifier such as + or {2,}
+ATTEMPTS = 20  # for each text: some are duplicates, or ruled out by a lookaround
 CATEGORIES: dict[str, Callable[[str], bool]] = {
     "CATEGORY_DIGIT": str.isdigit,
     "CATEGORY_SPACE": str.isspace,
-    "CATEGORY_WORD": lambda sign: sign.isalnum() or sign == "_",
+    "CATEGORY_WORD": lambda char: char.isalnum() or char == "_",
 }
 
 
 def matching_texts(pattern: str, count: int, random: Random) -> list[str]:
-    """Make up to `count` different texts that `pattern` is found in; UserError when none could be made."""
+    """Generate up to `count` different texts in which `pattern` is found; UserError if none could be generated."""
     compiled, parsed = re.compile(pattern), list(parser.parse(pattern))
-    found: dict[str, None] = {}
-    for _ in range(TRIES * count):
-        text = _Writer(random).text(parsed)
+    texts: dict[str, None] = {}
+    for _ in range(ATTEMPTS * count):
+        text = _Generator(random).text(parsed)
         if compiled.search(text):
-            found[text] = None
-        if len(found) == count:
+            texts[text] = None
+        if len(texts) == count:
             break
-    if not found:
-        told = "name some under demo.columns"
-        raise UserError(f"no text could be made up for the pattern {pattern!r}; {told}")
-    return list(found)
+    if not texts:
+        raise UserError(f"no text could be generated for the pattern {pattern!r}; list some under demo.columns")
+    return list(texts)
 
 
-class _Writer:
-    """Writes one text; remembers what its groups became."""
+class _Generator:
+    """Generates one text; remembers its groups for back references."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -57,7 +56,7 @@ class _Writer:
             case "NOT_LITERAL":
                 return self._random.choice(ALPHABET.replace(chr(value), ""))
             case "IN":
-                return self._random.choice(_signs([(item.name, told) for item, told in value]))
+                return self._random.choice(_characters([(item.name, argument) for item, argument in value]))
             case "BRANCH":
                 return self.text(self._random.choice(value[1]))
             case "SUBPATTERN":
@@ -69,25 +68,25 @@ class _Writer:
                 return self._groups.get(value, "")
             case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
                 least, most, repeated = value
-                times = self._random.randint(least, min(int(most), least + MORE))
+                times = self._random.randint(least, min(int(most), least + EXTRA_REPEATS))
                 return "".join(self.text(repeated) for _ in range(times))
-        return ""  # anchors, and what looks ahead or back: `matching_texts` drops texts that they rule out
+        return ""  # anchors and lookarounds: `matching_texts` drops texts that they rule out
 
 
-def _signs(items: list[tuple[str, Any]]) -> list[str]:
-    """List the signs of a class such as [a-z_]: of the alphabet, or else the ones it names itself."""
+def _characters(items: list[tuple[str, Any]]) -> list[str]:
+    """List the characters of a class such as [a-z_]: those in ALPHABET, or else those that the class itself lists."""
     negated = items[0][0] == "NEGATE"
-    found = [sign for sign in ALPHABET if any(_holds(code, value, sign) for code, value in items) != negated]
-    own = [chr(value if code == "LITERAL" else value[0]) for code, value in items if code in ("LITERAL", "RANGE")]
-    return found or own or [" "]
+    matching = [char for char in ALPHABET if any(_matches(code, value, char) for code, value in items) != negated]
+    listed = [chr(value if code == "LITERAL" else value[0]) for code, value in items if code in ("LITERAL", "RANGE")]
+    return matching or listed or [" "]
 
 
-def _holds(code: str, value: Any, sign: str) -> bool:
+def _matches(code: str, value: Any, char: str) -> bool:
     if code == "LITERAL":
-        return ord(sign) == int(value)
+        return ord(char) == int(value)
     if code == "RANGE":
-        return bool(value[0] <= ord(sign) <= value[1])
+        return bool(value[0] <= ord(char) <= value[1])
     if code == "CATEGORY":
         name = str(value.name)
-        return CATEGORIES[name.replace("_NOT_", "_")](sign) != ("_NOT_" in name)
+        return CATEGORIES[name.replace("_NOT_", "_")](char) != ("_NOT_" in name)
     return False

@@ -1,4 +1,4 @@
-"""What one run may set otherwise than the use case's YAML; the service checks by the same class as the first task."""
+"""The parameters of one run, which override the use case's YAML. The service and the first task validate them alike."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from updraft.model.columns import quoted
 from updraft.model.signature import MAX_ERRORS, MAX_KEY_LENGTH, BadRow, escape_pointer
 
 Promote = Literal["auto", "never"]
-# A whole number is one, however JSON writes it.
+# JSON does not distinguish 1 from 1.0.
 Whole = Annotated[int, BeforeValidator(lambda v: int(v) if isinstance(v, float) and v.is_integer() else v)]
 
 
 class RunParams(BaseModel):
-    """The parameters of a run; None leaves the YAML's word. A limit is at most what MongoDB's own can be."""
+    """The parameters of a run; None keeps the YAML's value. The bound of `limit` is MongoDB's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -26,23 +26,23 @@ class RunParams(BaseModel):
 
     @classmethod
     def read(cls, value: object) -> Self:
-        """Read them from a request's body; BadRow tells every fault with its JSON Pointer."""
+        """Parse a request's body; BadRow lists every fault with its JSON Pointer."""
         if not isinstance(value, dict):
             raise BadRow([{"pointer": "", "detail": f"expected an object, found {quoted(value)}"}])
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            faults = [_fault(cls, fault) for fault in error.errors(include_url=False)[:MAX_ERRORS]]
+            faults = [_format(cls, fault) for fault in error.errors(include_url=False)[:MAX_ERRORS]]
         raise BadRow(faults)
 
 
-def _fault(model: type[BaseModel], fault: Mapping[str, Any]) -> dict[str, str]:
+def _format(model: type[BaseModel], fault: Mapping[str, Any]) -> dict[str, str]:
     name = str(fault["loc"][0])
     pointer = f"/{escape_pointer(name)}"
     if fault["type"] == "extra_forbidden":
         known = f"known: {', '.join(model.model_fields)}"
-        if len(name) > MAX_KEY_LENGTH:  # is not sent back
+        if len(name) > MAX_KEY_LENGTH:  # too long to repeat in a response
             return {"pointer": "", "detail": f"unknown key {quoted(name)}; {known}"}
         return {"pointer": pointer, "detail": f"unknown key; {known}"}
-    said = fault["msg"].replace("Input should be ", "expected ", 1)
-    return {"pointer": pointer, "detail": f"{said}, found {quoted(fault['input'])}"}
+    message = fault["msg"].replace("Input should be ", "expected ", 1)
+    return {"pointer": pointer, "detail": f"{message}, found {quoted(fault['input'])}"}

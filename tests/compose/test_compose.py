@@ -104,7 +104,7 @@ def test_the_image_of_the_service_is_small(stack: ComposeStack) -> None:
 def test_what_the_data_was_made_with_cannot_be_changed_by_a_setting_alone(stack: ComposeStack) -> None:
     done = stack.attempt(*RUN, "-e", "POSTGRES_PASSWORD=another-password", "secrets")
     assert done.returncode == 1
-    assert "POSTGRES_PASSWORD: the data was made with another one" in done.stderr
+    assert "POSTGRES_PASSWORD: the stored data uses another one" in done.stderr
     assert "another-password" not in done.stdout + done.stderr
 
 

@@ -1,4 +1,4 @@
-"""The secrets of the Docker stack: what is taken over, what is refused, and who gets what."""
+"""The secrets of the Docker stack: what the environment may set, what is refused, and which service gets which."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from updraft.compose_secrets.__main__ import login
-from updraft.compose_secrets.secrets import FIXED, OURS, settled, variable
+from updraft.compose_secrets.secrets import FIXED, GENERATORS, resolve_secrets, variable
 from updraft.compose_secrets.service_folders import Folder, folders
 from updraft.compose_secrets.variables import BadVariable, check
 from updraft.errors import UserError
@@ -20,43 +20,43 @@ ELSEWHERE = {"S3_ENDPOINT": "https://s3.example.com"}
 MINE = {"S3_ACCESS_KEY": "MY-ACCESS-KEY", "S3_SECRET_KEY": "my-secret-key"}
 
 
-def given(tmp_path: Path, **variables: str) -> dict[str, Folder]:
-    return folders(settled(tmp_path, variables), variables, KEYS)
+def folders_for(tmp_path: Path, **variables: str) -> dict[str, Folder]:
+    return folders(resolve_secrets(tmp_path, variables), variables, KEYS)
 
 
 def env(folder: Folder) -> dict[str, str]:
     return dict(line.split("=", 1) for line in folder.files["env"].splitlines())
 
 
-def test_secrets_are_made_once_and_each_is_another(tmp_path: Path) -> None:
-    first = settled(tmp_path, {})
-    assert first.keys() == OURS.keys()
+def test_secrets_are_created_once_and_all_differ(tmp_path: Path) -> None:
+    first = resolve_secrets(tmp_path, {})
+    assert first.keys() == GENERATORS.keys()
     assert len(set(first.values())) == len(first)
-    assert settled(tmp_path, {}) == first
+    assert resolve_secrets(tmp_path, {}) == first
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", sorted(set(OURS) - set(FIXED)))
-def test_what_is_given_takes_the_place_of_what_was_made_and_stays(tmp_path: Path, name: str) -> None:
-    settled(tmp_path, {})
+@pytest.mark.parametrize("name", sorted(set(GENERATORS) - set(FIXED)))
+def test_a_variable_replaces_the_stored_secret_and_is_kept(tmp_path: Path, name: str) -> None:
+    resolve_secrets(tmp_path, {})
     variables = {variable(name): "another-value-of-32-characters-or-more"}
     half = MINE if variable(name) in MINE else {}
-    assert settled(tmp_path, half | variables)[name] == "another-value-of-32-characters-or-more"
-    assert settled(tmp_path, {})[name] == "another-value-of-32-characters-or-more"
+    assert resolve_secrets(tmp_path, half | variables)[name] == "another-value-of-32-characters-or-more"
+    assert resolve_secrets(tmp_path, {})[name] == "another-value-of-32-characters-or-more"
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_what_the_data_was_made_with_is_kept(tmp_path: Path, name: str) -> None:
+def test_a_secret_that_stored_data_depends_on_cannot_be_replaced(tmp_path: Path, name: str) -> None:
     first = Fernet.generate_key().decode() if "fernet" in name else "first-password"
-    settled(tmp_path, {variable(name): first})
-    with pytest.raises(BadVariable, match=f"{variable(name)}: the data was made with another one") as caught:
-        settled(tmp_path, {variable(name): OURS[name]()})
+    resolve_secrets(tmp_path, {variable(name): first})
+    with pytest.raises(BadVariable, match=f"{variable(name)}: the stored data uses another one") as caught:
+        resolve_secrets(tmp_path, {variable(name): GENERATORS[name]()})
     assert first not in str(caught.value)
-    assert settled(tmp_path, {variable(name): first})[name] == first
+    assert resolve_secrets(tmp_path, {variable(name): first})[name] == first
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     [
         ({"POSTGRES_PASSWORD": "short"}, "POSTGRES_PASSWORD: expected 8 or more"),
         ({"MONGODB_PASSWORD": "pässwörter"}, "MONGODB_PASSWORD: expected 8 or more printable ASCII"),
@@ -65,20 +65,20 @@ def test_what_the_data_was_made_with_is_kept(tmp_path: Path, name: str) -> None:
         ({"AIRFLOW_JWT_SECRET": "x" * 31}, "AIRFLOW_JWT_SECRET: expected 32 or more"),
         ({"AIRFLOW_FERNET_KEY": "x" * 44}, "AIRFLOW_FERNET_KEY: expected 32 bytes in URL-safe base64"),
         ({"SERVING_TRAIN_TOKEN": "0123456789abcde"}, "SERVING_TRAIN_TOKEN: it has 15 characters, expected 16"),
-        ({"SERVING_TRAIN_TOKEN": "0123456789 abcdef"}, "SERVING_TRAIN_TOKEN: it holds a space"),
+        ({"SERVING_TRAIN_TOKEN": "0123456789 abcdef"}, "SERVING_TRAIN_TOKEN: it contains a space"),
     ],
 )
 def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
-    tmp_path: Path, variables: dict[str, str], told: str
+    tmp_path: Path, variables: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(BadVariable, match=told) as caught:
-        settled(tmp_path, variables)
+    with pytest.raises(BadVariable, match=message) as caught:
+        resolve_secrets(tmp_path, variables)
     assert not any(value in str(caught.value) for value in variables.values())
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     [
         ({"S3_ACCESS_KEY": "MY-ACCESS-KEY"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both, or neither"),
         ({**ELSEWHERE, "S3_SECRET_KEY": "my-secret"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both"),
@@ -94,34 +94,34 @@ def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
         ({"SERVING_WORKERS": "0"}, "SERVING_WORKERS: '0', expected"),
     ],
 )
-def test_variables_are_checked_before_anything_is_made(variables: dict[str, str], told: str) -> None:
-    with pytest.raises(BadVariable, match=told):
+def test_an_invalid_variable_is_named(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(BadVariable, match=message):
         check(variables)
 
 
-def test_nothing_given_is_nothing_wrong() -> None:
+def test_no_variable_is_required() -> None:
     check({})
-    check(dict.fromkeys([*OURS, "SERVING_WORKERS", "SERVING_API_KEYS", "MONGODB_URL", "UPDRAFT_REGISTRY"], ""))
+    check(dict.fromkeys([*GENERATORS, "SERVING_WORKERS", "SERVING_API_KEYS", "MONGODB_URL", "UPDRAFT_REGISTRY"], ""))
 
 
-def test_showing_the_login_makes_and_changes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="docker compose up makes them"):
+def test_login_shows_the_logins_and_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="docker compose up creates them"):
         login(tmp_path, {})
     (tmp_path / "all").mkdir()
     token = "0123456789$(abcdef)"
-    values = settled(tmp_path / "all", {"SERVING_TRAIN_TOKEN": token})
-    told = login(tmp_path, {"SERVING_URL": "http://here", "SERVING_TRAIN_TOKEN": "another", "SERVING_API_KEYS": "a:b"})
-    assert f"user admin, password {values['airflow_admin_password']}" in told
-    assert f"--oauth2-bearer '{token}' -H 'X-API-Key: <yours>' http://here/train/" in told
-    assert settled(tmp_path / "all", {}) == values
+    values = resolve_secrets(tmp_path / "all", {"SERVING_TRAIN_TOKEN": token})
+    text = login(tmp_path, {"SERVING_URL": "http://here", "SERVING_TRAIN_TOKEN": "another", "SERVING_API_KEYS": "a:b"})
+    assert f"user admin, password {values['airflow_admin_password']}" in text
+    assert f"--oauth2-bearer '{token}' -H 'X-API-Key: <yours>' http://here/train/" in text
+    assert resolve_secrets(tmp_path / "all", {}) == values
     assert [each.name for each in tmp_path.iterdir()] == ["all"]
 
 
-def test_each_service_gets_what_it_needs_and_no_more(tmp_path: Path) -> None:
-    values = settled(tmp_path, {})
+def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> None:
+    values = resolve_secrets(tmp_path, {})
     got = folders(values, {}, KEYS)
-    told = {name: {each for each, value in values.items() if value in str(folder)} for name, folder in got.items()}
-    assert told == {
+    secrets_of = {name: {key for key, value in values.items() if value in str(folder)} for name, folder in got.items()}
+    assert secrets_of == {
         "postgres": {"postgres_password"},
         "mongodb": {"mongodb_root_password"},
         "mongodb-init": {"mongodb_password"},
@@ -140,35 +140,35 @@ def test_each_service_gets_what_it_needs_and_no_more(tmp_path: Path) -> None:
     assert "signing.pem" not in got["serving"].files
 
 
-def test_a_login_for_another_s3_server_is_not_taken_for_ours(tmp_path: Path) -> None:
-    before = settled(tmp_path, {})
-    there = given(tmp_path, **ELSEWHERE, **MINE)
+def test_a_login_for_another_s3_server_is_not_stored_as_ours(tmp_path: Path) -> None:
+    before = resolve_secrets(tmp_path, {})
+    there = folders_for(tmp_path, **ELSEWHERE, **MINE)
     for name in ("airflow", "serving"):
         assert env(there[name])["AWS_SECRET_ACCESS_KEY"] == MINE["S3_SECRET_KEY"]
-    assert settled(tmp_path, {}) == before
-    with_role = given(tmp_path, S3_ENDPOINT="")
+    assert resolve_secrets(tmp_path, {}) == before
+    with_role = folders_for(tmp_path, S3_ENDPOINT="")
     assert "AWS_ACCESS_KEY_ID" not in env(with_role["airflow"])
 
 
-def test_our_s3_servers_logins_are_for_the_buckets_that_are_named(tmp_path: Path) -> None:
+def test_our_s3_servers_logins_are_restricted_to_the_configured_buckets(tmp_path: Path) -> None:
     logins = json.loads(
-        given(tmp_path, UPDRAFT_REGISTRY="s3://models/a", UPDRAFT_LOGS="s3://models/b")["s3"].files["s3.json"]
+        folders_for(tmp_path, UPDRAFT_REGISTRY="s3://models/a", UPDRAFT_LOGS="s3://models/b")["s3"].files["s3.json"]
     )
     writer, reader = logins["identities"]
     assert reader["actions"] == ["Read:models", "List:models"]
     assert {action.split(":")[1] for action in writer["actions"]} == {"models", "updraft-artifacts"}
 
 
-def test_with_api_keys_prometheus_has_one_of_its_own_and_without_them_none_stays(tmp_path: Path) -> None:
-    values = settled(tmp_path, {})
+def test_prometheus_gets_an_api_key_of_its_own_where_keys_are_used(tmp_path: Path) -> None:
+    values = resolve_secrets(tmp_path, {})
     files = folders(values, {"SERVING_API_KEYS": "ann:a-key-of-anns"}, KEYS)["serving"].files
     assert files["api_keys"] == f"ann:a-key-of-anns\nprometheus:{values['metrics_key']}\n"
     assert "api_keys" not in folders(values, {}, KEYS)["serving"].files
 
 
-def test_passwords_with_signs_that_urls_and_files_give_a_meaning_arrive_whole(tmp_path: Path) -> None:
+def test_passwords_are_escaped_in_urls_and_files(tmp_path: Path) -> None:
     odd = 'p@ss:w/rd? #%41"\\$'
-    got = given(tmp_path, POSTGRES_PASSWORD=odd, MONGODB_PASSWORD=odd, REDIS_PASSWORD=odd)
+    got = folders_for(tmp_path, POSTGRES_PASSWORD=odd, MONGODB_PASSWORD=odd, REDIS_PASSWORD=odd)
     airflow = env(got["airflow"])
     for name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "MONGODB_URL", "AIRFLOW__CELERY__BROKER_URL"):
         assert unquote(urlsplit(airflow[name]).password or "") == odd, name

@@ -1,4 +1,4 @@
-"""Made-up rows: they pass the suite, there is something to learn from them, and the YAML's `demo` block is obeyed."""
+"""Synthetic rows: they pass the suite, have a signal to learn, and follow the YAML's `demo` block."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_texts_are_made_up_for_a_pattern(pattern: str) -> None:
 
 
 def test_a_pattern_that_nothing_holds_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match=re.escape("no text could be made up for the pattern 'a(?<!a)'")):
+    with pytest.raises(UserError, match=re.escape("no text could be generated for the pattern 'a(?<!a)'")):
         matching_texts("a(?<!a)", 3, Random(0))
 
 

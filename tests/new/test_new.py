@@ -378,7 +378,7 @@ def test_a_file_that_cannot_be_learned_from_is_refused_and_nothing_written(
         ("vehicle_price/uk_used_cars_all.csv.gz", None, "price", "regression", None, "year 2060"),
         ("vehicle_price/Car details v3.csv", None, "selling_price", "regression", None, "kmpl (366), km/kg (27)"),
         ("vehicle_price/CAR DETAILS FROM CAR DEKHO.csv", None, "selling_price", "regression", None, "1,491 categories"),
-        ("vehicle_price/unclean_focus.csv", None, "price", "regression", None, "56 rows have no value and are left out"),
+        ("vehicle_price/unclean_focus.csv", None, "price", "regression", None, "56 rows have no value and are left"),
         ("network_security/phisingData.csv", None, "Result", "binary", None, "positive is -1"),
         ("network_security/dirty_phishing_duplicated_ingest.csv.gz", None, "Result", "binary",
          None, "89.4% of the rows repeat"),

@@ -1,7 +1,7 @@
-"""Make the secrets of the Docker stack: what the one-shot service `secrets` runs.
+"""Create the secrets of the Docker stack: the entry point of the one-shot service `secrets`.
 
-`root` is a volume. `all/` keeps each secret in a file that root alone may read; beside it, each service has a folder
-of its own, owned by its user, with no more in it than it needs.
+`root` is a volume. `all/` has each secret in a file that only root can read; beside it, each service has a folder of
+its own, owned by its user, with only what that service needs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from updraft.compose_secrets.secrets import check_secrets, settled
+from updraft.compose_secrets.secrets import check_secrets, resolve_secrets
 from updraft.compose_secrets.service_folders import Folder, folders
 from updraft.compose_secrets.variables import check
 from updraft.errors import UserError
@@ -21,37 +21,37 @@ from updraft.local_stack.credentials import ADMIN, once, private_key, public_key
 ALL = "all"
 
 
-def make(root: Path, given: Mapping[str, str]) -> None:
-    """Make what is not there, and write every service's folder. Raises BadVariable before anything is changed."""
-    look(root, given)
-    root.chmod(0o755)  # to pass through: the folders in it are closed
+def create(root: Path, environ: Mapping[str, str]) -> None:
+    """Create missing secrets and write every service's folder. Raises BadVariable before anything is changed."""
+    validate(root, environ)
+    root.chmod(0o755)  # services must traverse it; the folders in it are private
     (root / ALL).mkdir(mode=0o700, exist_ok=True)
-    values = settled(root / ALL, given)
+    secrets = resolve_secrets(root / ALL, environ)
     signing = once(root / ALL / "signing.pem", private_key)
     keys = {"signing.pem": signing, "verify.pem": once(root / ALL / "verify.pem", lambda: public_key(signing))}
-    for name, folder in folders(values, given, keys).items():
+    for name, folder in folders(secrets, environ, keys).items():
         _write(root / name, folder)
 
 
-def look(root: Path, given: Mapping[str, str]) -> None:
-    """Raise BadVariable for the first variable that is wrong. Nothing is written."""
-    check(given)
-    check_secrets(root / ALL, given)
+def validate(root: Path, environ: Mapping[str, str]) -> None:
+    """Raise BadVariable for the first invalid variable. Writes nothing."""
+    check(environ)
+    check_secrets(root / ALL, environ)
 
 
-def login(root: Path, given: Mapping[str, str]) -> str:
-    """Say where the stack answers, and the passwords: the one place that shows any. Nothing is written."""
+def login(root: Path, environ: Mapping[str, str]) -> str:
+    """Return the stack's URLs and logins: the only place that shows passwords. Writes nothing."""
     try:
         admin, grafana, token = (
             (root / ALL / name).read_text(encoding="utf-8")
             for name in ("airflow_admin_password", "grafana_admin_password", "train_token")
         )
     except FileNotFoundError:
-        raise UserError("there are none yet: docker compose up makes them") from None
-    service = given.get("SERVING_URL", "")
-    key = " -H 'X-API-Key: <yours>'" if given.get("SERVING_API_KEYS") else ""
+        raise UserError("there are none yet: docker compose up creates them") from None
+    service = environ.get("SERVING_URL", "")
+    key = " -H 'X-API-Key: <yours>'" if environ.get("SERVING_API_KEYS") else ""
     return "\n".join([
-        f"Airflow   {given.get('AIRFLOW_URL', '')}   user {ADMIN}, password {admin}",
+        f"Airflow   {environ.get('AIRFLOW_URL', '')}   user {ADMIN}, password {admin}",
         f"Service   {service}/models",
         f"Train     curl -X POST --oauth2-bearer {shlex.quote(token)}{key} {service}/train/vehicle_insurance",
         f"Grafana   user {ADMIN}, password {grafana} (deploy/grafana/publish.yaml)",
@@ -59,25 +59,25 @@ def login(root: Path, given: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Make the secrets in the folder that is named first; after it, `check` makes none, `login` shows the logins."""
+    """Create the secrets in the folder of the first argument; or, by the second, `check` or show the `login`."""
     root, verb = Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else "make"
     try:
         if verb == "login":
             sys.stdout.write(login(root, os.environ) + "\n")
         elif verb == "check":
-            look(root, os.environ)
+            validate(root, os.environ)
         else:
-            make(root, os.environ)
-            sys.stdout.write("The secrets are there.\n")
+            create(root, os.environ)
+            sys.stdout.write("The secrets are ready.\n")
     except UserError as error:
         sys.exit(f"secrets: {error}")
 
 
 def _write(path: Path, folder: Folder) -> None:
-    """Write a service's files for its user alone; what is not to be there any more goes."""
+    """Write a service's files, readable by its user alone, and remove all others."""
     path.mkdir(mode=0o700, exist_ok=True)
-    for name in [each.name for each in path.iterdir() if each.name not in folder.files]:
-        (path / name).unlink()
+    for file in [file for file in path.iterdir() if file.name not in folder.files]:
+        file.unlink()
     for name, text in folder.files.items():
         write_private(path / name, text, folder.owner)
     os.chown(path, folder.owner, folder.owner)

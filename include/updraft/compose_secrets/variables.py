@@ -1,4 +1,4 @@
-"""Hold the variables of the Docker stack against what they are for, before anything is made."""
+"""Validate the environment variables of the Docker stack before anything is created."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ PROMETHEUS = "prometheus"
 
 
 class BadVariable(UserError):
-    """A variable that cannot be used, or not any more; the message never tells a secret."""
+    """A variable is invalid, or can no longer be changed; the message never contains a secret."""
 
 
-def check(given: Mapping[str, str]) -> None:
-    """Raise BadVariable for the first variable that is wrong."""
+def check(environ: Mapping[str, str]) -> None:
+    """Raise BadVariable for the first invalid variable."""
     for name in COUNTS:
-        if (text := given.get(name) or "1") and not (text.isdecimal() and int(text)):
+        if (text := environ.get(name) or "1") and not (text.isdecimal() and int(text)):
             raise BadVariable(f"{name}: {text!r}, expected a whole number, 1 or more")
     for name in URIS:
-        bucket(name, given)
-    if given.get("S3_ENDPOINT") and not ENDPOINT.fullmatch(given["S3_ENDPOINT"]):
+        bucket(name, environ)
+    if environ.get("S3_ENDPOINT") and not ENDPOINT.fullmatch(environ["S3_ENDPOINT"]):
         raise BadVariable(f"S3_ENDPOINT: {EXPECTED_ENDPOINT}")
-    if len([name for name in S3_LOGIN if given.get(name)]) == 1:
+    if len([name for name in S3_LOGIN if environ.get(name)]) == 1:
         raise BadVariable(f"{' and '.join(S3_LOGIN)}: expected both, or neither")
     for name in ("MONGODB_URL", *S3_LOGIN):
-        if len(given.get(name, "").splitlines()) > 1:
+        if len(environ.get(name, "").splitlines()) > 1:
             raise BadVariable(f"{name}: expected one line")
-    if given.get("SERVING_API_KEYS"):
-        _check_keys(given["SERVING_API_KEYS"])
+    if environ.get("SERVING_API_KEYS"):
+        _check_keys(environ["SERVING_API_KEYS"])
 
 
-def own_s3(given: Mapping[str, str]) -> bool:
-    """Tell whether the S3 server is the stack's own."""
-    return given.get("S3_ENDPOINT", OWN_S3) == OWN_S3
+def own_s3(environ: Mapping[str, str]) -> bool:
+    """Whether the S3 server is the stack's own."""
+    return environ.get("S3_ENDPOINT", OWN_S3) == OWN_S3
 
 
-def bucket(uri: str, given: Mapping[str, str]) -> str:
-    """Give the bucket that UPDRAFT_REGISTRY, or another of URIS, names."""
+def bucket(uri: str, environ: Mapping[str, str]) -> str:
+    """Return the bucket of the URI in UPDRAFT_REGISTRY, or in another of URIS."""
     try:
-        return split_uri(given.get(uri) or URIS[uri])[0]
+        return split_uri(environ.get(uri) or URIS[uri])[0]
     except BadRegistry as error:
         raise BadVariable(f"{uri}: {error}") from None
 
@@ -60,4 +60,4 @@ def _check_keys(text: str) -> None:
     except ValueError as error:
         raise BadVariable(f"SERVING_API_KEYS: {error}") from None
     if PROMETHEUS in names:
-        raise BadVariable(f"SERVING_API_KEYS: the name {PROMETHEUS!r} is the stack's own, expected another")
+        raise BadVariable(f"SERVING_API_KEYS: the name {PROMETHEUS!r} is reserved for the stack, expected another")

@@ -1,4 +1,4 @@
-"""How the values of one made-up column are drawn: as the `demo` block says, else as the suite bounds them."""
+"""Draw the values of one synthetic column: as the `demo` block says, otherwise within the suite's bounds."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from updraft.usecase.demo_block import Triangle
 Values = NDArray[Any]
 
 DAY = 86_400.0  # seconds
-SINCE = 1_704_067_200.0  # 2024-01-01: dates start here where nobody says when
-SPAN, SPAN_OF_DATES = 100.0, 730 * DAY  # where nobody says how far
-CATEGORIES = 12  # texts in a column whose suite lists none
+SINCE = 1_704_067_200.0  # 2024-01-01, where dates start without a lower bound
+SPAN, DATE_SPAN = 100.0, 730 * DAY  # of ranges without an upper bound
+CATEGORIES = 12  # different texts of a column without a value set
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a suite says of a column's values, whatever the severity; dates are seconds since 1970."""
+    """A column's bounds in the suite, of any severity; dates are seconds since 1970."""
 
     low: float | None = None
     high: float | None = None
@@ -40,17 +40,17 @@ class Bounds:
     unique: bool = False
 
     def fit(self, text: str) -> str:
-        """Cut a text, or fill it with dots, to a length that the suite takes."""
+        """Cut a text, or pad it with dots, to a length that the suite allows."""
         return text[: self.lengths[1]].ljust(self.lengths[0], ".")
 
 
 def bounds_of(case: UseCase, column: Column) -> Bounds:
-    """Gather what the suite says of a column; of several ranges the narrowest counts."""
+    """Collect a column's bounds from the suite; of several ranges, their intersection."""
     suite = json.loads(case.suite.read_text(encoding="utf-8"))["expectations"]
-    told = [(entry["type"], entry["kwargs"]) for entry in suite if entry["kwargs"].get("column") == column.name]
-    by_kind: dict[str, Any] = dict(told)
-    ranges = [kwargs for kind, kwargs in told if kind == "expect_column_values_to_be_between"]
-    lengths = [kwargs for kind, kwargs in told if kind == "expect_column_value_lengths_to_be_between"]
+    expectations = [(entry["type"], entry["kwargs"]) for entry in suite if entry["kwargs"].get("column") == column.name]
+    by_kind: dict[str, Any] = dict(expectations)
+    ranges = [kwargs for kind, kwargs in expectations if kind == "expect_column_values_to_be_between"]
+    lengths = [kwargs for kind, kwargs in expectations if kind == "expect_column_value_lengths_to_be_between"]
     labels = tuple(label.value for label in case.labels) if column.name == case.target else ()
     return Bounds(
         low=_narrowest(column, ranges, "min", max, 1),
@@ -58,15 +58,15 @@ def bounds_of(case: UseCase, column: Column) -> Bounds:
         allowed=labels or tuple(by_kind.get("expect_column_values_to_be_in_set", {}).get("value_set", ())),
         pattern=by_kind.get("expect_column_values_to_match_regex", {}).get("regex"),
         lengths=(
-            max((each.get("min_value") or 0 for each in lengths), default=0),
-            min((each.get("max_value") or 1000 for each in lengths), default=1000),
+            max((kwargs.get("min_value") or 0 for kwargs in lengths), default=0),
+            min((kwargs.get("max_value") or 1000 for kwargs in lengths), default=1000),
         ),
         unique=column.name == case.id or "expect_column_values_to_be_unique" in by_kind,
     )
 
 
 def draw(case: UseCase, column: Column, bound: Bounds, count: int, random: np.random.Generator) -> Values:
-    """Draw values as the YAML says, else as the suite does."""
+    """Draw values by the YAML's shape, otherwise within the suite's bounds."""
     shape = case.demo.columns.get(column.name)
     if isinstance(shape, (Triangle, dict)):
         return draw_simple(column, shape, count, random)
@@ -84,7 +84,7 @@ def draw(case: UseCase, column: Column, bound: Bounds, count: int, random: np.ra
 def draw_simple(
     column: Column, shape: Triangle | dict[Scalar, float], count: int, random: np.random.Generator
 ) -> Values:
-    """Draw values by weight, or in a triangle."""
+    """Draw values by weight, or from a triangular distribution."""
     if isinstance(shape, dict):
         weights = np.array(list(shape.values()))
         return np.array(list(shape), dtype=object)[random.choice(len(shape), count, p=weights / weights.sum())]
@@ -100,7 +100,7 @@ def _number(column: Column, value: Any) -> float:
 def _narrowest(
     column: Column, ranges: list[dict[str, Any]], end: str, narrowest: Callable[..., float | None], inwards: int
 ) -> float | None:
-    """Return the innermost of the ranges' ends; one that is not itself in the range is moved in by the least step."""
+    """Return the innermost of the ranges' ends; an exclusive end is moved inwards by the smallest step."""
     ends = []
     for kwargs in ranges:
         if kwargs.get(f"{end}_value") is not None:
@@ -111,8 +111,8 @@ def _narrowest(
 
 
 def _in_range(column: Column, bound: Bounds, shares: Values, whole: bool) -> Values:
-    """Spread shares of 1 evenly over the range."""
-    start, span = (SINCE, SPAN_OF_DATES) if column.type == DATE else (0.0, SPAN)
+    """Map shares in [0, 1) uniformly to the range."""
+    start, span = (SINCE, DATE_SPAN) if column.type == DATE else (0.0, SPAN)
     if bound.low is not None:
         start = bound.low
     elif bound.high is not None:
@@ -126,7 +126,7 @@ def _in_range(column: Column, bound: Bounds, shares: Values, whole: bool) -> Val
 
 
 def _as_column(column: Column, drawn: Values, low: float, high: float) -> Values:
-    """Round to what a person would write, within the range; seconds become dates."""
+    """Round to about four significant digits, within the range; seconds become dates."""
     if column.type == DATE:
         return np.clip(drawn.round(), low, high).astype("datetime64[s]")
     places = 0 if column.type == "int64" or low == high else max(0, 3 - math.floor(math.log10(high - low)))
@@ -134,7 +134,7 @@ def _as_column(column: Column, drawn: Values, low: float, high: float) -> Values
 
 
 def _distinct(column: Column, bound: Bounds, count: int, random: np.random.Generator) -> Values:
-    """Make values of which no two are alike, as far as the suite lets there be so many."""
+    """Generate distinct values, as far as the suite allows so many."""
     if bound.allowed:
         return random.permutation(np.array(bound.allowed, dtype=object))[:count]
     if column.type == "str":
@@ -147,7 +147,7 @@ def _distinct(column: Column, bound: Bounds, count: int, random: np.random.Gener
 
 
 def _matching(pattern: str, names: list[str], random: np.random.Generator) -> list[str]:
-    """Take plain names where the pattern lets them be, else make up texts out of it."""
+    """Return the names if all match the pattern, otherwise texts generated from it."""
     if all(re.search(pattern, name) for name in names):
         return names
     texts = matching_texts(pattern, len(names), Random(int(random.integers(2**32))))  # noqa: S311  # rows, not secrets

@@ -128,10 +128,10 @@ def test_a_key_alone_does_not_train_and_neither_does_the_token(client: FlaskClie
         (f"an n:{ANN}", "line 1: expected 'name:key'"),
         (f"{'n' * 65}:{ANN}", "line 1: expected 'name:key'"),
         ("\nann:0123456789abcde", "line 2: the key has 15 characters, expected 16 or more"),
-        ("ann:a key with blanks in it", "line 1: the key holds a space"),
-        ("ann:ein-schlüssel-mit-ü", "line 1: the key holds a space or what is not ASCII"),
-        (f"ann:{ANN}\nann:{BOB}", "line 2: 'ann' is named twice"),
-        (f"ann:{ANN}\nbob:{ANN}", "line 2: the key is another's"),
+        ("ann:a key with blanks in it", "line 1: the key contains a space"),
+        ("ann:ein-schlüssel-mit-ü", "line 1: the key contains a space or a character that is not ASCII"),
+        (f"ann:{ANN}\nann:{BOB}", "line 2: duplicate name 'ann'"),
+        (f"ann:{ANN}\nbob:{ANN}", "line 2: the key is already another name's"),
     ],
 )
 def test_a_faulty_line_is_named_and_no_key(text: str, fault: str) -> None:
