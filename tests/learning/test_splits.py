@@ -202,7 +202,7 @@ def test_a_multiclass_target_needs_each_label_on_both_sides(tmp_path: Path) -> N
     assert sum(read_json(tmp_path / "split" / "split.json")["test"]["labels"].values()) > 20
     with pytest.raises(BadData, match=r"none with y = 'c'; more rows are needed, or another split"):
         divided(case, frame.assign(y=["a", "b"] * 100), tmp_path)
-    with pytest.raises(BadData, match=r"y has values that no label names: 'd'"):
+    with pytest.raises(BadData, match=r"y has values without a label: 'd'"):
         divided(case, frame.assign(y=["a", "b", "c", "d"] * 50), tmp_path)
 
 

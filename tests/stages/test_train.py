@@ -25,7 +25,7 @@ from updraft.stages.transform import BadData, transform
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import NO_TEXT, EstimatorName, Regressor, Slice
 
-METRICS_OF = {"roc_auc": 0.9, "pr_auc": 0.5, "f1": 0.5, "precision": 0.4, "recall": 0.6, "brier": 0.1, "accuracy": 0.8}
+METRICS = {"roc_auc": 0.9, "pr_auc": 0.5, "f1": 0.5, "precision": 0.4, "recall": 0.6, "brier": 0.1, "accuracy": 0.8}
 
 
 def test_the_same_rows_and_seed_give_the_same_bytes_in_another_process(
@@ -49,17 +49,15 @@ def test_a_stored_model_runs_on_one_thread(trained: Trained) -> None:
     assert forest.get_params()["n_jobs"] == 1
 
 
-def test_a_model_takes_raw_rows_as_json_gives_them_and_answers_as_in_evaluation(
-    case: UseCase, trained: Trained
-) -> None:
+def test_a_stored_model_predicts_raw_json_rows_as_in_evaluation(case: UseCase, trained: Trained) -> None:
     test = pd.read_parquet(trained.split / TEST)
     for folder in trained.models:
         model = Model.load(folder)
         rows = json.loads(test.drop(columns=case.target).to_json(orient="records"))
-        answered = model.predict(model.signature.frame(rows))
-        assert answered.probabilities == model.scores(test).tolist()
-        assert answered.predictions == [int(p >= model.signature.threshold) for p in answered.probabilities]
-        assert set(answered.names) == {"interested", "not interested"}
+        prediction = model.predict(model.signature.frame(rows))
+        assert prediction.probabilities == model.scores(test).tolist()
+        assert prediction.predictions == [int(p >= model.signature.threshold) for p in prediction.probabilities]
+        assert set(prediction.names) == {"interested", "not interested"}
 
 
 BOUNDED = [
@@ -83,10 +81,8 @@ POLICIES = {
 
 @pytest.mark.parametrize("words", [False, True], ids=["", "text"])
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_every_estimator_answers_what_the_service_lets_pass_with_a_warning(
-    name: EstimatorName, words: bool, tmp_path: Path
-) -> None:
-    """Categories that nobody has seen, numbers far beyond the range, and texts of which no word is known."""
+def test_every_estimator_predicts_rows_that_only_warn(name: EstimatorName, words: bool, tmp_path: Path) -> None:
+    """Unknown categories, numbers far beyond the range, and texts without any known word."""
     if words and name in NO_TEXT:
         pytest.skip("takes no text")
     random = np.random.default_rng(5)
@@ -115,11 +111,11 @@ def test_every_estimator_answers_what_the_service_lets_pass_with_a_warning(
     frame.astype({column.name: column.type for column in columns}).to_parquet(tmp_path / "dataset.parquet")
     split = transform(case, tmp_path / "dataset.parquet", tmp_path / "split")
     model = Model.load(train(case, "one", split, tmp_path / "one"))
-    told = [{"words": word} if words else {} for word in ("unknown \u00e9\U0001f600", "", None, "x" * 5000)]
-    checked = model.signature.check([row | more for row, more in zip(STRANGE, told, strict=True)])
+    texts = [{"words": word} if words else {} for word in ("unknown \u00e9\U0001f600", "", None, "x" * 5000)]
+    checked = model.signature.check([row | more for row, more in zip(STRANGE, texts, strict=True)])
     assert len(checked.warnings) == 20
-    answered = model.predict(checked.frame())
-    assert np.isfinite(answered.predictions).all() and np.isfinite(answered.probabilities or 0).all()
+    prediction = model.predict(checked.frame())
+    assert np.isfinite(prediction.predictions).all() and np.isfinite(prediction.probabilities or 0).all()
 
 
 def test_categories_never_seen_in_training_are_scored(trained: Trained) -> None:
@@ -134,25 +130,23 @@ def test_the_threshold_comes_from_training_rows_and_decides_the_held_out_f1(case
     test = pd.read_parquet(trained.split / TEST)
     evaluation = read_json(trained.evaluation / "evaluation.json")
     for folder in trained.models:
-        told = read_json(folder / "training.json")
+        training = read_json(folder / "training.json")
         model = Model.load(folder)
-        assert model.signature.threshold == told["threshold"]
-        expected = f1_score(test[case.target] == 1, model.scores(test) >= told["threshold"])
+        assert model.signature.threshold == training["threshold"]
+        expected = f1_score(test[case.target] == 1, model.scores(test) >= training["threshold"])
         assert evaluation["candidates"][folder.name]["f1"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_held_out_rows_have_no_say_in_the_choice(case: UseCase, trained: Trained) -> None:
+def test_held_out_rows_do_not_influence_the_choice(case: UseCase, trained: Trained) -> None:
     evaluation = read_json(trained.evaluation / "evaluation.json")
     scores = {name: figures[case.choose_by] for name, figures in evaluation["validation"].items()}
     assert evaluation["chosen"] == max(scores, key=lambda name: scores[name])
-    flipped = {"random_forest": METRICS_OF | {"pr_auc": 0.1}, "hist_gradient_boosting": METRICS_OF}
+    flipped = {"random_forest": METRICS | {"pr_auc": 0.1}, "hist_gradient_boosting": METRICS}
     assert choose_candidate(case, flipped) == "hist_gradient_boosting"
-    assert choose_candidate(case, dict.fromkeys(flipped, METRICS_OF)) == "random_forest"
+    assert choose_candidate(case, dict.fromkeys(flipped, METRICS)) == "random_forest"
     by_brier = case.model_copy(update={"choose_by": "brier"})
     assert (
-        choose_candidate(
-            by_brier, {"random_forest": METRICS_OF, "hist_gradient_boosting": METRICS_OF | {"brier": 0.01}}
-        )
+        choose_candidate(by_brier, {"random_forest": METRICS, "hist_gradient_boosting": METRICS | {"brier": 0.01}})
         == "hist_gradient_boosting"
     )
 
@@ -164,26 +158,32 @@ def test_the_test_rows_are_scored_raw_and_whole(case: UseCase, trained: Trained)
     assert set(evaluation["metrics"]) == set(case.metrics)
 
 
-def against(gain: float) -> dict[str, Any]:
+def comparison(gain: float) -> dict[str, Any]:
     return {"version": 3, "challenger": 0.5 + gain, "champion": 0.5, "gain": gain, "interval": [gain - 0.1, gain + 0.1]}
 
 
-def facts(metrics: dict[str, float], champion: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
-    return {"metrics": METRICS_OF | metrics, "champion": champion, "slices": {}, "train_metrics": None} | more
+def evaluated(metrics: dict[str, float], champion: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    return {"metrics": METRICS | metrics, "champion": champion, "slices": {}, "train_metrics": None} | more
 
 
 @pytest.mark.parametrize(
-    ("update", "metrics", "rival", "decision", "reason"),
+    ("update", "metrics", "champion", "decision", "reason"),
     [
         ({}, {}, None, "promote", "there is no champion yet"),
-        ({}, {}, against(0.02), "promote", "f1 beats the champion's, version 3, by 0.02: 0.5200 against 0.5000, +0.02"),
-        ({}, {}, against(0.019), "reject", "does not beat"),
-        ({}, {}, against(-0.1), "reject", "-0.1000 (95 % -0.2000 to +0.0000)"),
-        ({"promote": "never"}, {}, against(0.1), "hold", "but promote is 'never'"),
+        (
+            {},
+            {},
+            comparison(0.02),
+            "promote",
+            "f1 beats the champion's, version 3, by 0.02: 0.5200 against 0.5000, +0.02",
+        ),
+        ({}, {}, comparison(0.019), "reject", "does not beat"),
+        ({}, {}, comparison(-0.1), "reject", "-0.1000 (95 % -0.2000 to +0.0000)"),
+        ({"promote": "never"}, {}, comparison(0.1), "hold", "but promote is 'never'"),
         ({"promote": "never"}, {}, None, "hold", "but promote is 'never'"),
         ({}, {}, {"version": 3, "error": "columns are missing: {'x'}"}, "hold", "version 3, cannot score these rows"),
         ({}, {"roc_auc": 0.7}, None, "reject", "roc_auc 0.7000 does not reach the floor 0.75"),
-        ({}, {"roc_auc": 0.7}, against(0.3), "reject", "roc_auc 0.7000 does not reach the floor 0.75"),
+        ({}, {"roc_auc": 0.7}, comparison(0.3), "reject", "roc_auc 0.7000 does not reach the floor 0.75"),
         ({"floors": {"brier": 0.05}}, {}, None, "reject", "brier 0.1000 does not reach the floor 0.05"),
     ],
 )
@@ -191,42 +191,42 @@ def test_the_decision(
     case: UseCase,
     update: dict[str, Any],
     metrics: dict[str, float],
-    rival: dict[str, Any] | None,
+    champion: dict[str, Any] | None,
     decision: str,
     reason: str,
 ) -> None:
-    found = decide(case.model_copy(update=update), facts(metrics, rival))
-    assert found[0] == decision and reason in found[1]
+    decided = decide(case.model_copy(update=update), evaluated(metrics, champion))
+    assert decided[0] == decision and reason in decided[1]
 
 
-def test_the_margin_of_zero_still_asks_for_a_gain(case: UseCase) -> None:
+def test_a_margin_of_zero_still_requires_a_gain(case: UseCase) -> None:
     gate = case.gate.model_copy(update={"margin": 0.0})
-    assert decide(case.model_copy(update={"gate": gate}), facts({}, against(0.0)))[0] == "reject"
+    assert decide(case.model_copy(update={"gate": gate}), evaluated({}, comparison(0.0)))[0] == "reject"
 
 
 def test_a_slice_below_its_floor_and_a_gap_above_its_limit_reject(case: UseCase) -> None:
     strict = case.model_copy(update={"slices": {"Gender": Slice(floors={"f1": 0.4})}, "max_gap": {"f1": 0.05}})
-    slices = {"Gender": {"Male": {"rows": 90, "metrics": METRICS_OF}, "Female": {"rows": 50, "metrics": {"f1": 0.3}}}}
-    found = decide(strict, facts({}, None, slices=slices, train_metrics=METRICS_OF | {"f1": 0.7}))
-    assert found == (
+    slices = {"Gender": {"Male": {"rows": 90, "metrics": METRICS}, "Female": {"rows": 50, "metrics": {"f1": 0.3}}}}
+    decided = decide(strict, evaluated({}, None, slices=slices, train_metrics=METRICS | {"f1": 0.7}))
+    assert decided == (
         "reject",
         "Gender = Female: f1 0.3000 does not reach the floor 0.4; "
         "f1 is 0.2000 better on the training rows, more than max_gap 0.05",
     )
-    even = {"Gender": {"Male": {"rows": 90, "metrics": METRICS_OF}}}
-    assert decide(strict, facts({}, None, slices=even, train_metrics=METRICS_OF))[0] == "promote"
+    even = {"Gender": {"Male": {"rows": 90, "metrics": METRICS}}}
+    assert decide(strict, evaluated({}, None, slices=even, train_metrics=METRICS))[0] == "promote"
 
 
-def test_a_champion_meets_the_challenger_on_the_same_rows_and_wins_against_itself(
+def test_the_champion_is_scored_on_the_same_rows_and_does_not_beat_itself(
     case: UseCase, trained: Trained, tmp_path: Path
 ) -> None:
     chosen = read_json(trained.evaluation / "evaluation.json")["chosen"]
     folder = next(model for model in trained.models if model.name == chosen)
     out = evaluate(case, trained.models, trained.split, Champion(4, folder), tmp_path / "out")
-    told = read_json(out / "evaluation.json")
-    assert told["decision"] == "reject" and "version 4" in told["reason"]
-    assert told["champion"]["metrics"] == told["metrics"]
-    assert (told["champion"]["gain"], told["champion"]["interval"]) == (0, [0, 0])
+    evaluation = read_json(out / "evaluation.json")
+    assert evaluation["decision"] == "reject" and "version 4" in evaluation["reason"]
+    assert evaluation["champion"]["metrics"] == evaluation["metrics"]
+    assert (evaluation["champion"]["gain"], evaluation["champion"]["interval"]) == (0, [0, 0])
     card = (out / "card.html").read_text()
     assert card.count("data:image/svg+xml;base64,") == 5 and "champion, version 4" in card
 
@@ -240,8 +240,8 @@ def test_a_champion_of_other_columns_leads_to_hold(
     split = transform(fewer, dataset, tmp_path / "split")
     model = train(fewer, "hist_gradient_boosting", split, tmp_path / "train" / "hist_gradient_boosting")
     out = evaluate(fewer, [model], split, Champion(1, trained.models[0]), tmp_path / "out")
-    told = read_json(out / "evaluation.json")
-    assert told["decision"] == "hold" and "Vintage" in told["reason"]
+    evaluation = read_json(out / "evaluation.json")
+    assert evaluation["decision"] == "hold" and "Vintage" in evaluation["reason"]
 
 
 def test_a_fold_without_a_positive_is_refused(case: UseCase, frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -269,9 +269,9 @@ def test_a_model_finds_the_signal_in_the_rows(case: UseCase, trained: Trained) -
     assert np.isfinite([yes, no]).all()
 
 
-def test_floors_of_a_slice_that_cannot_be_judged_reject(case: UseCase) -> None:
+def test_floors_of_a_slice_without_enough_rows_reject(case: UseCase) -> None:
     strict = case.model_copy(update={"slices": {"Gender": Slice(floors={"f1": 0.4})}})
-    decision, reason = decide(strict, facts({}, None, slices={"Gender": {}}))
+    decision, reason = decide(strict, evaluated({}, None, slices={"Gender": {}}))
     assert decision == "reject" and "no value of Gender has 30 held-out rows" in reason
 
 
@@ -303,22 +303,22 @@ PERSONAL = [
 ]
 
 
-def shown(columns: list[Column], private: list[str]) -> dict[str, Any]:
+def example_of(columns: list[Column], private: list[str]) -> dict[str, Any]:
     frame = PEOPLE.astype({column.name: column.type for column in columns})
     made = small_case(columns, text=["letter"], categorical=["zip"], serving={"private": private})
     return example_row(made, frame)
 
 
-def test_the_example_is_the_first_training_row_as_json_has_it() -> None:
-    assert shown(PERSONAL, []) == {
+def test_the_example_is_the_first_training_row_as_json() -> None:
+    assert example_of(PERSONAL, []) == {
         "age": 61, "height": None, "town": "Ulm", "grade": 3, "zip": 5, "born": "1999-12-31T00:00:00",
         "letter": "my name is Ann", "name": "Ann", "car": "UL-A 1", "flag": False,
     }  # fmt: skip
 
 
-def test_what_is_private_in_the_example_is_nobodys() -> None:
+def test_private_values_in_the_example_belong_to_nobody() -> None:
     names = [column.name for column in PERSONAL[:-1]]
-    row = shown(PERSONAL, names)
+    row = example_of(PERSONAL, names)
     assert list(row) == names
     assert {name: row[name] for name in names if name != "car"} == {
         "age": 45, "height": 1.7, "town": "Bonn", "grade": 1, "zip": 5, "born": "1980-02-02T00:00:00",
@@ -327,23 +327,23 @@ def test_what_is_private_in_the_example_is_nobodys() -> None:
     assert row["car"] not in set(PEOPLE["car"])
     for column in PERSONAL[:-1]:
         column.check(row[column.name])
-    assert row == shown(PERSONAL, names)
+    assert row == example_of(PERSONAL, names)
     json.dumps(row, allow_nan=False)
 
 
-def test_a_private_text_that_nothing_can_be_made_for_is_null_or_stops_the_run() -> None:
+def test_a_private_text_that_cannot_be_generated_is_null_or_stops_the_run() -> None:
     impossible = {"pattern": "a(?<!a)|Bob|Ann|Cem|Dan|Eva", "longest": 2}
     columns = [column for column in PERSONAL if column.name != "name"]
-    assert shown([*columns, text("name", **impossible)], ["name"])["name"] is None
+    assert example_of([*columns, text("name", **impossible)], ["name"])["name"] is None
     with pytest.raises(BadData, match=r"serving\.private: no text could be generated that 'name' accepts"):
-        shown([*columns, text("name", nullable=False, **impossible)], ["name"])
+        example_of([*columns, text("name", nullable=False, **impossible)], ["name"])
 
 
-def test_a_signature_says_what_the_service_is_to_do(case: UseCase, trained: Trained) -> None:
+def test_a_signature_has_the_serving_policies(case: UseCase, trained: Trained) -> None:
     test = pd.read_parquet(trained.split / "train.parquet")
     for folder in trained.models:
-        told = Model.load(folder).signature
-        assert (told.warn_unseen, told.private) == ((), case.serving.private)
-        assert told.warn_out_of_range == tuple(case.serving.out_of_range)
-        assert told.example["Age"] == test["Age"].quantile(0.5, interpolation="lower")
-        assert told.example["Vintage"] == test["Vintage"].iloc[0]
+        signature = Model.load(folder).signature
+        assert (signature.warn_unseen, signature.private) == ((), case.serving.private)
+        assert signature.warn_out_of_range == tuple(case.serving.out_of_range)
+        assert signature.example["Age"] == test["Age"].quantile(0.5, interpolation="lower")
+        assert signature.example["Vintage"] == test["Vintage"].iloc[0]

@@ -24,161 +24,165 @@ from updraft.usecase.blocks import MetricName
 log = logging.getLogger(__name__)
 
 EVALUATION = "evaluation.json"
-SLICE_ROWS, SLICE_VALUES = 30, 20
+MIN_SLICE_ROWS, MAX_SLICES = 30, 20  # a metric over fewer rows is chance; a report of more values is not read
 Decision = Literal["promote", "hold", "reject"]
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The version in production: its number in the registry and the folder that it was pulled into."""
+    """The version in production: its number in the registry, and the folder that it was pulled into."""
 
     number: int
     folder: Path
 
 
 def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion | None, out: Path) -> Path:
-    """Choose a candidate by its score from training, hold it against floors and champion on the test rows, and decide.
+    """Choose a candidate by cross-validation, compare it with floors and champion on the test rows, and decide.
 
-    Test rows are raw: never resampled, cast or filled. Every candidate's figures are reported; only the chosen one's
-    count. Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json`, which says what the
-    training data looked like, and `out/golden.json`, what the chosen model answers to made-up rows; returns `out`.
+    Test rows are raw: never resampled, cast or imputed. All candidates' metrics are reported; only the chosen one's
+    count. Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json` (a profile of the training
+    data) and `out/golden.json` (the chosen model's scores of synthetic rows); returns `out`.
     """
     recreate_folder(out)
-    frame, seen = read_frame(case, split / TEST), read_frame(case, split / TRAIN)
-    trained = {told["candidate"]: (told, folder) for folder in models for told in [read_json(folder / TRAINING)]}
-    chosen = choose_candidate(case, {name: told["validation"] for name, (told, _) in trained.items()})
+    train, test = (read_frame(case, split / name) for name in (TRAIN, TEST))
+    folders = {summary["candidate"]: folder for folder in models for summary in [read_json(folder / TRAINING)]}
+    summaries = {name: read_json(folder / TRAINING) for name, folder in folders.items()}
+    chosen = choose_candidate(case, {name: summary["validation"] for name, summary in summaries.items()})
     with threadpool_limits(limits=1):
-        scored = {name: score(case, Model.load(folder), frame) for name, (_, folder) in trained.items()}
-        on_train = score(case, scored[chosen].model, seen).metrics if case.max_gap else None
-        against, rival = _against(case, scored[chosen], champion, frame)
-    for name, each in scored.items():
-        log.info("%s%s: held out %s", name, " (chosen)" if name == chosen else "", format_metrics(each.metrics))
-    facts = {
+        results = {name: score(case, Model.load(folder), test) for name, folder in folders.items()}
+        train_metrics = score(case, results[chosen].model, train).metrics if case.max_gap else None
+        comparison, champion_result = _compare(case, results[chosen], champion, test)
+    for name, result in results.items():
+        log.info("%s%s: held out %s", name, " (chosen)" if name == chosen else "", format_metrics(result.metrics))
+    model = results[chosen].model
+    evaluation = {
         "use_case": case.name,
         "task": case.task,
         "chosen": chosen,
-        "params": trained[chosen][0]["params"],
-        "rows": len(frame),
-        "positive": int(scored[chosen].truth.sum()) if case.task == "binary" else None,
-        "threshold": scored[chosen].model.signature.threshold,
-        "metrics": scored[chosen].metrics,
-        "train_metrics": on_train,
-        "slices": {name: _slices(case, name, scored[chosen], frame) for name in case.slices},
-        "validation": {name: told["validation"] for name, (told, _) in trained.items()},
-        "candidates": {name: each.metrics for name, each in scored.items()},
-        "champion": against,
+        "params": summaries[chosen]["params"],
+        "rows": len(test),
+        "positive": int(results[chosen].truth.sum()) if case.task == "binary" else None,
+        "threshold": model.signature.threshold,
+        "metrics": results[chosen].metrics,
+        "train_metrics": train_metrics,
+        "slices": {name: _slices(case, name, results[chosen], test) for name in case.slices},
+        "validation": {name: summary["validation"] for name, summary in summaries.items()},
+        "candidates": {name: result.metrics for name, result in results.items()},
+        "champion": comparison,
         "floors": case.floors,
         "gate": case.gate.model_dump(),
     }
-    decision, reason = decide(case, facts)
+    decision, reason = decide(case, evaluation)
     log.info("decision: %s, because %s", decision, reason)
-    write_json(out / EVALUATION, facts | {"decision": decision, "reason": reason})
-    write_json(out / REFERENCE, describe(seen, case))
+    write_json(out / EVALUATION, evaluation | {"decision": decision, "reason": reason})
+    write_json(out / REFERENCE, describe(train, case))
+    card = out / model_card.CARD
     with threadpool_limits(limits=1):
-        model_card.write(case, read_json(out / EVALUATION), frame, scored[chosen], rival, out / model_card.CARD)
-        model = scored[chosen].model
-        golden.write(model, golden.make_rows(model.signature, frame, [frame, seen], case.seed), out)
-    log.info("model card: %s", out / model_card.CARD)
+        model_card.write(case, read_json(out / EVALUATION), test, results[chosen], champion_result, card)
+        golden.write(model, golden.make_rows(model.signature, test, [test, train], case.seed), out)
+    log.info("model card: %s", card)
     return out
 
 
-def decide(case: UseCase, facts: dict[str, Any]) -> tuple[Decision, str]:
-    """Judge the chosen candidate: `reject` (not stored), `hold` (stored, for a person to promote) or `promote`."""
-    against = facts["champion"]
-    if unmet := _unmet(case, facts):
+def decide(case: UseCase, evaluation: dict[str, Any]) -> tuple[Decision, str]:
+    """Decide on the chosen candidate: `reject` (not stored), `hold` (stored, for a person to promote) or `promote`."""
+    comparison = evaluation["champion"]
+    if unmet := _unmet(case, evaluation):
         return "reject", "; ".join(unmet)
-    if against and "error" in against:
-        return "hold", f"the champion, version {against['version']}, cannot score these rows ({against['error']})"
-    if against and (against["gain"] <= 0 or against["gain"] < case.gate.margin):
-        return "reject", _compared(case, against, "does not beat")
-    reason = _compared(case, against, "beats") if against else "there is no champion yet"
+    if comparison and "error" in comparison:
+        return "hold", f"the champion, version {comparison['version']}, cannot score these rows ({comparison['error']})"
+    if comparison and (comparison["gain"] <= 0 or comparison["gain"] < case.gate.margin):
+        return "reject", _describe(case, comparison, "does not beat")
+    reason = _describe(case, comparison, "beats") if comparison else "there is no champion yet"
     return ("hold", f"{reason}, but promote is 'never'") if case.promote == "never" else ("promote", reason)
 
 
-def _unmet(case: UseCase, facts: dict[str, Any]) -> list[str]:
-    """Say which floors, of all rows and of slices, and which limits of the gap between train and test do not hold."""
-    unmet = [_below("", name, facts["metrics"][name], floor) for name, floor in case.floors.items()]
+def _unmet(case: UseCase, evaluation: dict[str, Any]) -> list[str]:
+    """Describe the floors, of all rows and of slices, and the limits of the train-test gap that are not met."""
+    unmet = [_below("", name, evaluation["metrics"][name], floor) for name, floor in case.floors.items()]
     for column, part in case.slices.items():
-        if part.floors and not facts["slices"][column]:
-            unmet.append(f"no value of {column} has {SLICE_ROWS} held-out rows, so its floors cannot be judged")
-        for value, figures in facts["slices"][column].items():
+        if part.floors and not evaluation["slices"][column]:
+            unmet.append(f"no value of {column} has {MIN_SLICE_ROWS} held-out rows, so its floors cannot be checked")
+        for value, part_of_rows in evaluation["slices"][column].items():
             unmet += [
-                _below(f"{column} = {value}: ", name, figures["metrics"][name], floor)
+                _below(f"{column} = {value}: ", name, part_of_rows["metrics"][name], floor)
                 for name, floor in part.floors.items()
-                if name in figures["metrics"]
+                if name in part_of_rows["metrics"]
             ]
-    for name, most in case.max_gap.items():
-        gap = gain(name, facts["train_metrics"][name], facts["metrics"][name])
-        if gap > most:
-            unmet.append(f"{name} is {gap:.4f} better on the training rows, more than max_gap {most:g}")
-    return [each for each in unmet if each]
+    for name, max_gap in case.max_gap.items():
+        gap = gain(name, evaluation["train_metrics"][name], evaluation["metrics"][name])
+        if gap > max_gap:
+            unmet.append(f"{name} is {gap:.4f} better on the training rows, more than max_gap {max_gap:g}")
+    return [message for message in unmet if message]
 
 
 def _below(title: str, name: MetricName, value: float, floor: float) -> str:
     return f"{title}{name} {value:.4f} does not reach the floor {floor:g}" if gain(name, value, floor) < 0 else ""
 
 
-def _compared(case: UseCase, against: dict[str, Any], verb: str) -> str:
-    low, high = against["interval"]
+def _describe(case: UseCase, comparison: dict[str, Any], verb: str) -> str:
+    low, high = comparison["interval"]
     return (
-        f"{case.gate.metric} {verb} the champion's, version {against['version']}, by {case.gate.margin:g}: "
-        f"{against['challenger']:.4f} against {against['champion']:.4f}, "
-        f"{against['gain']:+.4f} (95 % {low:+.4f} to {high:+.4f})"
+        f"{case.gate.metric} {verb} the champion's, version {comparison['version']}, by {case.gate.margin:g}: "
+        f"{comparison['challenger']:.4f} against {comparison['champion']:.4f}, "
+        f"{comparison['gain']:+.4f} (95 % {low:+.4f} to {high:+.4f})"
     )
 
 
-def _slices(case: UseCase, column: str, scored: ScoringResult, frame: pd.DataFrame) -> dict[str, Any]:
-    """Measure the rows of each value of a column: the 20 commonest, of 30 rows or more."""
+def _slices(case: UseCase, column: str, result: ScoringResult, frame: pd.DataFrame) -> dict[str, Any]:
+    """Compute the metrics for each value of a column: the most common ones, with MIN_SLICE_ROWS rows or more."""
     counts = frame[column].value_counts(dropna=False)
-    if left_out := len(counts) - len(judged := counts.head(SLICE_VALUES)[lambda rows: rows >= SLICE_ROWS]):
+    if left_out := len(counts) - len(kept := counts.head(MAX_SLICES)[lambda rows: rows >= MIN_SLICE_ROWS]):
         log.warning(
-            "slices: %d values of %s are not judged: rarer than %d rows, or beyond the %d commonest",
-            left_out, column, SLICE_ROWS, SLICE_VALUES,
+            "slices: %d values of %s are left out: fewer than %d rows, or not among the %d most common",
+            left_out, column, MIN_SLICE_ROWS, MAX_SLICES,
         )  # fmt: skip
-    found = {}
-    for value, rows in judged.items():
+    slices = {}
+    for value, rows in kept.items():
         inside = (frame[column].isna() if value != value else frame[column] == value).to_numpy()  # NaN is not itself
-        part = scored.truth[inside], scored.scores[inside], scored.decisions[inside]
-        found[str(value)] = {"rows": int(rows), "metrics": measure_all(case.metrics, *part)}
-    return found
+        metrics = measure_all(case.metrics, result.truth[inside], result.scores[inside], result.decisions[inside])
+        slices[str(value)] = {"rows": int(rows), "metrics": metrics}
+    return slices
 
 
-def _against(
+def _compare(
     case: UseCase, challenger: ScoringResult, champion: Champion | None, frame: pd.DataFrame
 ) -> tuple[dict[str, Any] | None, ScoringResult | None]:
-    """Score the champion on the same rows and compare; the gain is the challenger's, by the gate's metric."""
+    """Score the champion on the same rows; return the comparison, by the gate's metric, and the champion's result."""
     if champion is None:
         return None, None
     try:
         model = Model.load(champion.folder)
-        _same_question(challenger.model, model)
-        rival = score(case, model, frame)
-    except Exception as error:  # other libraries and other columns than ours may raise anything: a person must look
+        _require_comparable(challenger.model, model)
+        result = score(case, model, frame)
+    except Exception as error:  # another library or column may raise anything: a person must look
         return {"version": champion.number, "error": " ".join(f"{type(error).__name__}: {error}".split())}, None
     name = case.gate.metric
-    new, old = (measure(name, each.truth, *each.predictions) for each in (challenger, rival))
+    new, old = (measure(name, scored.truth, *scored.predictions) for scored in (challenger, result))
     same = _split_of(model) == _split_of(challenger.model)
     if not same:
-        log.warning("the champion was trained on another split: it may have seen these test rows, which flatters it")
+        log.warning(
+            "the champion was trained on another split: it may have seen these test rows, which overstates its metrics"
+        )
     return {
         "version": champion.number,
-        "metrics": rival.metrics,
+        "metrics": result.metrics,
         "challenger": new,
         "champion": old,
         "gain": gain(name, new, old),
-        "interval": bootstrap_gain(name, challenger.truth, challenger.predictions, rival.predictions, case.seed),
+        "interval": bootstrap_gain(name, challenger.truth, challenger.predictions, result.predictions, case.seed),
         "same_split": same,
-    }, rival
+    }, result
 
 
 def _split_of(model: Model) -> tuple[Any, ...]:
-    """Name what decided which rows the model was trained on; a split by hash looks at every feature."""
-    told = model.signature
-    return told.split, [(column.name, column.type) for column in told.columns] if told.split.get("by") == "hash" else []
+    """Return what determined the model's training rows; a split by hash depends on every feature."""
+    split, columns = model.signature.split, model.signature.columns
+    return split, [(column.name, column.type) for column in columns] if split.get("by") == "hash" else []
 
 
-def _same_question(challenger: Model, champion: Model) -> None:
-    """Raise ValueError unless both answer the same: a champion of another task or other labels cannot be compared."""
+def _require_comparable(challenger: Model, champion: Model) -> None:
+    """Raise ValueError if the champion predicts something else: its metrics could not be compared."""
     for key in ("task", "target", "positive", "labels"):
         ours, theirs = getattr(challenger.signature, key), getattr(champion.signature, key)
         if ours != theirs:

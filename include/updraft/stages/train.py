@@ -37,12 +37,11 @@ LIBRARIES = ("scikit-learn", "pandas", "numpy", "joblib")
 
 
 def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
-    """Fit one candidate on the split's training rows into the model folder `out`, with `training.json`; return it.
+    """Fit one candidate on the training rows; write the model and `training.json` to the folder `out` and return it.
 
-    Its parameters (where the YAML has a `search`), the score by which candidates are chosen, and the decision threshold
-    come from cross-validation on the training rows. One thread throughout: the same rows, seed and libraries give the
-    same bytes. Raises BadParameter when the estimator does not take its parameters, BadData when a fold
-    cannot be learned from.
+    The parameters (with a `search`), the metrics by which candidates are compared, and the decision threshold come from
+    cross-validation on the training rows. Runs in one thread: equal rows, seed and libraries give equal bytes. Raises
+    BadParameter when the estimator does not accept its parameters, BadData when a fold cannot be fitted.
     """
     recreate_folder(out)
     started = time.monotonic()
@@ -53,89 +52,90 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
         pipeline.fit(frame[case.feature_names], frame[case.target])
     log.info("%s: fitted on %s rows, %.1f s in all", candidate, f"{len(frame):,}", time.monotonic() - started)
     Model(_signature(case, candidate, frame, threshold, split), pipeline).save(out)
-    facts = {"candidate": candidate, "params": params, "validation": validation, "threshold": threshold}
-    facts |= {"choose_by": case.choose_by, "rows": len(frame), "folds": case.folds, "seed": case.seed}
-    write_json(out / TRAINING, facts | {"seconds": round(time.monotonic() - started, 2)})
-    told = "" if threshold is None else f"; threshold {threshold:.4f}"
-    log.info("%s: cross-validated %s%s", candidate, format_metrics(validation), told)
+    summary = {"candidate": candidate, "params": params, "validation": validation, "threshold": threshold}
+    summary |= {"choose_by": case.choose_by, "rows": len(frame), "folds": case.folds, "seed": case.seed}
+    write_json(out / TRAINING, summary | {"seconds": round(time.monotonic() - started, 2)})
+    suffix = "" if threshold is None else f"; threshold {threshold:.4f}"
+    log.info("%s: cross-validated %s%s", candidate, format_metrics(validation), suffix)
     return out
 
 
 def _cross_validate(
     case: UseCase, candidate: str, frame: pd.DataFrame
 ) -> tuple[dict[str, Any], dict[Any, float], float | None]:
-    """Return the parameters that score best out of fold, their figures and their threshold."""
+    """Return the parameters with the best out-of-fold score, their metrics and their threshold."""
     truth = encode_target(case, frame[case.target])
     best: tuple[float, dict[str, Any], dict[Any, float], float | None] | None = None
-    tried = _combinations(case, candidate)
-    for number, params in enumerate(tried, 1):
+    combinations = _combinations(case, candidate)
+    for number, params in enumerate(combinations, 1):
         started = time.monotonic()
         scores = _out_of_fold(case, build(case, case.candidates[candidate].estimator, params), frame)
         threshold = find_threshold(case.threshold, truth, scores) if case.task == "binary" else None
-        figures = measure_all(case.metrics, truth, scores, decide(case.task, scores, threshold))
-        check_metrics(case, figures)
-        worth = gain(case.choose_by, figures[case.choose_by], 0.0)
+        metrics = measure_all(case.metrics, truth, scores, decide(case.task, scores, threshold))
+        check_metrics(case, metrics)
+        score = gain(case.choose_by, metrics[case.choose_by], 0.0)
         log.info(
-            "%s: %d folds, %d of %d: %s %.4f, %.1f s %s", candidate, case.folds, number, len(tried),
-            case.choose_by, figures[case.choose_by], time.monotonic() - started, params if len(tried) > 1 else "",
+            "%s: %d folds, %d of %d: %s %.4f, %.1f s %s", candidate, case.folds, number, len(combinations),
+            case.choose_by, metrics[case.choose_by], time.monotonic() - started,
+            params if len(combinations) > 1 else "",
         )  # fmt: skip
-        if best is None or worth > best[0]:
-            best = worth, params, figures, threshold
+        if best is None or score > best[0]:
+            best = score, params, metrics, threshold
     if best is None:
-        raise BadData(f"{case.name}: candidate {candidate!r} has nothing to try")
+        raise BadData(f"{case.name}: candidate {candidate!r} has no parameters to try")
     return best[1:]
 
 
 def _combinations(case: UseCase, candidate: str) -> list[dict[str, Any]]:
     """List the parameters to try: the candidate's own, each with one combination of its search."""
-    told = case.candidates[candidate]
-    if told.search is None:
-        return [told.params]
-    grid = ParameterGrid(told.search.grid)
-    if told.search.budget is None or told.search.budget >= len(grid):
-        return [told.params | found for found in grid]
-    return [
-        told.params | found for found in ParameterSampler(told.search.grid, told.search.budget, random_state=case.seed)
-    ]
+    spec = case.candidates[candidate]
+    if spec.search is None:
+        return [spec.params]
+    grid = ParameterGrid(spec.search.grid)
+    if spec.search.budget is None or spec.search.budget >= len(grid):
+        return [spec.params | combination for combination in grid]
+    sampler = ParameterSampler(spec.search.grid, spec.search.budget, random_state=case.seed)
+    return [spec.params | combination for combination in sampler]
 
 
 def _out_of_fold(case: UseCase, pipeline: Pipeline, frame: pd.DataFrame) -> Floats:
-    """Score every training row by a model that has not seen it; by the split's rule, nor a row that goes with it."""
+    """Score each training row by a model that was fitted without its fold."""
+    labels = [label.value for label in case.labels]
     features, target, folds = frame[case.feature_names], frame[case.target], frame[FOLD]
     scores: Floats | None = None
     for fold in range(case.folds):
-        held = (folds == fold).to_numpy()
-        if not held.any() or held.all():
+        held_out = (folds == fold).to_numpy()
+        if not held_out.any() or held_out.all():
             raise BadData(
-                f"{case.name}: fold {fold} has {held.sum()} of {len(held)} rows; use fewer folds or more rows"
+                f"{case.name}: fold {fold} has {held_out.sum()} of {len(held_out)} rows; use fewer folds or more rows"
             )
-        if case.task != "regression" and target[~held].nunique() < 2:
+        if case.task != "regression" and target[~held_out].nunique() < 2:
             raise BadData(f"{case.name}: all rows but fold {fold} have one label only; use fewer folds or more rows")
-        with _wrong_values(case):
-            fitted = clone(pipeline).fit(features[~held], target[~held])
-        found = predict_scores(case.task, fitted, features[held], [label.value for label in case.labels], case.positive)
+        with _one_line_errors(case):
+            fitted = clone(pipeline).fit(features[~held_out], target[~held_out])
+        fold_scores = predict_scores(case.task, fitted, features[held_out], labels, case.positive)
         if scores is None:
-            scores = np.full((len(target), *found.shape[1:]), np.nan)
-        scores[held] = found
+            scores = np.full((len(target), *fold_scores.shape[1:]), np.nan)
+        scores[held_out] = fold_scores
     return scores if scores is not None else np.empty(0)
 
 
 @contextmanager
-def _wrong_values(case: UseCase) -> Iterator[None]:
-    """Tell in one line of a parameter's value that the estimator does not take."""
+def _one_line_errors(case: UseCase) -> Iterator[None]:
+    """Turn scikit-learn's errors about a parameter's value or a vocabulary into one line for the user."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        told = f"{case.name}: {' '.join(str(error).split())}"
-        if "empty vocabulary" in told or "no terms remain" in told:
-            raise BadData(f"{told}; text: {', '.join(case.text)}") from None
+        message = f"{case.name}: {' '.join(str(error).split())}"
+        if "empty vocabulary" in message or "no terms remain" in message:
+            raise BadData(f"{message}; text: {', '.join(case.text)}") from None
         if type(error).__name__ != "InvalidParameterError":  # scikit-learn does not export it
             raise
-        raise BadParameter(told) from None
+        raise BadParameter(message) from None
 
 
 def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: float | None, split: Path) -> Signature:
-    facts = read_json(split / "split.json")
+    rule = read_json(split / "split.json")
     return Signature(
         use_case=case.name,
         title=case.title,
@@ -148,20 +148,20 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         labels=case.labels,
         positive=case.positive,
         threshold=threshold,
-        split={"seed": facts["seed"], **facts["split"]},
+        split={"seed": rule["seed"], **rule["split"]},
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         example=example_row(case, frame),
-        warn_unseen=_warned(case.serving.unseen),
-        warn_out_of_range=_warned(case.serving.out_of_range),
+        warn_unseen=_warning_only(case.serving.unseen),
+        warn_out_of_range=_warning_only(case.serving.out_of_range),
         private=case.serving.private,
     )
 
 
-def _warned(policies: dict[str, Policy]) -> tuple[str, ...]:
+def _warning_only(policies: dict[str, Policy]) -> tuple[str, ...]:
     return tuple(name for name, policy in policies.items() if policy == "warn")
 
 
 def choose_candidate(case: UseCase, validation: dict[str, dict[Any, float]]) -> str:
-    """Name the candidate with the best cross-validated score; the first in the YAML on a tie."""
+    """Return the candidate with the best cross-validated score; on a tie the first in the YAML."""
     names = [name for name in case.candidates if name in validation]
     return max(names, key=lambda name: gain(case.choose_by, validation[name][case.choose_by], 0.0))

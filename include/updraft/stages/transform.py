@@ -1,4 +1,4 @@
-"""`transform`: dataset → split, train and test rows, raw."""
+"""`transform`: dataset → split into raw training and test rows."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ log = logging.getLogger(__name__)
 
 
 def transform(case: UseCase, dataset: Path, out: Path) -> Path:
-    """Split the dataset into `out/train.parquet` and `out/test.parquet` by the use case's rule; nothing is fitted here.
+    """Split the dataset into `out/train.parquet` and `out/test.parquet` by the use case's rule; fits nothing.
 
-    Rows whose target is null (where the suite lets it be) teach nothing: they are left out and counted. So are, with
-    `deduplicate`, rows that equal an earlier one in all columns but the id. Raises BadData when a side has no row of a
-    label, or a regression's target is not finite or never varies. Returns `out`.
+    Rows without a target (where the suite allows nulls) are left out and counted. So are, with `deduplicate`, rows that
+    equal an earlier one in all columns but the id. Raises BadData when a side has no row of a label, or when a
+    regression's target is not finite or constant. Returns `out`.
     """
     recreate_folder(out)
-    frame, facts = _usable(case, read_frame(case, dataset))
+    frame, summary = _usable(case, read_frame(case, dataset))
     sides = dict(zip((TRAIN, TEST), split_rows(case, frame), strict=True))
     for name, side in sides.items():
         _check_target(case, side[case.target], name)
         side.to_parquet(out / name, compression="zstd", index=False)
-    facts |= {"constant": [column.name for column in case.features if _constant(sides[TRAIN][column.name])]}
-    facts |= {Path(name).stem: _counts(case, side) for name, side in sides.items()}
-    write_json(out / "split.json", facts)
-    log.info("%s rows, %s of them distinct in their features", f"{len(frame):,}", f"{facts['distinct_rows']:,}")
-    log.info("by %s: train %s · test %s", case.split.by, facts["train"], facts["test"])
-    if facts["constant"]:
-        log.warning("columns that never vary in the training rows: %s", ", ".join(facts["constant"]))
+    summary |= {"constant": [column.name for column in case.features if _constant(sides[TRAIN][column.name])]}
+    summary |= {Path(name).stem: _counts(case, side) for name, side in sides.items()}
+    write_json(out / "split.json", summary)
+    log.info("%s rows, %s of them distinct in their features", f"{len(frame):,}", f"{summary['distinct_rows']:,}")
+    log.info("by %s: train %s · test %s", case.split.by, summary["train"], summary["test"])
+    if summary["constant"]:
+        log.warning("columns that are constant in the training rows: %s", ", ".join(summary["constant"]))
     return out
 
 
 def _usable(case: UseCase, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Leave out rows without a target, and duplicates where the use case says so; return the facts with the rest."""
+    """Drop rows without a target, and duplicates if configured; return the rest, and a summary of what was dropped."""
     rows = frame[frame[case.target].notna()]
     no_target = len(frame) - len(rows)
     if no_target:
@@ -52,9 +52,13 @@ def _usable(case: UseCase, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
         log.info("%s duplicates are left out", f"{len(frame) - no_target - len(rows):,}")
     if rows.empty:
         raise BadData(f"{case.name}: none of {len(frame):,} rows has a {case.target}")
-    facts: dict[str, Any] = {"seed": case.split_seed, "split": case.split.model_dump(mode="json"), "folds": case.folds}
-    facts |= {"rows": len(rows), "null_targets": no_target, "duplicates": len(frame) - no_target - len(rows)}
-    return rows, facts | {"distinct_rows": int(feature_hash(case, rows).nunique())}
+    summary: dict[str, Any] = {
+        "seed": case.split_seed,
+        "split": case.split.model_dump(mode="json"),
+        "folds": case.folds,
+    }
+    summary |= {"rows": len(rows), "null_targets": no_target, "duplicates": len(frame) - no_target - len(rows)}
+    return rows, summary | {"distinct_rows": int(feature_hash(case, rows).nunique())}
 
 
 def _check_target(case: UseCase, target: pd.Series[Any], name: str) -> None:
@@ -62,14 +66,14 @@ def _check_target(case: UseCase, target: pd.Series[Any], name: str) -> None:
         if not pd.api.types.is_numeric_dtype(target) or not np.isfinite(target.to_numpy("float64")).all():
             raise BadData(f"{case.name}: {case.target} of {name} is {target.dtype}, expected finite numbers")
         if _constant(target):
-            told = f"{case.name}: {name} has {len(target)} rows, all with {case.target} = {target.iloc[0]:g}"
-            raise BadData(f"{told}; a regression needs a target that varies")
+            message = f"{case.name}: {name} has {len(target)} rows, all with {case.target} = {target.iloc[0]:g}"
+            raise BadData(f"{message}; a regression needs a target that varies")
         return
-    found = set(target.unique().tolist())
+    values = set(target.unique().tolist())
     expected = {label.value for label in case.labels}
-    if unknown := found - expected:
-        raise BadData(f"{case.name}: {case.target} has values that no label names: {', '.join(map(repr, unknown))}")
-    if missing := expected - found:
+    if unknown := values - expected:
+        raise BadData(f"{case.name}: {case.target} has values without a label: {', '.join(map(repr, unknown))}")
+    if missing := expected - values:
         raise BadData(
             f"{case.name}: {name} has {len(target)} rows and none with {case.target} = "
             f"{', '.join(map(repr, missing))}; more rows are needed, or another split"
@@ -77,19 +81,19 @@ def _check_target(case: UseCase, target: pd.Series[Any], name: str) -> None:
 
 
 def _constant(values: pd.Series[Any]) -> bool:
-    """Tell whether a column has one value only, or none."""
+    """Whether a column has only one value, or none."""
     first = values.iloc[0]
     return bool(values.isna().all() if pd.isna(first) else (values == first).all())
 
 
 def _counts(case: UseCase, side: pd.DataFrame) -> dict[str, Any]:
     target = side[case.target]
-    facts: dict[str, Any] = {"rows": len(side)}
+    counts: dict[str, Any] = {"rows": len(side)}
     if isinstance(case.split, TimeSplit):
-        facts |= {"from": str(side[case.split.column].min()), "to": str(side[case.split.column].max())}
+        counts |= {"from": str(side[case.split.column].min()), "to": str(side[case.split.column].max())}
     if case.task == "regression":
-        return facts | {"mean": float(target.mean()), "least": float(target.min()), "most": float(target.max())}
+        return counts | {"mean": float(target.mean()), "least": float(target.min()), "most": float(target.max())}
     if case.task == "multiclass":
-        return facts | {"labels": {str(label.value): int((target == label.value).sum()) for label in case.labels}}
+        return counts | {"labels": {str(label.value): int((target == label.value).sum()) for label in case.labels}}
     positive = target == case.positive
-    return facts | {"positive": int(positive.sum()), "positive_share": round(float(positive.mean()), 4)}
+    return counts | {"positive": int(positive.sum()), "positive_share": round(float(positive.mean()), 4)}

@@ -1,4 +1,4 @@
-"""`validate`: runs the use case's Great Expectations suite on a dataset, writes the report, and passes or raises."""
+"""`validate`: run the use case's Great Expectations suite on a dataset, write the report, and raise if it fails."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ REPORT, DOCS = "report.json", "data_docs"
 
 
 class BadSuite(UserError):
-    """The suite itself is wrong: unknown expectations, or arguments that they do not take."""
+    """The suite itself is invalid: unknown expectations, or arguments that they do not accept."""
 
 
 class ValidationFailed(UserError):
-    """A critical expectation does not hold. `failures` are the report's entries, one for each."""
+    """A critical expectation failed. `failures` are its entries in the report."""
 
     def __init__(self, message: str, failures: list[dict[str, Any]]) -> None:
         super().__init__(message)
@@ -34,16 +34,16 @@ class ValidationFailed(UserError):
 
 
 def validate(case: UseCase, dataset: Path, out: Path) -> Path:
-    """Hold the dataset against the suite; write `out/report.json` and HTML Data Docs under `out/data_docs/`.
+    """Validate the dataset against the suite; write `out/report.json` and HTML Data Docs to `out/data_docs/`.
 
-    Expectations of severity `warning` or `info` that fail are reported and let pass. Returns `dataset`, unchanged.
-    Raises ValidationFailed, naming the columns, when a critical one fails, and BadSuite when the suite itself is wrong.
+    Failures of severity `warning` or `info` are only reported. Returns `dataset`, unchanged.
+    Raises ValidationFailed, naming the columns, when a critical one fails, and BadSuite when the suite is invalid.
     """
     recreate_folder(out)
     started = time.monotonic()
     frame = pd.read_parquet(dataset)
     result = _run(case, frame, out / DOCS)
-    entries = [_entry(each) for each in result.results]
+    entries = [_entry(outcome) for outcome in result.results]
     failed = [entry for entry in entries if not entry["success"]]
     critical = [entry for entry in failed if entry["severity"] == "critical"]
     report = {
@@ -69,10 +69,10 @@ def validate(case: UseCase, dataset: Path, out: Path) -> Path:
 
 
 def load_suite(path: Path) -> Any:
-    """Load a suite; raise BadSuite when Great Expectations dropped an expectation of a type it does not know."""
+    """Load a suite; raise BadSuite for unknown expectations, which Great Expectations silently drops."""
     import great_expectations as gx
 
-    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # what it finds is told by us
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # its findings are reported below
 
     raw = json.loads(path.read_text(encoding="utf-8"))
     _read_dates(raw["expectations"])
@@ -89,11 +89,11 @@ def load_suite(path: Path) -> Any:
 
 
 def _read_dates(expectations: list[dict[str, Any]]) -> None:
-    """Turn the bounds of date columns, ISO 8601 text in JSON, into dates: Great Expectations reads not all of it."""
-    typed = (each["kwargs"] for each in expectations if each["type"] == "expect_column_values_to_be_of_type")
+    """Parse the bounds of date columns, which JSON has as ISO 8601 text: Great Expectations parses only some of it."""
+    typed = (entry["kwargs"] for entry in expectations if entry["type"] == "expect_column_values_to_be_of_type")
     dates = {kwargs.get("column") for kwargs in typed if kwargs.get("type_") == DATE}
     date = Column(name="", type=DATE)
-    for kwargs in (each["kwargs"] for each in expectations if each["kwargs"].get("column") in dates):
+    for kwargs in (entry["kwargs"] for entry in expectations if entry["kwargs"].get("column") in dates):
         for end in {"min_value", "max_value"} & kwargs.keys():
             kwargs[end] = date.convert(kwargs[end])
 
@@ -136,45 +136,43 @@ def _run(case: UseCase, frame: Any, docs: Path) -> Any:
 
 
 def _entry(result: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = result.to_json_dict()
-    config = plain["expectation_config"]
+    outcome: dict[str, Any] = result.to_json_dict()
+    config = outcome["expectation_config"]
     kwargs = {k: v for k, v in config["kwargs"].items() if k != "batch_id"}
     severity = config.get("severity")
     entry = {
         "expectation": config["type"],
         "column": kwargs.pop("column", None),
-        "severity": severity
-        if severity in ("warning", "info")
-        else "critical",  # what is not known to be less, is critical
-        "success": plain["success"],
+        "severity": severity if severity in ("warning", "info") else "critical",
+        "success": outcome["success"],
     }
     return (
         entry
-        | {"kwargs": kwargs, "result": json.loads(json.dumps(plain["result"]), parse_constant=str)}
-        | _fault(plain)
+        | {"kwargs": kwargs, "result": json.loads(json.dumps(outcome["result"]), parse_constant=str)}
+        | _error(outcome)
     )
 
 
-def _fault(plain: dict[str, Any]) -> dict[str, str]:
-    """Say why an expectation could not be evaluated at all, for example because its column is missing."""
-    info = plain.get("exception_info") or {}
-    faults = [info] if "raised_exception" in info else [each for each in info.values() if isinstance(each, dict)]
-    messages = [each["exception_message"] for each in faults if each.get("raised_exception")]
+def _error(outcome: dict[str, Any]) -> dict[str, str]:
+    """Return why an expectation could not be evaluated at all, for example because its column is missing."""
+    info = outcome.get("exception_info") or {}
+    exceptions = [info] if "raised_exception" in info else [part for part in info.values() if isinstance(part, dict)]
+    messages = [part["exception_message"] for part in exceptions if part.get("raised_exception")]
     return {"error": " ".join(messages[0].split())} if messages else {}
 
 
 def _sentence(entry: dict[str, Any]) -> str:
-    """Say a failed expectation in one line: the column, the rule, how many rows, examples."""
-    what = entry["expectation"].removeprefix("expect_")
+    """Describe a failed expectation in one line: the column, the rule, how many rows, examples."""
+    kind = entry["expectation"].removeprefix("expect_")
     kwargs = {key: value for key, value in entry["kwargs"].items() if key not in ("column_set", "exact_match")}
     rule = ", ".join(
         f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in kwargs.items()
     )
-    found = entry.get("error") or _found(entry["result"])
-    return f"{entry['column'] or 'table'}: {what}({rule}): {found}"
+    observed = entry.get("error") or _observed(entry["result"])
+    return f"{entry['column'] or 'table'}: {kind}({rule}): {observed}"
 
 
-def _found(result: dict[str, Any]) -> str:
+def _observed(result: dict[str, Any]) -> str:
     mismatched = (result.get("details") or {}).get("mismatched") or {}
     if mismatched:
         return "; ".join(f"{kind} {', '.join(map(str, names))}" for kind, names in mismatched.items() if names)
