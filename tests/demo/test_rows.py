@@ -242,15 +242,15 @@ def test_rows_are_written_as_the_use_case_reads_them(everything: UseCase, tmp_pa
         ({"columns": {"size": {"given": "flag", "values": {True: {"XL": 1}}}}}, "demo.columns.size.values.True: 'XL'"),
         (
             {"columns": {n: {"given": "name", "values": {"a": {"S": 1}}} for n in ("size", "name")}},
-            "demo.columns.size.given: 'name' itself is given another column",
+            "demo.columns.size.given: 'name' itself depends on another column",
         ),
         (
             {"columns": {"said": {"speak": {"maybe": ["x"]}, "filler": ["y"]}}},
-            "no label is called 'maybe'; there are: no",
+            "no label 'maybe'; there are: no",
         ),
         ({"signal": {"size": {"XL": 1}}}, "demo.signal.size: 'XL'"),
         ({"signal": {"name": 2}}, "demo.signal.name: text has no units"),
-        ({"nulls": {"code": 0.1}}, "demo.nulls.code: the suite takes no nulls there"),
+        ({"nulls": {"code": 0.1}}, "demo.nulls.code: the suite allows no nulls there"),
     ],
 )
 def test_a_demo_that_the_suite_does_not_take_is_a_fault(

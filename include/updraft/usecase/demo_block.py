@@ -1,4 +1,4 @@
-"""The `demo` block of a YAML: how the demo's generator makes rows of a use case's shape."""
+"""The `demo` block of a YAML: how synthetic rows of a use case are generated."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Triangle(Part):
 
 
 class Words(Part):
-    """Texts of `length` words, from and to: `filler`, and in it words that `speak` for the row's label, by its name.
+    """Texts of `length` (minimum, maximum) words: `filler`, and among it words that are typical of the row's label.
 
-    In a regression the names are `low` and `high`, for the lower and the upper half of the target.
+    `speak` has these by label name; in a regression by `low` and `high`, the lower and upper half of the target.
     """
 
     speak: Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Field(min_length=1)]
@@ -41,7 +41,7 @@ Weights = Annotated[dict[Scalar, Annotated[float, Field(ge=0)]], Field(min_lengt
 
 
 def _shape(value: Any) -> str:
-    """Tell a shape by a key of its own, so that a fault is told of the shape that was meant."""
+    """Recognize a shape by a key of its own, so that errors are about the intended shape."""
     shapes = {"mode": "triangle", "given": "given", "speak": "words"}
     if isinstance(value, Part):
         return type(value).__name__.lower()
@@ -52,7 +52,7 @@ Simple = Annotated[Annotated[Weights, Tag("weights")] | Annotated[Triangle, Tag(
 
 
 class Given(Part):
-    """Values that hang on those of another column, `given`: how they are drawn for each of its `values`."""
+    """Values conditional on another column, `given`: a distribution for each of its `values`."""
 
     given: str
     values: Annotated[dict[Scalar, Simple], Field(min_length=1)]
@@ -68,14 +68,14 @@ Shape = Annotated[
 
 
 class Demo(Part):
-    """How the demo's generator makes rows. What is not said here is taken from the suite.
+    """How synthetic rows are generated. Whatever is not specified here follows from the suite.
 
-    `columns`: how values are drawn: by weight, in a triangle, given another column's value, or as words.
-    `nulls`: a column's share of nulls. `duplicates`: the share of rows that repeat another in all but the id.
-    `signal`: what a row's score is the sum of: a weight for each unit of a number (for each day of a date), or weights
-    of values by name. The target is drawn like any column, and its values are handed out by score: the highest scores
-    get the positive label, the last one of several, or the largest numbers.
-    `noise`: what chance adds to the score: 0 is nothing, 1 as much as the signal.
+    `columns`: distributions: by weight, triangular, conditional on another column, or words.
+    `nulls`: a column's share of nulls. `duplicates`: the share of rows that equal another in all columns but the id.
+    `signal`: the terms of a row's score: a weight per unit of a number (per day of a date), or weights by value. The
+    target is drawn like any column, and its values are assigned by score: the highest scores get the positive label,
+    the last of several labels, or the largest numbers.
+    `noise`: random noise in the score: 0 is none, 1 as much as the signal.
     """
 
     rows: Annotated[int, Field(ge=1)] = 20_000

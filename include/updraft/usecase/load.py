@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from updraft.defaults import ROOT
 from updraft.model.columns import BadColumns, Column, read_columns
 from updraft.run_params import RunParams
-from updraft.usecase.messages import drop_invalid, listed, nearest, told
+from updraft.usecase.messages import drop_invalid, listed, nearest, validation_messages
 from updraft.usecase.rules import cross_field_errors
 from updraft.usecase.schema import NAME, NAME_RULE, BadUseCase, Draft, UseCase
-from updraft.usecase.yaml_lines import Document, Fault, Place, document, line_in_suite
+from updraft.usecase.yaml_lines import Document, Fault, Place, line_in_suite, read_document
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def check_params(values: dict[str, Any]) -> RunParams:
     try:
         return RunParams.model_validate(values)
     except ValidationError as error:
-        faults = (message for _, message in told(RunParams, values, error))
+        faults = (message for _, message in validation_messages(RunParams, values, error))
         raise BadUseCase("; ".join(f"run parameter {fault}" for fault in faults)) from None
 
 
@@ -56,7 +56,7 @@ def examine(name: str, root: Path = ROOT) -> Examined:
     if not path.is_file():
         names = [known.stem for known in paths(root)]
         raise BadUseCase(f"no use case {name!r}{nearest(name, names)}; there are: {listed(names) or 'none'}")
-    yaml = document(path)
+    yaml = read_document(path)
     columns, known, in_suite = _columns(suite)
     faults = [*yaml.faults, *in_suite]
     if not NAME.fullmatch(name):
@@ -83,7 +83,7 @@ def _read(raw: dict[str, Any], names: Sequence[str]) -> tuple[UseCase | None, li
     except ValidationError as error:
         draft, doubtful = drop_invalid(Draft, raw)
         further = cross_field_errors(draft, names, doubtful) if draft else ()
-        return draft, [*told(UseCase, raw, error), *further]
+        return draft, [*validation_messages(UseCase, raw, error), *further]
 
 
 def _columns(suite: Path) -> tuple[list[Column], Sequence[str], list[Fault]]:

@@ -1,4 +1,4 @@
-"""What fits the blocks of a YAML and does not fit together, or does not fit the columns of the suite."""
+"""Cross-field validation: what is valid in each block of a YAML, but not together, or not with the suite's columns."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from updraft.usecase.schema import UseCase
 from updraft.usecase.yaml_lines import Place
 
 Faults = Iterator[tuple[Place, str]]
-FITTING = {"int64": (int,), "float64": (int, float), "str": (str,), "bool": (bool, int)}  # of a label, by type
+# The Python types of a label's value, by the type of the target's column.
+LABEL_TYPES = {"int64": (int,), "float64": (int, float), "str": (str,), "bool": (bool, int)}
 EXCLUSIVE = ("target", "id", "ignored", "text", "categorical", "slices")
 CAST_TO = {"number_from_text": ("int64", "float64"), "decimal_comma": ("float64",), "boolean_from_text": ("bool",)}
 COMPATIBLE = ({"text", "slices"}, {"categorical", "slices"}, {"ignored", "slices"})
-SIDE = re.compile(r"[\w-]+")
+CANDIDATE_NAME = re.compile(r"[\w-]+")
 
 
-def cross_field_errors(case: UseCase, names: Iterable[str], doubtful: set[str]) -> Faults:
-    """Yield the place and the message of each fault; `names` are the suite's columns, typed or not.
+def cross_field_errors(case: UseCase, names: Iterable[str], unreliable: set[str]) -> Faults:
+    """Yield the place and message of each error; `names` are the suite's columns, with a valid type or not.
 
-    A check is left out when a key that it goes by is `doubtful`, because it would tell of the same mistake again.
+    A check that depends on an `unreliable` key is skipped, because it would report the same mistake again.
     """
     for check, keys in CHECKS.items():
-        if not keys & doubtful:
+        if not keys & unreliable:
             yield from check(case)
     if known := list(names):
-        yield from _unknown_columns(case, known, doubtful)
+        yield from _unknown_columns(case, known, unreliable)
 
 
-def _unknown_columns(case: UseCase, known: list[str], doubtful: set[str]) -> Faults:
+def _unknown_columns(case: UseCase, known: list[str], unreliable: set[str]) -> Faults:
     for place, name in _named(case):
-        if name not in known and place[0] not in doubtful:
+        if name not in known and place[0] not in unreliable:
             yield place, f"{_dotted(place)}: no column {name!r} in the suite{nearest(name, known)}"
 
 
 def _named(case: UseCase) -> Iterator[tuple[Place, str]]:
-    """Yield every place that names a column, and the column."""
+    """Yield each place that names a column, and the column."""
     for role in EXCLUSIVE:
         yield from ((place, name) for place, name in _in_role(case, role) if name)
     if isinstance(case.split, TimeSplit | GroupSplit):
@@ -74,20 +75,20 @@ def _in_serving(case: UseCase) -> Iterator[tuple[Place, str]]:
 
 
 def _roles(case: UseCase) -> Faults:
-    """A column has one role; a category, or a text, may be reported by slices too."""
+    """Check that each column has one role; categories, texts and ignored columns may have slices, too."""
     first: dict[str, list[str]] = {}
     for role in EXCLUSIVE:
         for place, name in _in_role(case, role):
             earlier = first.setdefault(name, [])
-            clash = next((each for each in earlier if {each, role} not in COMPATIBLE), None)
+            clash = next((other for other in earlier if {other, role} not in COMPATIBLE), None)
             if name and clash:
-                what = f"is {clash} too" if clash in ("target", "id") else f"stands in {clash} too"
-                yield place, f"{role}: column {name!r} {'stands here twice' if clash == role else what}"
+                what = f"is {clash} too" if clash in ("target", "id") else f"is in {clash} too"
+                yield place, f"{role}: column {name!r} {'is listed twice' if clash == role else what}"
             earlier.append(role)
 
 
 def _types(case: UseCase) -> Faults:
-    """The roles and casts that ask for a type."""
+    """Check the roles and casts that require a type."""
     columns = {column.name: column for column in case.columns}
     for role, types in (("text", {"str"}), ("categorical", {"str", "int64", "float64", "bool"})):
         for place, name in _in_role(case, role):
@@ -96,18 +97,20 @@ def _types(case: UseCase) -> Faults:
                 yield place, f"{role}: column {name!r} is {columns[name].type} in the suite, expected {expected}"
     for name, casts in case.read.casts.items():
         for cast in casts:
-            gives = CAST_TO.get(cast, ())
-            if name in columns and gives and columns[name].type not in gives:
-                told = f"{cast} gives {' or '.join(gives)}, and column {name!r} is {columns[name].type} in the suite"
-                yield ("read", "casts", name), f"read.casts.{name}: {told}"
+            returned = CAST_TO.get(cast, ())
+            if name in columns and returned and columns[name].type not in returned:
+                hint = (
+                    f"{cast} returns {' or '.join(returned)}, and column {name!r} is {columns[name].type} in the suite"
+                )
+                yield ("read", "casts", name), f"read.casts.{name}: {hint}"
     for name in case.read.dates:
         if name in columns and columns[name].type != DATE:
-            told = f"column {name!r} is {columns[name].type} in the suite, expected datetime64[us]"
-            yield ("read", "dates", name), f"read.dates.{name}: {told}"
-    twice = [name for name in case.read.rename.values() if list(case.read.rename.values()).count(name) > 1]
+            message = f"column {name!r} is {columns[name].type} in the suite, expected datetime64[us]"
+            yield ("read", "dates", name), f"read.dates.{name}: {message}"
+    duplicates = [name for name in case.read.rename.values() if list(case.read.rename.values()).count(name) > 1]
     for theirs, ours in case.read.rename.items():
-        if ours in twice:
-            yield ("read", "rename", theirs), f"read.rename.{theirs}: another column is called {ours!r} too"
+        if ours in duplicates:
+            yield ("read", "rename", theirs), f"read.rename.{theirs}: another column is renamed to {ours!r}, too"
     if case.columns and not case.features:
         yield ("ignored",), "ignored: no column is left to learn from"
 
@@ -128,49 +131,49 @@ def _labels(case: UseCase) -> Faults:
     if case.task == "multiclass" and case.positive is not None:
         yield ("positive",), "positive: only a binary task has it"
     for key in ("value", "name"):
-        seen = [getattr(label, key) for label in case.labels]
-        for index, each in enumerate(seen):
-            if each in seen[:index]:
-                yield ("labels", str(index), key), f"labels.{index}.{key}: {each!r} is named twice"
+        values = [getattr(label, key) for label in case.labels]
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                yield ("labels", str(index), key), f"labels.{index}.{key}: duplicate {value!r}"
 
 
 def _target(case: UseCase) -> Faults:
-    """The target in the suite: a number where that is learned, else of the labels' type and values."""
+    """Check the target's column: a number in a regression, otherwise of the labels' type and values."""
     column = next((column for column in case.columns if column.name == case.target), None)
     if column is None:
         return
     if case.task == "regression":
         if column.type not in ("int64", "float64"):
-            told = f"column {column.name!r} is {column.type} in the suite, and a regression needs a number"
-            yield ("target",), f"target: {told}"
+            message = f"column {column.name!r} is {column.type} in the suite, and a regression needs a number"
+            yield ("target",), f"target: {message}"
         return
-    fitting = FITTING.get(column.type, ())
+    types = LABEL_TYPES.get(column.type, ())
     for index, label in enumerate(case.labels):
         place = ("labels", str(index), "value")
-        if not isinstance(label.value, fitting):
-            told = f"{label.value!r} is {_kind(label.value)}, and column {column.name!r} is {column.type} in the suite"
-            yield place, f"labels.{index}.value: {told}{_quoting(column, label.value)}"
+        if not isinstance(label.value, types):
+            kinds = f"{label.value!r} is {_kind(label.value)}, and column {column.name!r} is {column.type} in the suite"
+            yield place, f"labels.{index}.value: {kinds}{_quoting_hint(column, label.value)}"
         elif column.allowed is not None and label.value not in column.allowed:
             known = listed(map(repr, column.allowed))
-            told = f"{label.value!r} is not in the suite's value set of {column.name!r}: {known}"
-            yield place, f"labels.{index}.value: {told}"
+            message = f"{label.value!r} is not in the suite's value set of {column.name!r}: {known}"
+            yield place, f"labels.{index}.value: {message}"
     values = [label.value for label in case.labels]
-    for value in column.allowed or () if all(isinstance(each, fitting) for each in values) and values else ():
+    for value in column.allowed or () if all(isinstance(value, types) for value in values) and values else ():
         if value not in values:
-            yield ("labels",), f"labels: the suite allows {value!r} in {column.name!r}, which no label names"
+            yield ("labels",), f"labels: the suite allows {value!r} in {column.name!r}, which has no label"
 
 
 def _serving(case: UseCase) -> Faults:
-    """The service takes features alone, and only what is beyond a bound can be let pass."""
+    """Check the `serving` block: requests have only features, and only a value beyond a bound can be a warning."""
     columns = {column.name: column for column in case.columns}
-    left_out = {case.target: "is the target: no request has it", case.id: "is the id: it is passed over"}
-    left_out |= dict.fromkeys(case.ignored, "stands in ignored: no request has it")
+    left_out = {case.target: "is the target: no request has it", case.id: "is the id, which is ignored"}
+    left_out |= dict.fromkeys(case.ignored, "is in ignored: no request has it")
     for place, name in _in_serving(case):
-        if name in columns and (told := left_out.get(name) or _unbound(columns[name], place[1])):
-            yield place, f"{_dotted(place)}: column {name!r} {told}"
+        if name in columns and (reason := left_out.get(name) or _unbounded(columns[name], place[1])):
+            yield place, f"{_dotted(place)}: column {name!r} {reason}"
 
 
-def _unbound(column: Column, part: str) -> str:
+def _unbounded(column: Column, part: str) -> str:
     if part == "unseen" and column.allowed is None:
         return "has no critical value set in the suite"
     if part == "out_of_range" and {column.minimum, column.maximum, column.earliest, column.latest} == {None}:
@@ -182,7 +185,7 @@ def _kind(value: object) -> str:
     return "text" if isinstance(value, str) else "a whole number"
 
 
-def _quoting(column: Column, value: object) -> str:
+def _quoting_hint(column: Column, value: object) -> str:
     if column.type == "str":
         return f'; in quotes, "{value}", it is text'
     return "; without quotes it is a number" if str(value).lstrip("-").isdigit() else ""
@@ -195,7 +198,7 @@ def _candidates(case: UseCase) -> Faults:
             yield place, f"{_dotted(place)}: {candidate.estimator} does not do {case.task}"
         if case.text and candidate.estimator in NO_TEXT:
             yield place, f"{_dotted(place)}: {candidate.estimator} cannot take text, whose matrix is sparse"
-        if not SIDE.fullmatch(name):
+        if not CANDIDATE_NAME.fullmatch(name):
             yield place[:2], f"candidates: {name!r} names a folder too: letters, digits, _ and - only"
 
 
@@ -205,14 +208,14 @@ def _metrics(case: UseCase) -> Faults:
     used += [("slices", name, "floors", metric) for name, part in case.slices.items() for metric in part.floors]
     for *place, metric in used:
         if metric not in case.metrics:
-            told = f"{metric!r} is no metric of a {case.task} task; there are: {listed(case.metrics)}"
-            yield (*place, metric), f"{_dotted(place)}: {told}"
+            message = f"{metric!r} is not a metric of a {case.task} task; there are: {listed(case.metrics)}"
+            yield (*place, metric), f"{_dotted(place)}: {message}"
     if case.task != "binary" and "threshold" in case.model_fields_set:
         yield ("threshold",), f"threshold: a {case.task} task has none"
 
 
 def _dotted(place: Iterable[str]) -> str:
-    """Write a place; the index of a list is left out, since the value is named."""
+    """Format a place without the indices of lists, since the message names the value."""
     return ".".join(step for step in place if not step.isdigit())
 
 

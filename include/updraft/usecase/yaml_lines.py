@@ -1,4 +1,4 @@
-"""Where the keys of a YAML and the columns of a suite stand in their files, so that a fault can name its line."""
+"""The lines of a YAML's keys and of a suite's columns, so that each message can name its line."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any
 import yaml
 
 Place = tuple[str, ...]  # keys and indices from the top of the file to a value
-OURS = {"name": "is the file's name", "suite": "is the file in expectations/", "columns": "are in the suite"}
-BLOCKS_WITH_FLAGS = {"deduplicate", "split", "tfidf", "candidates"}  # where yes and no may be meant as they are read
+RESERVED = {"name": "is the file's name", "suite": "is the file in expectations/", "columns": "are in the suite"}
+BLOCKS_WITH_FLAGS = {"deduplicate", "split", "tfidf", "candidates"}  # where yes and no may really be meant as booleans
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What a person must mend, and where."""
+    """An error in a file, for a person to fix."""
 
     file: Path
     line: int | None
     message: str
 
     def format(self, root: Path) -> str:
-        """Write it in one line; the file is named relative to `root` where it lies below it."""
+        """Format it in one line; the file's path is relative to `root` if it is below it."""
         file = self.file.relative_to(root) if self.file.is_relative_to(root) else self.file
         return f"{file}{f':{self.line}' if self.line else ''}: {self.message}"
 
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML's keys and values, the line of each, and what is wrong with it as YAML."""
+    """A YAML's keys and values, the line of each, and its faults as YAML."""
 
     path: Path
     values: dict[str, Any] = field(default_factory=dict)
@@ -40,53 +40,57 @@ class Document:
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, place: Sequence[str], message: str) -> Fault:
-        """Make a fault of a place, or of the nearest one around it that stands in the file."""
-        cuts = (tuple(place[:length]) for length in range(len(place), 0, -1))
-        return Fault(self.path, next((self.lines[cut] for cut in cuts if cut in self.lines), None), message)
+        """Return a fault at a place, or at the nearest enclosing place that is in the file."""
+        prefixes = (tuple(place[:length]) for length in range(len(place), 0, -1))
+        return Fault(
+            self.path, next((self.lines[prefix] for prefix in prefixes if prefix in self.lines), None), message
+        )
 
 
-def document(path: Path) -> Document:
-    """Read a YAML of keys and values; a fault where it is none, sets a key twice, or means text by a bare yes or no."""
+def read_document(path: Path) -> Document:
+    """Read a YAML mapping; its faults: invalid YAML, duplicate keys, a bare yes or no where text is meant."""
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
         node = loader.get_single_node()
-        found = Document(path)
-        found.faults.extend(_walked(node, (), found, loader))
+        document = Document(path)
+        document.faults.extend(_collect_lines(node, (), document, loader))
         values = loader.construct_document(node) if node else None
     except UnicodeDecodeError as error:
         return Document(path, faults=[Fault(path, None, f"not UTF-8: {error}")])
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
         mark = getattr(error, "problem_mark", None)
-        said = " ".join(f"{getattr(error, 'context', None) or ''} {getattr(error, 'problem', None) or error}".split())
-        return Document(path, faults=[Fault(path, mark.line + 1 if mark else None, f"not YAML: {said}")])
+        message = " ".join(
+            f"{getattr(error, 'context', None) or ''} {getattr(error, 'problem', None) or error}".split()
+        )
+        return Document(path, faults=[Fault(path, mark.line + 1 if mark else None, f"not YAML: {message}")])
     if not isinstance(values, dict):
         kind = "nothing" if values is None else type(values).__name__
         return Document(path, faults=[Fault(path, None, f"expected keys and values, found {kind}")])
-    for key in OURS.keys() & values.keys():
-        found.faults.append(found.fault((key,), f"{key}: not set here, {key} {OURS[key]}"))
-    found.values.update({str(key): value for key, value in values.items() if key not in OURS})
-    return found
+    for key in RESERVED.keys() & values.keys():
+        document.faults.append(document.fault((key,), f"{key}: not set here, {key} {RESERVED[key]}"))
+    document.values.update({str(key): value for key, value in values.items() if key not in RESERVED})
+    return document
 
 
-def _walked(node: Any, place: Place, found: Document, loader: yaml.SafeLoader) -> Iterator[Fault]:
-    """Note the line of each key and item below a node; yield what is wrong with them."""
-    if _trap(node) and place and place[0] not in BLOCKS_WITH_FLAGS:
-        yield found.fault(place, _said(".".join(place), node))
+def _collect_lines(node: Any, place: Place, document: Document, loader: yaml.SafeLoader) -> Iterator[Fault]:
+    """Record the line of each key and item below a node; yield their faults."""
+    if _is_bare_boolean(node) and place and place[0] not in BLOCKS_WITH_FLAGS:
+        yield document.fault(place, _bare_boolean(".".join(place), node))
     for key, word, child in _children(node, loader):
         below = (*place, word)
-        if _trap(key):
-            yield Fault(found.path, key.start_mark.line + 1, _said(".".join((*place, key.value)), key))
-        if below in found.lines:
-            told = f"{'.'.join(below)}: set again, first on line {found.lines[below]}"
-            yield Fault(found.path, key.start_mark.line + 1, told)
+        if _is_bare_boolean(key):
+            yield Fault(document.path, key.start_mark.line + 1, _bare_boolean(".".join((*place, key.value)), key))
+        if below in document.lines:
+            message = f"{'.'.join(below)}: duplicate key, first on line {document.lines[below]}"
+            yield Fault(document.path, key.start_mark.line + 1, message)
             continue
-        found.lines[below] = key.start_mark.line + 1
-        if len(below) < 12:  # an alias may hold itself
-            yield from _walked(child, below, found, loader)
+        document.lines[below] = key.start_mark.line + 1
+        if len(below) < 12:  # an alias may contain itself
+            yield from _collect_lines(child, below, document, loader)
 
 
 def _children(node: Any, loader: yaml.SafeLoader) -> Iterator[tuple[Any, str, Any]]:
-    """Yield the nodes below a node, each with the node that marks its line and the word that leads to it."""
+    """Yield the nodes below a node: the node that marks the line, the key or index, and the node itself."""
     if isinstance(node, yaml.SequenceNode):
         yield from ((child, str(index), child) for index, child in enumerate(node.value))
     elif isinstance(node, yaml.MappingNode):
@@ -95,20 +99,20 @@ def _children(node: Any, loader: yaml.SafeLoader) -> Iterator[tuple[Any, str, An
                 yield key, str(loader.construct_object(key, deep=True)), child
 
 
-def _trap(node: Any) -> bool:
-    """Tell whether a bare word such as no is a truth value to YAML 1.1."""
+def _is_bare_boolean(node: Any) -> bool:
+    """Whether a node is a bare word such as no, which YAML 1.1 reads as a boolean."""
     return getattr(node, "tag", "") == "tag:yaml.org,2002:bool" and node.value.lower() not in ("true", "false")
 
 
-def _said(where: str, node: Any) -> str:
+def _bare_boolean(where: str, node: Any) -> str:
     truth = str(node.value.lower() in ("yes", "on", "y")).lower()
     return f'{where}: YAML reads a bare {node.value} as {truth}; write "{node.value}" in quotes where text is meant'
 
 
 def line_in_suite(suite: Path, column: str | None, message: str) -> int | None:
-    """Find the line that first speaks of a column in an expectation of its own, else in the column set.
+    """Return the first line that names a column in an expectation of its own, else in the column set.
 
-    Without a column: the line that a parser's own message names.
+    Without a column: the line in the parser's message, if any.
     """
     if column is None:
         named = re.search(r"at line (\d+)", message)
