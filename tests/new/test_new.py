@@ -428,14 +428,14 @@ def test_decimal_commas_are_read_as_such_and_never_as_thousands(tmp_path: Path) 
     assert case.id is None and case.read.casts == {"share": ("decimal_comma",), "money": ("decimal_comma",)}
     (batch,) = File(tmp_path / "rows.csv", case).batches()
     assert batch.table["share"].to_pylist() == [float(text.replace(",", ".")) for text in shares]
-    assert written.draft.set_aside == 0
+    assert written.draft.quarantined_share == 0
 
 
 def test_json_lines_may_leave_out_what_may_be_null(tmp_path: Path) -> None:
     rows = [{"x": n % 7 + 0.5, "y": n % 2} | ({"opt": n / 3} if n % 5 < 3 else {}) for n in range(ROWS)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     written = new("optional", tmp_path / "rows.jsonl", "y", root=tmp_path)
-    assert written.draft.set_aside == 0
+    assert written.draft.quarantined_share == 0
     (batch,) = File(tmp_path / "rows.jsonl", load("optional", tmp_path)).batches()
     assert batch.table["opt"].null_count == sum("opt" not in row for row in rows)
 
