@@ -35,7 +35,7 @@ def set_user(security: Any, name: str, role: Any, password: str) -> None:
         print(f"created user {name!r} with role {role.name!r}")  # noqa: T201
         return
     security.reset_password(existing.id, password)
-    if [each.name for each in existing.roles] != [role.name] and name == "service":
+    if [existing_role.name for existing_role in existing.roles] != [role.name] and name == "service":
         existing.roles = [role]
         security.update_user(existing)
 
