@@ -1,8 +1,8 @@
-"""Load the tasks' heavy libraries into what runs tasks, once: every task is a fork of it and then imports nothing.
-It is the scheduler or, with Celery, each worker.
+"""Preload the tasks' heavy libraries into the process that runs tasks: each task is a fork of it and imports nothing.
+That process is the scheduler or, with Celery, each worker.
 
 Airflow imports this file in each of its processes from $AIRFLOW_HOME/config, hence the guard. Only libraries that start
-no thread at import may stand here: a fork of a process whose other thread holds a lock can hang.
+no thread at import may be preloaded: a fork of a process in which another thread holds a lock can hang.
 """
 
 import importlib
@@ -34,15 +34,15 @@ PRELOADED = (
     "sklearn.model_selection",
 )
 
-# Hundreds of lines at import that tell a reader of the log nothing.
+# These log hundreds of lines at import, of no use to anyone.
 for name in ("great_expectations._docs_decorators", "great_expectations.expectations.registry"):
     logging.getLogger(name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", "pyarrow.lib.* size changed", RuntimeWarning)
-warnings.filterwarnings("ignore", "The airflow.security.permissions module is deprecated")  # FAB asks for it
+warnings.filterwarnings("ignore", "The airflow.security.permissions module is deprecated")  # FAB imports it
 
 
 def yield_memory() -> None:
-    """Where memory runs out, let a task end, which is tried again, before who watches it and who runs them all."""
+    """When memory runs out, let the kernel kill a task, which is retried, before its supervisor or the scheduler."""
     score = Path("/proc/self/oom_score_adj")
     score.write_text(str(min(int(score.read_text()) + 300, 1000)))
 
@@ -50,10 +50,10 @@ def yield_memory() -> None:
 if sys.argv[1:3] == ["celery", "worker"]:
     from celery.signals import heartbeat_sent
 
-    # Its loop beats every two seconds; alive.py looks at the file's age.
+    # The worker sends a heartbeat every two seconds; alive.py checks the age of the file.
     heartbeat_sent.connect(lambda **_: Path("/tmp/worker.heartbeat").touch(), weak=False)  # noqa: S108
-    for left in Path(tempfile.gettempdir()).glob("updraft-run-*"):  # by tasks that were killed
-        shutil.rmtree(left, ignore_errors=True)
+    for folder in Path(tempfile.gettempdir()).glob("updraft-run-*"):  # left by tasks that were killed
+        shutil.rmtree(folder, ignore_errors=True)
     runs_tasks = True
 else:
     runs_tasks = sys.argv[1:2] == ["scheduler"] and os.environ.get("AIRFLOW__CORE__EXECUTOR") == "LocalExecutor"

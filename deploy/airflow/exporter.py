@@ -1,8 +1,8 @@
-"""Tell Prometheus of Airflow, at :9102/metrics: runs and their last outcome, tasks, heartbeats, import errors, and
-whether the API server answers. Another port may be named as an argument.
+"""Prometheus exporter of Airflow, at :9102/metrics: runs and their last outcome, tasks, heartbeats, import errors, and
+whether the API server is up. The optional argument is another port.
 
-It reads Airflow's database at each scrape, so that nothing is lost in a restart and the scheduler, which forks its
-tasks, needs no thread that sends figures. Where the database does not answer, this answers 503.
+It queries Airflow's database at each scrape, so that a restart loses nothing and the scheduler, which forks its tasks,
+needs no thread that sends metrics. Responds with 503 while the database is unavailable.
 """
 
 import http.client
@@ -23,15 +23,15 @@ from prometheus_client.registry import Collector
 PORT = 9102
 DATABASE = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg", "")
 API = urlsplit(os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"])
-STATES = "'scheduled', 'queued', 'running', 'up_for_retry'"  # written out, so that the index on them serves
+STATES = "'scheduled', 'queued', 'running', 'up_for_retry'"  # literals, so that PostgreSQL uses its index on them
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query of which the first columns are `labels` and each further one is a figure, by its name and help."""
+    """A query whose first columns are `labels` and whose further ones are `metrics`: names and help texts."""
 
     labels: tuple[str, ...]
-    figures: dict[str, str]
+    metrics: dict[str, str]
     sql: str
 
 
@@ -75,28 +75,28 @@ QUERIES = (
 
 
 class Airflow(Collector):
-    """Airflow's database as figures, and its API server."""
+    """Metrics from Airflow's database, and of its API server."""
 
     def describe(self) -> list[Metric]:
-        """Name no figure beforehand: the registry would ask the database at its start."""
+        """Describe nothing in advance: otherwise the registry would query the database at start-up."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Ask each query anew."""
+        """Run all queries."""
         options = "-c statement_timeout=5000 -c default_transaction_read_only=on"
         with psycopg.connect(DATABASE, connect_timeout=5, options=options) as database:
             for query in QUERIES:
-                yield from _figures(query, database.execute(query.sql).fetchall())
+                yield from _metrics(query, database.execute(query.sql).fetchall())
         yield GaugeMetricFamily("airflow_api_up", "1 while the API server answers", _api_up())
 
 
-def _figures(query: Query, rows: list[tuple[Any, ...]]) -> Iterator[Metric]:
-    for at, (name, told) in enumerate(query.figures.items(), len(query.labels)):
-        figure = GaugeMetricFamily(name, told, labels=query.labels)
+def _metrics(query: Query, rows: list[tuple[Any, ...]]) -> Iterator[Metric]:
+    for index, (name, description) in enumerate(query.metrics.items(), len(query.labels)):
+        metric = GaugeMetricFamily(name, description, labels=query.labels)
         for row in rows:
-            if row[at] is not None:
-                figure.add_metric([str(each) for each in row[: len(query.labels)]], float(row[at]))
-        yield figure
+            if row[index] is not None:
+                metric.add_metric([str(label) for label in row[: len(query.labels)]], float(row[index]))
+        yield metric
 
 
 def _api_up() -> bool:
@@ -110,26 +110,26 @@ def _api_up() -> bool:
         connection.close()
 
 
-class Quiet(WSGIRequestHandler):
-    """Log no scrape."""
+class QuietHandler(WSGIRequestHandler):
+    """Does not log scrapes."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 registry = CollectorRegistry()
 registry.register(Airflow())
-metrics = make_wsgi_app(registry)
+metrics_app = make_wsgi_app(registry)
 
 
 def app(environ: dict[str, Any], start: Any) -> list[bytes]:
-    """Answer with the figures, or say in one line why there are none."""
+    """Respond with the metrics, or with 503 and one line that says why there are none."""
     try:
-        return metrics(environ, start)
+        return metrics_app(environ, start)
     except psycopg.Error as error:
         sys.stderr.write(f"Airflow's database does not answer: {type(error).__name__}\n")
         start("503 Service Unavailable", [("Content-Type", "text/plain")])
         return [b"Airflow's database does not answer\n"]
 
 
-make_server("", int(sys.argv[1]) if sys.argv[1:] else PORT, app, ThreadingWSGIServer, Quiet).serve_forever()
+make_server("", int(sys.argv[1]) if sys.argv[1:] else PORT, app, ThreadingWSGIServer, QuietHandler).serve_forever()

@@ -1,4 +1,4 @@
-"""Make the buckets of models, of task logs and of runs' files; what is there already stays."""
+"""Create the buckets of models, of task logs and of runs' files, unless they exist."""
 
 import os
 import sys
@@ -16,6 +16,6 @@ for variable in ("UPDRAFT_REGISTRY", "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER",
     try:
         Bucket(s3_client(os.environ), *split_uri(uri)).create_if_missing()
     except NoCredentialsError:
-        sys.exit(f"S3_ACCESS_KEY and S3_SECRET_KEY: not set, and no role was found that may see {uri} at {server}")
+        sys.exit(f"S3_ACCESS_KEY and S3_SECRET_KEY: not set, and no role that may access {uri} at {server}")
     except (UserError, BotoCoreError) as error:
         sys.exit(f"{variable}: {uri} at {server}: {error}")

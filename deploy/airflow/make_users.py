@@ -1,8 +1,8 @@
-"""Make Airflow's two users, for the FAB auth manager: `admin`, a person, and `service`, which may start training.
+"""Create Airflow's two users, for the FAB auth manager: `admin`, a person, and `service`, which may start training.
 
-The role of `service` lets it look at runs, their tasks and the models that came of them. Which DAGs these may be of,
-and that it may start them, is in each training DAG's own `access_control`; who may start one may, in FAB's terms, also
-pause it and backfill it. Passwords come from the environment and are set anew at each start.
+The role of `service` lets it read runs, their tasks and the resulting models. The `access_control` of each training DAG
+grants it that DAG, and to start it; in FAB this includes pausing and backfilling. Passwords come from the environment
+and are reset at each start.
 """
 
 import os
@@ -15,30 +15,29 @@ READS = ("DAG Runs", "Task Instances", "Assets")
 
 
 def main() -> None:
-    """Make or mend roles and users; exits with what is wrong."""
+    """Create or update role and users; exit with a message if that fails."""
     role_name = os.environ["UPDRAFT_TRAINER_ROLE"]
     with get_application_builder() as builder:
         security = builder.sm
         role = security.add_role(role_name)
-        wanted = [security.create_permission("can_read", resource) for resource in READS]
-        for permission in wanted:
-            security.add_permission_to_role(role, permission)
-        for name, has in (("admin", security.find_role("Admin")), ("service", role)):
-            user(security, name, has, os.environ[f"AIRFLOW_{name.upper()}_PASSWORD"])
+        for resource in READS:
+            security.add_permission_to_role(role, security.create_permission("can_read", resource))
+        for name, user_role in (("admin", security.find_role("Admin")), ("service", role)):
+            set_user(security, name, user_role, os.environ[f"AIRFLOW_{name.upper()}_PASSWORD"])
 
 
-def user(security: Any, name: str, role: Any, password: str) -> None:
-    """Make a user with one role, or give the one that is there this password and role."""
-    found = security.find_user(username=name)
-    if found is None:
+def set_user(security: Any, name: str, role: Any, password: str) -> None:
+    """Create a user with one role, or reset the password and role of the existing one."""
+    existing = security.find_user(username=name)
+    if existing is None:
         if not security.add_user(name, name, "Updraft", f"{name}@updraft.invalid", role, password):
-            sys.exit(f"Airflow's user {name!r} could not be made")
-        print(f"made user {name!r} with role {role.name!r}")  # noqa: T201
+            sys.exit(f"Airflow's user {name!r} could not be created")
+        print(f"created user {name!r} with role {role.name!r}")  # noqa: T201
         return
-    security.reset_password(found.id, password)
-    if [each.name for each in found.roles] != [role.name] and name == "service":
-        found.roles = [role]
-        security.update_user(found)
+    security.reset_password(existing.id, password)
+    if [existing_role.name for existing_role in existing.roles] != [role.name] and name == "service":
+        existing.roles = [role]
+        security.update_user(existing)
 
 
 main()

@@ -223,8 +223,8 @@ def test_the_youngest_heartbeat_of_each_part_counts_and_a_missing_one_is_infinit
 
 def test_no_label_is_one_that_prometheus_sets(exporter: Exporter, database: Database) -> None:
     database.dag("d")
-    told = exporter.ask().text
-    assert 'part="SchedulerJob"' in told and not re.search(r'[{,](job|instance)="', told)
+    message = exporter.ask().text
+    assert 'part="SchedulerJob"' in message and not re.search(r'[{,](job|instance)="', message)
 
 
 def test_files_that_cannot_be_read_are_counted(exporter: Exporter, database: Database) -> None:
@@ -272,8 +272,8 @@ def test_a_part_lives_while_its_own_heart_beats(kind: str, postgres: Postgres, d
     database.beat(next(each for each in JOBS if each != kind), 0)
     assert alive(environ, kind) == (1, "no heartbeat yet\n")
     database.beat(kind, 90)
-    code, told = alive(environ, kind)
-    assert (code, told[:18]) == (1, "no heartbeat for 9")
+    code, message = alive(environ, kind)
+    assert (code, message[:18]) == (1, "no heartbeat for 9")
     database.beat(kind, 5)
     assert alive(environ, kind) == (0, "")
 
@@ -295,34 +295,34 @@ def test_without_a_database_no_part_lives_and_no_password_is_told(postgres: Post
     database.beat("SchedulerJob", 0)
     postgres.stop()
     try:
-        code, told = alive(settings(postgres), "SchedulerJob")
+        code, message = alive(settings(postgres), "SchedulerJob")
     finally:
         postgres.start()
     assert code == 1
-    assert told.startswith(FAULT) and "refused" in told and told.count("\n") == 1
-    assert PASSWORD[-12:] not in told  # however it is quoted
+    assert message.startswith(FAULT) and "refused" in message and message.count("\n") == 1
+    assert PASSWORD[-12:] not in message  # however it is quoted
 
 
 @pytest.mark.parametrize("password", ["wrong-secret", "100%secret", "sec[ret"])
-def test_a_login_that_is_wrong_or_cannot_be_read_is_not_told(password: str, postgres: Postgres) -> None:
+def test_a_wrong_or_unreadable_login_is_not_printed(password: str, postgres: Postgres) -> None:
     url = f"postgresql+psycopg://airflow:{password}@127.0.0.1:{postgres.port}/airflow"
-    code, told = alive({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}, "SchedulerJob")
-    assert code == 1 and told.count("\n") == 1
-    assert "secret" not in told and "ret@" not in told
+    code, message = alive({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}, "SchedulerJob")
+    assert code == 1 and message.count("\n") == 1
+    assert "secret" not in message and "ret@" not in message
 
 
-def test_tables_that_are_missing_are_told(postgres: Postgres) -> None:
+def test_missing_tables_are_reported(postgres: Postgres) -> None:
     environ = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.url("postgres")}
     assert alive(environ, "SchedulerJob") == (1, "UndefinedTable\n")
 
 
-def test_the_api_server_lives_while_it_and_its_database_do(api: Api, postgres: Postgres) -> None:
+def test_the_api_server_is_healthy_while_its_database_is(api: Api, postgres: Postgres) -> None:
     environ = settings(postgres, api)
     assert alive(environ, "api") == (0, "")
     api.body = b'{"metadatabase": {"status": "unhealthy"}}'
     assert alive(environ, "api") == (1, "its database is unhealthy\n")
     api.status = 503
-    assert alive(environ, "api") == (1, "it does not answer with 200\n")
+    assert alive(environ, "api") == (1, "expected status 200, found 503\n")
     api.shutdown()
     api.server_close()
     assert alive(environ, "api") == (1, "ConnectionRefusedError\n")

@@ -35,9 +35,8 @@ def _of_column(column: ColumnProfile, spec: TargetSpec) -> list[dict[str, Any]]:
     if not column.nulls:
         result.append(_critical("expect_column_values_to_not_be_null", column=name))
     else:
-        share = round(
-            max(0.0, 1 - (1.5 * column.nulls + 0.05)), 2
-        )  # half as many nulls again, and 5 %, are still usual
+        # Next month may have half as many nulls again, and 5 % more where there are hardly any now.
+        share = round(max(0.0, 1 - (1.5 * column.nulls + 0.05)), 2)
         result.append(_warning("expect_column_values_to_not_be_null", column=name, mostly=share))
     if column.role == "id":
         result.append(_critical("expect_column_values_to_be_unique", column=name))
@@ -105,12 +104,13 @@ def outlier(column: ColumnProfile) -> tuple[float, float, float] | None:
         or set(column.counts().index) <= FLAG
     ):
         return None
-    low, start, end, high = (float(each) for each in column.values.quantile([0, 0.01, 0.99, 1]))
-    farthest = high if high - end >= start - low else low
-    return (farthest, start, end) if max(start - low, high - end) > end - start else None
+    low, start, end, high = (float(value) for value in column.values.quantile([0, 0.01, 0.99, 1]))
+    extreme = high if high - end >= start - low else low
+    return (extreme, start, end) if max(start - low, high - end) > end - start else None
 
 
 def rounded(number: float) -> float:
+    """Round to four significant digits."""
     return float(f"{number:.4g}")
 
 
