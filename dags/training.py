@@ -2,7 +2,7 @@
 
 `ingest → validate → transform → train (one for each candidate) → evaluate → push`
 
-Each task passes on the URI of what it wrote under the run's folder, and nothing else. `ingest` sets rows aside that do
+Each task passes on the URI of what it wrote under the run's folder, and nothing else. `ingest` quarantines rows that do
 not fit the suite's types, `validate` stops the run when a critical expectation fails, `evaluate` decides, and `push` is
 **skipped**, with its reason in the log, when the challenger does not beat the champion.
 
@@ -89,17 +89,17 @@ def folded(title: str) -> Iterator[None]:
 
 @task
 def ingest(name: str) -> str:
-    """Stream the collection into a dataset of the suite's types; set aside what does not fit."""
-    from connections import collection
-    from updraft.sources.mongodb import Documents
+    """Stream the source's rows into a dataset of the suite's types; quarantine those that do not fit."""
+    from connections import source_address
+    from updraft.sources import open_source
     from updraft.stages.check import require_valid
     from updraft.stages.ingest import ingest
 
     with stage(name, "ingest") as run:
         require_valid(name)
-        with collection(run.case.collection) as rows:
-            made = ingest(run.case, Documents(rows, run.case, run.params.limit), run.out)
-        return run.files.send(made, run.out)
+        with open_source(run.case, source_address, run.params.limit) as source:
+            dataset = ingest(run.case, source, run.out)
+        return run.files.send(dataset, run.out)
 
 
 @task

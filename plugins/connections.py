@@ -6,101 +6,66 @@ backend. Without them MONGODB_URL and boto3's own environment (keys, AWS_ENDPOIN
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 from airflow.exceptions import AirflowConfigException
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.mongo.hooks.mongo import MongoHook
-from airflow.sdk import BaseHook, Connection
+from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from updraft.defaults import DATABASE
+from updraft.addresses import Address
 from updraft.errors import UserError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from pymongo.collection import Collection
 
     from updraft.registry.registry import Registry
 
-SERVER_SELECTION_MS = 10_000
-
 
 class BadConnection(UserError):
-    """MONGODB_URL, or the connection in its place, cannot be used."""
+    """A connection cannot be used, or there is neither one nor the environment variable in its place."""
 
 
-class SourceHook(MongoHook):
-    """MongoHook that reads MONGODB_URL, as people have it from Atlas, when Airflow has no connection of that name."""
-
-    @classmethod
-    def get_connection(cls, conn_id: str) -> Any:
-        """Look the connection up; fall back to MONGODB_URL, whose password Airflow then masks in logs."""
-        if _defined(conn_id):
-            return super().get_connection(conn_id)
-        url = os.environ.get("MONGODB_URL")
-        if not url:
-            raise BadConnection(f"no Airflow connection {conn_id!r} and no MONGODB_URL; set one of them")
-        made = mongo_connection(conn_id, url)
-        mask_secret(made.password)
-        return made
-
-
-def mongo_connection(conn_id: str, url: str) -> Connection:
-    """Make the Airflow connection that a MongoDB URL means, SRV or not, with one host or many, and all its options."""
-    from pymongo.errors import PyMongoError
-    from pymongo.uri_parser_shared import split_options
-
-    scheme, found, rest = url.partition("://")
-    if not found or scheme not in ("mongodb", "mongodb+srv"):
-        raise BadConnection("MONGODB_URL: expected mongodb://… or mongodb+srv://…")  # the value may hold a password
-    authority, _, tail = rest.partition("/")
-    database, _, query = tail.partition("?")
-    if "@" in database:
-        raise BadConnection("MONGODB_URL: write / in a user or password as %2F")
-    login, at, hosts = authority.rpartition("@")
-    user, colon, password = login.partition(":")
-    try:
-        split_options(query) if query else {}  # checks; the checked values are in the driver's own units
-        options = dict(split_options(query, validate=False, normalize=False)) if query else {}
-    except (PyMongoError, ValueError) as error:
-        raise BadConnection(f"MONGODB_URL: options after '?': {error}") from None
-    if not hosts:
-        raise BadConnection(f"MONGODB_URL: expected {scheme}://user:password@host/database, found no host")
-    mask_secret(password)
-    return Connection(
-        conn_id=conn_id,
-        conn_type="mongo",
-        host=hosts,
-        login=unquote_plus(user) if at else None,
-        password=unquote_plus(password) if colon else None,
-        schema=unquote_plus(database) or DATABASE,
-        extra=json.dumps(options | ({"srv": True} if scheme == "mongodb+srv" else {})),
-    )
+def source_address(connection: str, variable: str) -> Address:
+    """Look up a source's `connection:` in Airflow, else in the environment; passwords are masked in task logs."""
+    if _defined(connection):
+        kind = BaseHook.get_connection(connection).conn_type
+        if kind not in ADDRESSES:
+            raise BadConnection(
+                f"connection {connection!r}: conn_type {kind!r} not allowed; expected {', '.join(ADDRESSES)}"
+            )
+        try:
+            return ADDRESSES[kind](connection)
+        except AirflowConfigException as error:
+            raise BadConnection(f"connection {connection!r}: {error}") from None
+    url = os.environ.get(variable)
+    if not url:
+        raise BadConnection(f"no Airflow connection {connection!r} and no {variable}; set one of them")
+    _mask_password(url)
+    return Address(variable, url)
 
 
-@contextmanager
-def collection(name: str, conn_id: str = "mongo_default") -> Iterator[Collection[Any]]:
-    """Open a collection of the connection's database, for a while."""
-    from pymongo.errors import ConfigurationError
+def _mongo(connection: str) -> Address:
+    hook = MongoHook(connection)
+    options = hook.extras | ({"tlsAllowInvalidCertificates": True} if hook.allow_insecure else {})
+    return Address(f"connection {connection!r}", hook.uri, options)
 
-    try:
-        hook = SourceHook(conn_id)
-        if "serverselectiontimeoutms" not in {option.lower() for option in hook.extras}:
-            hook.extras["serverSelectionTimeoutMS"] = SERVER_SELECTION_MS
-        opened = hook.get_collection(name)
-    except AirflowConfigException as error:
-        raise BadConnection(f"connection {conn_id!r}: {error}") from None
-    except ConfigurationError as error:  # mongodb+srv looks the servers up by DNS at once, and that may pass
-        raise ConnectionError(f"MongoDB at {hook.connection.host}: {error}") from None
-    with hook:
-        yield opened
+
+# Airflow's type of a connection → its address.
+ADDRESSES: dict[str, Callable[[str], Address]] = {"mongo": _mongo}
+
+
+def _mask_password(url: str) -> None:
+    """Mask the password of a URL in task logs, as it stands in the URL and as it is."""
+    login = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    password = login.partition(":")[2]
+    for secret in {password, unquote_plus(password)} - {""}:
+        mask_secret(secret)
 
 
 def registry(conn_id: str = "aws_default") -> Registry:

@@ -15,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Bottom up: a room imports only rooms that stand before it.
 UPDRAFT = (
-    *("errors", "defaults", "api_keys", "airflow_client", "regex_texts", "model", "registry", "run_params", "usecase"),
+    *("errors", "defaults", "addresses", "api_keys", "airflow_client", "regex_texts"),
+    *("model", "registry", "run_params", "usecase"),
     *("sources", "destinations", "learning", "monitoring", "stages", "new", "demo"),
     *("local_stack", "compose_secrets", "cli"),
 )

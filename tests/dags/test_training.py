@@ -22,6 +22,7 @@ from updraft.registry.registry import Registry
 from updraft.sources.source import Batch
 from updraft.usecase import UseCase, paths
 
+COLLECTION = "vehicle_insurance"
 STAGES = ["ingest", "validate", "transform", "train", "evaluate", "push"]
 
 
@@ -74,7 +75,7 @@ def environ(
 
 def fill(url: str, case: UseCase, frame: pd.DataFrame) -> None:
     with MongoClient[dict[str, Any]](url) as client:
-        load(Rows(frame, case.columns), client.get_default_database()[case.collection])
+        load(Rows(frame, case.columns), client.get_default_database()[COLLECTION])
 
 
 def states(run: Any) -> dict[str, str]:
@@ -190,7 +191,7 @@ def test_rows_that_were_set_aside_can_be_read_on_s3_after_the_run_has_failed(
 ) -> None:
     monkeypatch.setenv("UPDRAFT_ARTIFACTS", f"{registry.bucket}/artifacts/")
     with MongoClient[dict[str, Any]](mongodb_url) as client:
-        client.get_default_database()[case.collection].update_many({}, {"$set": {"Age": "old"}})
+        client.get_default_database()[COLLECTION].update_many({}, {"$set": {"Age": "old"}})
     run = dags[f"train_{case.name}"].test(logical_date=None)
     assert states(run)["ingest"] == "failed"
     aside = registry.bucket.get(f"artifacts/{case.name}/{run.run_id}/ingest/quarantine.jsonl")
@@ -246,7 +247,7 @@ def test_bad_rows_stop_the_run_at_validate_with_nothing_pushed_and_no_second_try
     else:
         frame[column] = frame[column].where(frame.index != 3, value)
     with MongoClient[dict[str, Any]](mongodb_url) as client:
-        rows = client.get_default_database()[case.collection]
+        rows = client.get_default_database()[COLLECTION]
         rows.drop()
         rows.insert_many(frame.astype("object").where(frame.notna(), None).to_dict(orient="records"))
     run = dags[f"train_{case.name}"].test(logical_date=None)

@@ -12,17 +12,17 @@ import pytest
 import requests
 
 from tests.support.local_stack import free, free_environment, listening, marked, updraft
+from updraft.addresses import from_environment
 from updraft.airflow_client import Airflow, AirflowError
 from updraft.demo.rows import generate, write
-from updraft.destinations.mongodb import load as fill
+from updraft.destinations import open_destination
 from updraft.local_stack import supervision
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.stack import Stack
 from updraft.model.model import Model
 from updraft.registry.registry import Registry, open_registry
-from updraft.sources.files import File
-from updraft.sources.mongodb import database
-from updraft.usecase import load, paths
+from updraft.sources import open_source
+from updraft.usecase import from_file, load, paths
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -173,8 +173,9 @@ def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stac
     for name in names:
         case = load(name)
         file = write(case, generate(case, 1500, seed=1), tmp_path / f"{name}.csv")
-        with database(settings["MONGODB_URL"]) as opened:
-            fill(File(file, case), opened[case.collection])
+        connections = from_environment(settings)
+        with open_source(from_file(case, file), connections) as rows, open_destination(case, connections) as place:
+            place.load(rows, None)
     for name in names:
         until_parsed(server, f"train_{name}")
         server.trigger(f"train_{name}", "together")

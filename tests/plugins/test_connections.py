@@ -1,103 +1,93 @@
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from connections import BadConnection, SourceHook, collection, mongo_connection, registry
+from connections import BadConnection, registry, source_address
+from tests.support.small_cases import integer, small_case
+from updraft.sources import open_source
+from updraft.sources.mongodb import database
 
 ATLAS = "mongodb+srv://us%40er:p%2Fa%3Ass%25@cluster0.abcde.mongodb.net/vehicles?retryWrites=true&w=majority&authSource=admin"
 
 
-@pytest.fixture
-def url(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def set_url(value: str) -> SourceHook:
-        monkeypatch.setenv("MONGODB_URL", value)
-        return SourceHook("mongo_default")
-
-    return set_url
+def test_without_a_connection_the_environments_url_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONGODB_URL", ATLAS)
+    address = source_address("mongo_default", "MONGODB_URL")
+    assert (address.origin, address.url, dict(address.options)) == ("MONGODB_URL", ATLAS, {})
 
 
-def test_an_atlas_url_becomes_the_connection_that_mongohook_wants() -> None:
-    made = mongo_connection("mongo_default", ATLAS)
-    assert (made.conn_type, made.host, made.port) == ("mongo", "cluster0.abcde.mongodb.net", None)
-    assert (made.login, made.password, made.schema) == ("us@er", "p/a:ss%", "vehicles")
-    assert {key.lower(): value for key, value in made.extra_dejson.items()} == {
-        "retrywrites": "true", "w": "majority", "authsource": "admin", "srv": True,
-    }  # fmt: skip
+def test_its_password_is_masked_in_logs_as_it_is_written_and_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.log import redact
+
+    passwords = "only/here:1%", "only%2Fhere%3A1%25"
+    monkeypatch.setenv("MONGODB_URL", f"mongodb://us%40er:{passwords[1]}@h1,h2/db")
+    assert [redact(password) for password in passwords] == [*passwords]
+    source_address("mongo_default", "MONGODB_URL")
+    assert [redact(f"login with {password}!") for password in passwords] == ["login with ***!"] * 2
 
 
-def test_mongohook_builds_the_same_url_from_it(url: Any) -> None:
-    hook = url(ATLAS)
-    assert hook.uri == "mongodb+srv://us%40er:p%2Fa%3Ass%25@cluster0.abcde.mongodb.net/vehicles"
+def test_an_address_shows_no_password_where_it_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONGODB_URL", ATLAS)
+    assert repr(source_address("mongo_default", "MONGODB_URL")) == "Address(origin='MONGODB_URL')"
 
 
-def test_a_replica_set_with_options_reaches_the_driver_in_its_own_units(url: Any) -> None:
-    hook = url("mongodb://a:secret@h1:27017,h2:27018/db?replicaSet=rs0&maxIdleTimeMS=10000&tls=true")
-    client = hook.get_conn()
-    assert client.options.pool_options.max_idle_time_seconds == 10
-    assert client.options.replica_set_name == "rs0"
-    assert set(client._topology_settings.seeds) == {("h1", 27017), ("h2", 27018)}
-    hook.close()
+def test_a_connection_of_airflows_own_goes_before_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONGODB_URL", "mongodb://here/other")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_MONGO_DEFAULT", "mongo://us%40er:p%2Fw@there:27017/mine?tls=true&maxIdleTimeMS=9000"
+    )
+    address = source_address("mongo_default", "MONGODB_URL")
+    assert (address.origin, address.url) == ("connection 'mongo_default'", "mongodb://us%40er:p%2Fw@there:27017/mine")
+    with database(address) as opened:
+        assert opened.name == "mine"
+        assert opened.client.options.pool_options.max_idle_time_seconds == 9
+        assert opened.client.options.pool_options._ssl_context is not None
 
 
-def test_a_url_without_a_database_means_updraft(url: Any) -> None:
-    hook = url("mongodb+srv://a:secret@cluster0.abcde.mongodb.net/?retryWrites=true")
-    assert hook.connection.schema == "updraft"
+def test_a_connection_may_allow_certificates_that_nobody_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = '{"conn_type": "mongo", "host": "there", "extra": {"ssl": true, "allow_insecure": true, "tls": true}}'
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", extra)
+    assert dict(source_address("lab", "LAB_URL").options) == {"tls": True, "tlsAllowInvalidCertificates": True}
 
 
 @pytest.mark.parametrize(
-    ("value", "complaint"),
+    ("uri", "message"),
     [
-        ("http://user:hidden-word@host/db", "expected mongodb://… or mongodb+srv://…"),
-        ("mongodb://user:hidden-word@/db", "found no host"),
-        ("mongodb://user:hid/den-word@host/db", "write / in a user or password as %2F"),
-        ("mongodb://user:hidden-word@host/db?tls=maybe", "options after '?'"),
-        ("mongodb://user:hidden-word@host/db?nonsense", "options after '?'"),
+        ("mongodb://there:27017/mine", "conn_type 'mongodb' not allowed; expected mongo"),
+        ("mongo://there:27017/mine?srv=true", "srv URI should not specify a port"),
     ],
 )
-def test_a_malformed_url_is_refused_without_showing_the_password(value: str, complaint: str) -> None:
+def test_a_wrong_airflow_connection_is_one_line(monkeypatch: pytest.MonkeyPatch, uri: str, message: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MONGO_DEFAULT", uri)
     with pytest.raises(BadConnection) as refusal:
-        mongo_connection("mongo_default", value)
-    assert complaint in str(refusal.value)
-    assert "hidden-word" not in str(refusal.value)
+        source_address("mongo_default", "MONGODB_URL")
+    assert str(refusal.value) == f"connection 'mongo_default': {message}"
 
 
-def test_a_connection_of_airflows_own_goes_before_the_url(url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_MONGO_DEFAULT", "mongo://there:27017/mine")
-    assert url("mongodb://here/other").uri == "mongodb://there:27017/mine"
-
-
-def test_an_airflow_connection_of_the_wrong_type_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_MONGO_DEFAULT", "mongodb://there:27017/mine")
-    with pytest.raises(BadConnection, match=r"^connection 'mongo_default': conn_type 'mongodb' not allowed"):
-        with collection("rows"):
-            pass
-
-
-def test_a_host_that_dns_does_not_know_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MONGODB_URL", "mongodb+srv://a:hidden-word@nowhere.invalid/db?connectTimeoutMS=500")
-    with pytest.raises(ConnectionError, match=r"^MongoDB at nowhere\.invalid: ") as failure:
-        with collection("rows"):
-            pass
-    assert "hidden-word" not in str(failure.value)
-
-
-def test_neither_connection_nor_url_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_connection_nor_variable_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MONGODB_URL", raising=False)
-    with pytest.raises(
-        BadConnection, match=r"^no Airflow connection 'mongo_default' and no MONGODB_URL; set one of them$"
-    ):
-        with collection("rows"):
-            pass
+    message = r"^no Airflow connection 'mongo_default' and no MONGODB_URL; set one of them$"
+    with pytest.raises(BadConnection, match=message):
+        source_address("mongo_default", "MONGODB_URL")
 
 
-def test_a_collection_is_opened_in_the_urls_database(monkeypatch: pytest.MonkeyPatch, mongodb_url: str) -> None:
-    monkeypatch.setenv("MONGODB_URL", mongodb_url)
-    with collection("rows") as opened:
-        opened.insert_one({"a": 1})
-        assert opened.full_name == f"{mongodb_url.rpartition('/')[2]}.rows"
-        assert opened.count_documents({}) == 1
+def test_a_use_cases_own_connection_opens_its_own_server(monkeypatch: pytest.MonkeyPatch, mongodb_url: str) -> None:
+    monkeypatch.setenv("MONGODB_URL", "mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=100")
+    monkeypatch.setenv("AIRFLOW_CONN_ARCHIVE", mongodb_url.replace("mongodb://", "mongo://"))
+    case = small_case([integer("a")], source={"mongodb": {"collection": "rows", "connection": "archive"}})
+    with database(source_address("archive", "ARCHIVE_URL")) as opened:
+        opened["rows"].insert_one({"a": 1})
+    with open_source(case, source_address) as source:
+        assert str(source) == f"MongoDB collection '{mongodb_url.rpartition('/')[2]}.rows'"
+
+
+def test_a_file_needs_no_connection(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    case = small_case([integer("a")], source={"file": {"path": str(tmp_path / "rows.csv")}})
+    with open_source(case, source_address) as source:
+        assert [batch.table.to_pylist() for batch in source.batches()] == [[{"a": 1}]]
 
 
 def test_the_registry_comes_from_s3hook_with_the_environment(

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.support.small_cases import SHARED_DATA, date, integer, real, small_case, text
+from updraft.addresses import Address
 from updraft.destinations.mongodb import load
 from updraft.learning.splits import FOLD
 from updraft.model.columns import Column
@@ -222,7 +223,7 @@ def test_a_dirty_file_gives_the_same_rows_by_way_of_mongodb(tmp_path: Path, mong
         TAXI: taxi(tmp_path, real("congestion_surcharge")),
     }[path]
     rows, rejected = taken(case, path, tmp_path / "file")
-    with database(mongodb_url) as opened:
+    with database(Address("MONGODB_URL", mongodb_url)) as opened:
         load(File(path, case), opened["small"])
         dataset = ingest(case, Documents(opened["small"], case), tmp_path / "mongo")
         opened.client.drop_database(opened.name)

@@ -16,6 +16,7 @@ from pymongo.write_concern import WriteConcern
 
 from tests.support.servers import MONGO_LOGIN, mongo_server
 from tests.support.small_cases import date, integer, real, small_case, text
+from updraft.addresses import Address
 from updraft.model.columns import Column
 from updraft.sources.mongodb import BATCH, Documents, _stored_type, database
 from updraft.sources.source import BadSource, Batch, Source
@@ -144,24 +145,74 @@ def test_a_collection_is_not_taken_for_empty_after_a_kill_of_the_server(tmp_path
 
 
 def test_a_wrong_password_is_one_line_without_the_password(mongo_with_login: str) -> None:
-    with database(f"mongodb://{MONGO_LOGIN[0]}:hidden-word@{mongo_with_login}/any?authSource=admin") as opened:
+    url = f"mongodb://{MONGO_LOGIN[0]}:hidden-word@{mongo_with_login}/any?authSource=admin"
+    with database(Address("MONGODB_URL", url)) as opened:
         with pytest.raises(BadSource, match=r"^MongoDB at 127\.0\.0\.1:\d+: wrong user or password$"):
             Documents(opened["rows"], CASE)
 
 
 def test_a_server_that_does_not_answer_is_an_error_that_may_pass() -> None:
-    with database("mongodb://127.0.0.1:1/any?serverSelectionTimeoutMS=200") as opened:
+    with database(Address("MONGODB_URL", "mongodb://127.0.0.1:1/any?serverSelectionTimeoutMS=200")) as opened:
         with pytest.raises(ConnectionError, match=r"^MongoDB at 127\.0\.0\.1:1: no server answers$"):
             Documents(opened["rows"], CASE)
 
 
 @pytest.mark.parametrize(
-    "url", ["", "127.0.0.1/any", "http://me:hidden-word@there/any", "mongodb://me:hidden word@:::/any"]
+    ("url", "expected"),
+    [
+        ("", "expected mongodb://"),
+        ("127.0.0.1/any", "expected mongodb://"),
+        ("http://me:s3cr3t@there/any", "expected mongodb://"),
+        ("mongodb://me:s3c r3t@:::/any", "expected mongodb://"),
+        ("mongodb://me:s3cr3t@/any", "Empty host"),
+        ("mongodb://me:s3c/r3t@there/any", "expected mongodb://"),
+        ("mongodb://me:s3c/b?r3t=a@there/any", "expected mongodb://"),
+        ("mongodb://me:s3cr3t@there/any?tls=maybe", "options after '?': The value of tls must be"),
+        ("mongodb://me:s3cr3t@there/any?nonsense", "options after '?'"),
+    ],
 )
-def test_a_malformed_url_is_one_line_without_the_password(url: str) -> None:
-    with pytest.raises(BadSource, match=r"^MONGODB_URL: expected mongodb://") as refusal, database(url):
+def test_a_malformed_url_is_one_line_without_the_password(url: str, expected: str) -> None:
+    with pytest.raises(BadSource) as refusal, database(Address("connection 'atlas'", url)):
         pass
-    assert "hidden" not in str(refusal.value) and len(str(refusal.value).splitlines()) == 1
+    message = str(refusal.value)
+    assert message.startswith(f"connection 'atlas': {expected}")
+    assert not any(part in message for part in ("s3c", "r3t")) and len(message.splitlines()) == 1
+
+
+def test_the_options_of_an_atlas_url_reach_the_driver(mongo: str) -> None:
+    options = {"maxIdleTimeMS": 10000, "replicaSet": "rs0"}
+    with database(Address("connection 'atlas'", "mongodb://h1:27017,h2:27018/db?tls=true", options)) as opened:
+        assert opened.client.options.pool_options.max_idle_time_seconds == 10
+        assert opened.client.options.replica_set_name == "rs0"
+        assert opened.client.options.pool_options._ssl_context is not None
+        assert set(opened.client._topology_settings.seeds) == {("h1", 27017), ("h2", 27018)}
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "seconds"),
+    [
+        ("mongodb://h/db", {}, 10),
+        ("mongodb://h/db?serverSelectionTimeoutMS=200", {}, 0.2),
+        ("mongodb://h/db", {"serverselectiontimeoutms": 300}, 0.3),
+    ],
+)
+def test_a_servers_choice_takes_ten_seconds_unless_the_user_sets_it(
+    url: str, options: dict[str, Any], seconds: float
+) -> None:
+    with database(Address("MONGODB_URL", url, options)) as opened:
+        assert opened.client.options.server_selection_timeout == seconds
+
+
+def test_a_url_without_a_database_means_updraft() -> None:
+    with database(Address("MONGODB_URL", "mongodb://a:secret@h/?retryWrites=true")) as opened:
+        assert opened.name == "updraft"
+
+
+def test_a_host_that_dns_does_not_know_is_an_error_that_may_pass() -> None:
+    url = "mongodb+srv://a:hidden-word@nowhere.invalid/db?connectTimeoutMS=500"
+    with pytest.raises(ConnectionError, match=r"^MONGODB_URL: ") as failure, database(Address("MONGODB_URL", url)):
+        pass
+    assert "hidden-word" not in str(failure.value)
 
 
 CAST = small_case(

@@ -80,7 +80,7 @@ def test_rows_go_through_mongodb_in_the_shell_too(
 
 def test_made_up_rows_can_be_loaded(updraft: Any, mongodb_url: str) -> None:
     loaded = updraft("load", "vehicle_insurance", "--made-up", "300", MONGODB_URL=mongodb_url)
-    assert loaded.returncode == 0 and "300 made-up rows are in " in loaded.stdout
+    assert loaded.returncode == 0 and "300 synthetic rows are in " in loaded.stdout
     with pymongo.MongoClient(mongodb_url) as client:
         rows = client.get_default_database()["vehicle_insurance"]
         assert rows.count_documents({}) == 300
@@ -99,7 +99,7 @@ def test_made_up_rows_can_be_loaded(updraft: Any, mongodb_url: str) -> None:
             "run parameter promote: 'maybe' is unknown; there are: auto, never",
         ),
         (["run", "vehicle_insurance"], "MONGODB_URL: expected mongodb://"),
-        (["load", "vehicle_insurance", "absent.csv"], "file 'absent.csv': no such file"),
+        (["load", "vehicle_insurance", "rows.csv"], "MONGODB_URL: expected mongodb://"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_1(updraft: Any, words: list[str], complaint: str) -> None:
@@ -107,6 +107,11 @@ def test_a_users_mistake_is_one_line_and_exit_code_1(updraft: Any, words: list[s
     assert done.returncode == 1
     assert complaint in done.stderr and "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("updraft: ")]) == 1
+
+
+def test_a_file_to_load_that_is_not_there_is_one_line(updraft: Any) -> None:
+    done = updraft("load", "vehicle_insurance", "absent.csv", MONGODB_URL="mongodb://127.0.0.1:1/rows")
+    assert (done.returncode, done.stderr) == (1, "updraft: file 'absent.csv': no such file\n")
 
 
 def test_an_unreachable_registry_is_one_line(updraft: Any, case: UseCase, frame: pd.DataFrame, tmp_path: Path) -> None:

@@ -21,11 +21,13 @@ from updraft.stages.stage_folder import DATASET, QUARANTINE, TEST, TRAIN, read_j
 from updraft.stages.transform import BadData, transform
 from updraft.usecase import UseCase
 
+COLLECTION = "rows"
+
 
 @pytest.fixture
 def collection(mongodb_url: str, case: UseCase) -> Iterator[Collection[Any]]:
     with MongoClient[dict[str, Any]](mongodb_url) as client:
-        yield client.get_default_database()[case.collection]
+        yield client.get_default_database()[COLLECTION]
         client.drop_database(client.get_default_database())
 
 
@@ -52,7 +54,7 @@ def test_loading_twice_leaves_the_rows_once_and_another_file_leaves_that_file_al
         load(File(csv(tmp_path, part), case), collection)
         assert collection.count_documents({}) == len(part)
         assert {document["id"] for document in collection.find()} == set(part["id"])
-    assert collection.database.list_collection_names() == [case.collection]
+    assert collection.database.list_collection_names() == [COLLECTION]
 
 
 def test_loading_a_file_without_rows_leaves_the_old_rows(

@@ -9,7 +9,7 @@ from typing import Any
 
 YAML = """\
 title: What sells?
-collection: shop
+source: {mongodb: {collection: shop}}
 target: sold
 id: key
 categorical: [colour]

@@ -11,6 +11,7 @@ from updraft.model.columns import Column
 from updraft.usecase import UseCase
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
+SOURCE = {"mongodb": {"collection": "small"}}
 NOT_THERE = "the public data sets are not in ../shared/data"
 
 
@@ -37,7 +38,7 @@ def small_case(columns: list[Column], target: str = "y", folder: Path | None = N
         suite.write_text(json.dumps({"name": "small", "expectations": expectations(columns)}, default=str))
     regression = yaml.get("task") == "regression"
     estimator = "Ridge" if regression else "LogisticRegression"
-    yaml = {"candidates": {"simple": {"estimator": estimator}}, "title": "Small", "collection": "small"} | yaml
+    yaml = {"candidates": {"simple": {"estimator": estimator}}, "title": "Small", "source": SOURCE} | yaml
     if yaml.get("task", "binary") == "binary":
         yaml = {"labels": [{"value": 0, "name": "no"}, {"value": 1, "name": "yes"}], "positive": 1} | yaml
     return UseCase(name="small", suite=suite, columns=tuple(columns), target=target, **yaml)

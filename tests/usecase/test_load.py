@@ -72,8 +72,30 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
          "candidates.forest.estimator: 'RandomForrest' is unknown (did you mean 'RandomForestClassifier'?); "
          f"there are: {CLASSIFIERS}"),
         ([("roc_auc", "auc")], 13, f"floors: 'auc' is unknown (did you mean 'pr_auc'?); there are: {METRICS}"),
-        ([("collection: shop", "collection: my shop")], 2,
-         "collection: String should match pattern '^[\\w-][\\w.-]*$', found 'my shop'"),
+        # where the rows come from
+        ([("{collection: shop}", "{collection: my shop}")], 2,
+         "source.mongodb.collection: String should match pattern '^[\\w-][\\w.-]*$', found 'my shop'"),
+        ([("{mongodb: {collection: shop}}", "\n  mongo: {collection: shop}")], 3,
+         "source: 'mongo' is unknown (did you mean 'mongodb'?); there are: mongodb, file"),
+        ([("{mongodb: {collection: shop}}", "{}")], 2,
+         "source: expected one kind with its settings, found none; there are: mongodb, file"),
+        ([("{mongodb: {collection: shop}}", "{file: {path: a.csv}, mongodb: {collection: shop}}")], 2,
+         "source: expected one kind with its settings, found mongodb, file; there are: mongodb, file"),
+        ([("{mongodb: {collection: shop}}", "{file: }")], 2,
+         "source: expected one kind with its settings, found file without settings; there are: mongodb, file"),
+        ([("{mongodb: {collection: shop}}", "rows.csv")], 2, "source: expected keys and values, found 'rows.csv'"),
+        ([("source: {mongodb: {collection: shop}}\n", "")], None, "source: missing"),
+        ([("{collection: shop}", "{colection: shop}")], 2,
+         "unknown key 'source.mongodb.colection' (did you mean 'collection'?)"),
+        ([("{collection: shop}", "{}")], 2, "source.mongodb.collection: missing"),
+        ([("{collection: shop}", "{collection: shop, connection: a b}")], 2,
+         "source.mongodb.connection: String should match pattern '^[\\w.-]+$', found 'a b'"),
+        ([("{mongodb: {collection: shop}}", "{file: {path: s3://bucket/rows.csv}}")], 2,
+         "source.file.path: 's3://bucket/rows.csv' is neither a path nor a file:// URI of this machine"),
+        ([("{mongodb: {collection: shop}}", "{file: {path: file://elsewhere/rows.csv}}")], 2,
+         "source.file.path: 'file://elsewhere/rows.csv' is neither a path nor a file:// URI of this machine"),
+        ([("{mongodb: {collection: shop}}", "{file: {path: }}")], 2,
+         "source.file.path: expected a valid string, found None"),
         ([("forest:", "my/forest:")], 12, "candidates: 'my/forest' names a folder too: letters, digits, _ and - only"),
         # YAML itself
         ([("target: sold", "target: sold\ntitle: again")], 4, "title: set again, first on line 1"),
@@ -166,8 +188,40 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(
 def test_one_mistake_is_told_once(shop: Write) -> None:
     """A misspelt task says nothing of labels, metrics and estimators; a misspelt key is not missing too."""
     assert len(refusal(shop(("positive: 1", "positive: 1\ntask: regresion")))) == 1
-    assert len(refusal(shop(("collection: shop", "colection: shop")))) == 1
+    assert len(refusal(shop(("{collection: shop}", "{colection: shop}")))) == 1
+    assert len(refusal(shop(("source:", "sorce:")))) == 1
+    assert len(refusal(shop(("mongodb:", "mongo:")))) == 1
     assert len(refusal(shop(("positive: 1", "positive: 1\nseed: many")))) == 1
+
+
+@pytest.mark.parametrize("old", ["collection: shop", "collection: my shop", "collection:\n  - shop"])
+def test_the_old_key_of_a_collection_is_one_line_that_names_its_replacement(shop: Write, old: str) -> None:
+    (message,) = refusal(shop(("source: {mongodb: {collection: shop}}", old)))
+    assert message.startswith("include/usecases/shop.yaml:2: collection: is now source: {mongodb: {collection: ")
+
+
+def test_the_old_key_hides_no_other_fault(shop: Write) -> None:
+    messages = refusal(shop(("source: {mongodb: {collection: shop}}", "collection: shop"), ("[colour]", "[color]")))
+    assert messages == [
+        "include/usecases/shop.yaml:2: collection: is now source: {mongodb: {collection: shop}}",
+        "include/usecases/shop.yaml:5: categorical: no column 'color' in the suite (did you mean 'colour'?)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "resolved"),
+    [
+        ("data/rows.csv", "{root}/data/rows.csv"),
+        ("/data/my rows.csv", "/data/my rows.csv"),
+        ("file:///data/my%20rows.csv", "/data/my rows.csv"),
+        ("file://localhost/data/rows.csv", "/data/rows.csv"),
+    ],
+)
+def test_the_path_of_a_file_starts_at_the_repositorys_root(shop: Write, path: str, resolved: str) -> None:
+    root = shop(("{mongodb: {collection: shop}}", f"{{file: {{path: '{path}'}}}}"))
+    source = load("shop", root).source
+    assert source.kind == "file" and source.file is not None
+    assert source.file.path == resolved.format(root=root)
 
 
 def test_faults_of_the_suite_are_told_with_those_of_the_yaml(shop: Write) -> None:

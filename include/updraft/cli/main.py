@@ -19,14 +19,13 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from updraft.addresses import Address, from_environment
 from updraft.cli import registry, stack, usecases
 from updraft.errors import UserError
 
 if TYPE_CHECKING:
-    from updraft.sources.source import Source
     from updraft.stages.push import Outcome
     from updraft.stages.runs import Run
-    from updraft.usecase import UseCase
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(usecases.app)
@@ -41,9 +40,7 @@ Count = Callable[[int, int | None], None]
 @app.command()
 def run(
     name: Name,
-    data: Annotated[
-        Path | None, typer.Option(help="A file of rows; without it, the collection at MONGODB_URL.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="A file of rows in place of the use case's source.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the YAML's.")] = None,
     promote: Annotated[str | None, typer.Option(help="auto, or never: store the version, promote nothing.")] = None,
@@ -51,6 +48,7 @@ def run(
 ) -> None:
     """Run all stages as the DAG does; without UPDRAFT_REGISTRY nothing is pushed."""
     from updraft.registry.registry import open_registry
+    from updraft.sources import open_source
     from updraft.stages.check import require_valid
     from updraft.stages.evaluate import EVALUATION, evaluate
     from updraft.stages.ingest import ingest
@@ -59,16 +57,18 @@ def run(
     from updraft.stages.train import train
     from updraft.stages.transform import transform
     from updraft.stages.validate import validate
-    from updraft.usecase import applied, check_params
+    from updraft.usecase import applied, check_params, from_file
     from updraft.usecase import load as load_case
 
     params = check_params({"limit": limit, "seed": seed, "promote": promote})
     case = applied(params, load_case(name))
-    _check_stores("" if data else "mongod", "s3" if os.environ.get("UPDRAFT_REGISTRY") else "")
-    require_valid(name)
+    case = from_file(case, data) if data else case
+    if os.environ.get("UPDRAFT_REGISTRY"):
+        _check_stores("s3")
     store = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
     me = _new_run(case.name)
-    with _source(case, data, limit) as source, _steps() as step:
+    with open_source(case, _address, limit) as source, _steps() as step:
+        require_valid(name)
         with step("ingest") as count:
             dataset = ingest(case, source, me.folder / "ingest", count)
         with step("validate"):
@@ -98,25 +98,22 @@ def load(
         int | None, typer.Option(min=1, help="So many rows by the YAML's `demo` block, in place of a file.")
     ] = None,
 ) -> None:
-    """Fill the use case's MongoDB collection from a file: the old content is replaced at one stroke."""
+    """Fill the use case's MongoDB collection from a file; its old contents are replaced atomically."""
     from updraft.demo.rows import generate, write
-    from updraft.destinations.mongodb import load as load_rows
-    from updraft.sources.files import File
-    from updraft.sources.mongodb import database
+    from updraft.destinations import open_destination
+    from updraft.sources import open_source
+    from updraft.usecase import from_file
     from updraft.usecase import load as load_case
 
     if (file is None) == (made_up is None):
         raise UserError("load: expected a file, or --made-up with the number of rows")
     case = load_case(name)
-    _check_stores("mongod")
-    with tempfile.TemporaryDirectory(prefix="updraft-load-") as scratch:
-        path = file or write(case, generate(case, made_up, case.seed), Path(scratch) / f"{name}.csv")
-        source = File(path, case)
-        with database(os.environ.get("MONGODB_URL", "")) as opened, _steps() as step:
-            with step("load") as count:
-                rows = load_rows(source, opened[case.collection], count)
-            origin = f"rows from {file}" if file else "made-up rows"
-            typer.echo(f"{rows:,} {origin} are in {opened.name}.{case.collection}")
+    with open_destination(case, _address) as destination, tempfile.TemporaryDirectory(prefix="updraft-load-") as folder:
+        path = file or write(case, generate(case, made_up, case.seed), Path(folder) / f"{name}.csv")
+        with open_source(from_file(case, path), _address) as source, _steps() as step, step("load") as count:
+            rows = destination.load(source, count)
+        origin = f"rows from {file}" if file else "synthetic rows"
+        typer.echo(f"{rows:,} {origin} are in {destination.name}")
 
 
 def main() -> None:
@@ -134,6 +131,14 @@ def main() -> None:
         sys.exit(1)
 
 
+def _address(connection: str, variable: str) -> Address:
+    """Look an address up in the environment; where it leads to the local stack, that must run."""
+    from updraft.local_stack.stores import STORES
+
+    _check_stores(*(store for store, (name, _) in STORES.items() if name == variable))
+    return from_environment(os.environ)(connection, variable)
+
+
 def _check_stores(*stores: str) -> None:
     from updraft.local_stack.environment import home_folder
     from updraft.local_stack.stores import check_stores
@@ -146,18 +151,6 @@ def _new_run(name: str) -> Run:
 
     run_id = f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:6]}"
     return Run(run_id, Files(artifacts(os.environ) / name / run_id), who=registry.who())
-
-
-@contextmanager
-def _source(case: UseCase, data: Path | None, limit: int | None) -> Iterator[Source]:
-    from updraft.sources.files import File
-    from updraft.sources.mongodb import Documents, database
-
-    if data is not None:
-        yield File(data, case, limit)
-        return
-    with database(os.environ.get("MONGODB_URL", "")) as opened:
-        yield Documents(opened[case.collection], case, limit)
 
 
 @contextmanager

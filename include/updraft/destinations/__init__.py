@@ -1,1 +1,33 @@
-"""Where rows go."""
+"""Where rows go: `DESTINATIONS` lists the kinds of source that can be filled, `open_destination` opens one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from updraft.addresses import Connections
+from updraft.destinations.destination import Destination
+from updraft.destinations.mongodb import open_collection
+from updraft.errors import UserError
+from updraft.usecase import UseCase
+
+# The kind in the YAML → how it is opened: (settings, connections) → a context manager of a Destination.
+DESTINATIONS: dict[str, Callable[..., AbstractContextManager[Destination]]] = {"mongodb": open_collection}
+
+
+class NothingToFill(UserError):
+    """The use case's rows lie where Updraft only reads."""
+
+
+def check_can_be_filled(case: UseCase) -> None:
+    """Raise NothingToFill when the use case's source is of a kind that is only read."""
+    if case.source.kind not in DESTINATIONS:
+        raise NothingToFill(
+            f"{case.name}: its source is a {case.source.kind}, which is read as it is; there is nothing to load into"
+        )
+
+
+def open_destination(case: UseCase, connections: Connections) -> AbstractContextManager[Destination]:
+    """Open the use case's source for writing; raise NothingToFill when it is only read."""
+    check_can_be_filled(case)
+    return DESTINATIONS[case.source.kind](case.source.settings, connections)

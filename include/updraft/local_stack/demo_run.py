@@ -27,7 +27,7 @@ from updraft.local_stack.stack import Stack
 from updraft.local_stack.startup import Report
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.runs import local
-from updraft.usecase import UseCase
+from updraft.usecase import UseCase, from_file
 from updraft.usecase import load as load_case
 
 LONGEST = 100  # characters of a value that are shown
@@ -37,7 +37,7 @@ COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipp
 
 @dataclass(frozen=True)
 class Demo:
-    """What to show: a use case, and a file of rows or the number of rows to make up."""
+    """What to show: a use case, and a file of rows or the number of synthetic rows."""
 
     use_case: str = "vehicle_insurance"
     data: Path | None = None
@@ -53,12 +53,14 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
     case = load_case(wanted.use_case)
     if wanted.data and not wanted.data.is_file():
         raise UserError(f"DATA: no file {str(wanted.data)!r}")
+    read_only = _read_only_source(case, wanted)
     console.print(f"[bold]1[/]  Start the stack in {stack.home}", soft_wrap=True)
     stack.up(report=_printer(console))
     load(os.environ, stack.home)
     settings = stack.environment()
-    console.print(f"[bold]2[/]  Load rows into MongoDB, collection {case.collection}")
-    if wanted.data or _made_up_rows_belong(settings, console):
+    if read_only:
+        console.print(f"[bold]2[/]  Use the rows as they are: {escape(read_only)}", highlight=False, soft_wrap=True)
+    else:
         _fill(case, wanted, stack.home, settings, console)
     airflow = Airflow.patient(settings["AIRFLOW_URL"], ADMIN, _password(stack))
     run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -96,35 +98,50 @@ def _password(stack: Stack) -> str:
     return credentials(stack.home / "secrets")["airflow_admin_password"]
 
 
-def _made_up_rows_belong(settings: Mapping[str, str], console: Console) -> bool:
-    """Say whether made-up rows may replace what is there: never in somebody's own database, nor for their registry."""
-    own = embedded(settings)
-    if "mongod" not in own:
-        console.print(
-            "     MONGODB_URL leads elsewhere: its rows are used as they are; DATA=rows.csv would replace them"
-        )
-        return False
-    if "s3" not in own:
-        raise StackError("UPDRAFT_REGISTRY leads elsewhere: made-up rows make no model for it; give DATA=rows.csv")
-    return True
+def _read_only_source(case: UseCase, wanted: Demo) -> str | None:
+    """Open a source that cannot be filled, before anything is started, and describe it; None when it can be filled."""
+    from updraft.addresses import from_environment
+    from updraft.destinations import DESTINATIONS, check_can_be_filled
+    from updraft.sources import open_source
+
+    if wanted.data or wanted.rows:
+        check_can_be_filled(case)
+    if case.source.kind in DESTINATIONS:
+        return None
+    with open_source(case, from_environment(os.environ)) as source:
+        return str(source)
 
 
 def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], console: Console) -> None:
-    """Replace the collection by the file's rows, or by made-up ones."""
-    from updraft.destinations.mongodb import load as fill
-    from updraft.sources.files import File
-    from updraft.sources.mongodb import database
+    """Replace the rows at the use case's source with the file's, or with synthetic ones."""
+    from updraft.addresses import from_environment
+    from updraft.destinations import open_destination
+    from updraft.sources import open_source
 
-    path = wanted.data or _made_up(case, wanted.rows, home)
-    with database(settings["MONGODB_URL"]) as opened:
-        collection = opened[case.collection]
-        with _progress(console) as bar:
+    connections = from_environment({**os.environ, **settings})
+    with open_destination(case, connections) as destination:
+        console.print(f"[bold]2[/]  Load rows into {escape(destination.name)}", soft_wrap=True)
+        if not wanted.data and not _synthetic_rows_allowed(destination.origin, settings, console):
+            return
+        path = wanted.data or _synthetic(case, wanted.rows, home)
+        with open_source(from_file(case, path), connections) as source, _progress(console) as bar:
             task = bar.add_task("rows", total=None)
-            count = fill(File(path, case), collection, lambda done, total: bar.update(task, completed=done))
+            count = destination.load(source, lambda done, total: bar.update(task, completed=done))
         console.print(f"     {count:,} rows from {path}", highlight=False, soft_wrap=True)
 
 
-def _made_up(case: UseCase, rows: int | None, home: Path) -> Path:
+def _synthetic_rows_allowed(origin: str, settings: Mapping[str, str], console: Console) -> bool:
+    """Return whether synthetic rows may replace what is there: only in the stack's own database and registry."""
+    own = embedded(settings)
+    if origin != "MONGODB_URL" or "mongod" not in own:
+        console.print(f"     {origin} leads elsewhere: its rows are used as they are; DATA=rows.csv would replace them")
+        return False
+    if "s3" not in own:
+        raise StackError("UPDRAFT_REGISTRY leads elsewhere: no synthetic rows for its models; set DATA=rows.csv")
+    return True
+
+
+def _synthetic(case: UseCase, rows: int | None, home: Path) -> Path:
     from updraft.demo.rows import generate, write
 
     path = home / "demo" / f"{case.name}.csv"

@@ -1,1 +1,29 @@
-"""Where rows come from."""
+"""Where rows come from: `SOURCES` lists the kinds, `open_source` opens a use case's own.
+
+A kind's module imports its driver (pymongo, …) when a source is opened, not at its top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from updraft.addresses import Connections
+from updraft.sources.files import open_file
+from updraft.sources.mongodb import open_collection
+from updraft.sources.source import Source
+from updraft.usecase import UseCase
+
+# The kind in the YAML → how it is opened: (settings, case, connections, limit) → a context manager of a Source.
+SOURCES: dict[str, Callable[..., AbstractContextManager[Source]]] = {
+    "mongodb": open_collection,
+    "file": open_file,
+}
+
+
+def open_source(case: UseCase, connections: Connections, limit: int | None = None) -> AbstractContextManager[Source]:
+    """Open the source of a use case's rows, at most `limit` of them.
+
+    Raises BadSource, or ConnectionError where a second try may help.
+    """
+    return SOURCES[case.source.kind](case.source.settings, case, connections, limit)

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from updraft.addresses import Connections
 from updraft.model.columns import Column
 from updraft.sources.rows import Fit, undecoded
 from updraft.sources.source import BadSource, Batch, Reject
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Reading
+from updraft.usecase.source_blocks import FileSource
 
 ROWS, BLOCK = 25_000, 4 << 20
 Enough = Callable[[list[str]], bool]
@@ -50,6 +52,12 @@ class Format(Protocol):
     def parts(self, names: list[str]) -> Iterator[Part]:
         """Yield the file's rows in its order, columns by their names in the file."""
         ...
+
+
+@contextmanager
+def open_file(settings: FileSource, case: UseCase, connections: Connections, limit: int | None) -> Iterator[File]:
+    """Open a file as a source of rows; it needs no connection."""
+    yield File(Path(settings.path), case, limit)
 
 
 class File:

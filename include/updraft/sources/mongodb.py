@@ -1,7 +1,8 @@
-"""Rows out of MongoDB. A source yields batches in which every row either fits the suite's types or is set aside.
+"""Rows of a MongoDB collection.
 
 pymongoarrow is fast and not strict: it cuts 41.5 to 41 in an integer column, reads true as 1, and NaN and a missing
-field as null. So a batch is held against its raw BSON, and one that is not plainly clean is read again by document.
+field as null. So each batch is checked against its raw BSON, and one that is not plainly clean is decoded again,
+document by document.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from updraft.addresses import Address, Connections, variable_of
 from updraft.defaults import DATABASE
 from updraft.model.columns import DATE, Column, Type
 from updraft.sources.rows import ARROW, UNDECODED, Fit, sound
 from updraft.sources.source import BadSource, Batch
 from updraft.usecase import UseCase
+from updraft.usecase.source_blocks import MongoDBSource
 
 if TYPE_CHECKING:
     from bson import CodecOptions
@@ -27,11 +30,27 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 BATCH, SOME = 25_000, 20
-PATIENCE = {"serverSelectionTimeoutMS": 10_000}
+URL_VARIABLE = "MONGODB_URL"  # of the default connection
+SERVER_SELECTION = {"serverSelectionTimeoutMS": 10_000}  # a third of pymongo's default
 LOGIN_REFUSED, NOT_ALLOWED = (18, 8000), 13  # 8000 is Atlas's
 DOUBLE, BOOLEAN, NULL = 0x01, 0x08, 0x0A
 FLOAT = Column(name="", type="float64")
 BSON = ARROW | {DATE: pa.timestamp("ms")}
+
+
+@contextmanager
+def open_collection(
+    settings: MongoDBSource, case: UseCase, connections: Connections, limit: int | None
+) -> Iterator[Documents]:
+    """Open a collection as a source of rows."""
+    with database(address_of(settings, connections)) as opened:
+        yield Documents(opened[settings.collection], case, limit)
+
+
+def address_of(settings: MongoDBSource, connections: Connections) -> Address:
+    """Look up the server; the default connection's environment variable is MONGODB_URL."""
+    is_default = settings.connection == MongoDBSource.model_fields["connection"].default
+    return connections(settings.connection, URL_VARIABLE if is_default else variable_of(settings.connection))
 
 
 class Documents:
@@ -145,24 +164,44 @@ def _table(types: dict[str, pa.DataType], raw: bytes) -> pa.Table | None:
 
 
 @contextmanager
-def database(url: str) -> Iterator[Database[Any]]:
-    """Open the database that a MongoDB URL names, for a while. The URL may hold a password: it is never repeated."""
+def database(address: Address) -> Iterator[Database[Any]]:
+    """Open the database that a MongoDB URL names, for a while. The URL may hold a password: it is never repeated.
+
+    Raises BadSource when the URL is malformed, ConnectionError when DNS does not know an SRV host.
+    """
     from pymongo import MongoClient
     from pymongo.errors import ConfigurationError, InvalidURI
 
     expected = "expected mongodb://user:password@host/database, with / : @ in user and password as %2F %3A %40"
-    if not url.startswith("mongodb") or "@" in url.partition("://")[2].partition("/")[2].partition("?")[0]:
-        raise BadSource(f"MONGODB_URL: {expected}")
+    scheme, _, rest = address.url.partition("://")
+    path = rest.partition("/")[2]
+    if scheme not in ("mongodb", "mongodb+srv") or "@" in path:  # @: the end of a password with an unquoted /
+        raise BadSource(f"{address.origin}: {expected}")
+    _check_options(address.origin, path.partition("?")[2])
     try:
-        patience: dict[str, Any] = {} if "serverselectiontimeoutms" in url.lower() else PATIENCE
-        client: MongoClient[Any] = MongoClient(url, **patience)
-        found = client.get_default_database(DATABASE)
+        set_by_user = any("serverselectiontimeoutms" in text.lower() for text in (path, *address.options))
+        options = {**({} if set_by_user else SERVER_SELECTION), **address.options}
+        client: MongoClient[Any] = MongoClient(address.url, **options)
+        opened = client.get_default_database(DATABASE)
     except (InvalidURI, ValueError):
-        raise BadSource(f"MONGODB_URL: {expected}") from None
-    except ConfigurationError as error:  # mongodb+srv looks the servers up by DNS at once, and that may pass
-        raise ConnectionError(f"MONGODB_URL: {error}") from None
+        raise BadSource(f"{address.origin}: {expected}") from None
+    except ConfigurationError as error:
+        if scheme == "mongodb+srv":  # is resolved by DNS at once; a second try may succeed
+            raise ConnectionError(f"{address.origin}: {error}") from None
+        raise BadSource(f"{address.origin}: {error}") from None
     with client:
-        yield found
+        yield opened
+
+
+def _check_options(origin: str, query: str) -> None:
+    """Raise BadSource that names a wrong option of a URL."""
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser_shared import split_options
+
+    try:
+        split_options(query) if query else None
+    except (PyMongoError, ValueError) as error:
+        raise BadSource(f"{origin}: options after '?': {error}") from None
 
 
 @contextmanager

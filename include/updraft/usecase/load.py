@@ -15,6 +15,7 @@ from updraft.run_params import RunParams
 from updraft.usecase.messages import drop_invalid, listed, nearest, told
 from updraft.usecase.rules import cross_field_errors
 from updraft.usecase.schema import NAME, NAME_RULE, BadUseCase, Draft, UseCase
+from updraft.usecase.source_blocks import ROOT_OF_PATHS, FileSource, SourceBlock
 from updraft.usecase.yaml_lines import Document, Fault, Place, document, line_in_suite
 
 
@@ -29,10 +30,10 @@ class Examined:
 
 def load(name: str, root: Path = ROOT) -> UseCase:
     """Load a use case by its name; raise BadUseCase that lists all that is wrong in its YAML and suite."""
-    found = examine(name, root)
-    if found.faults or found.case is None:
-        raise BadUseCase("\n".join(fault.format(root) for fault in found.faults))
-    return found.case
+    examined = examine(name, root)
+    if examined.faults or examined.case is None:
+        raise BadUseCase("\n".join(fault.format(root) for fault in examined.faults))
+    return examined.case
 
 
 def check_params(values: dict[str, Any]) -> RunParams:
@@ -46,8 +47,13 @@ def check_params(values: dict[str, Any]) -> RunParams:
 
 def applied(params: RunParams, case: UseCase) -> UseCase:
     """Return the use case as a run with these parameters has it."""
-    given = {name: value for name, value in (("seed", params.seed), ("promote", params.promote)) if value is not None}
-    return case.model_copy(update=given)
+    changes = {name: value for name, value in (("seed", params.seed), ("promote", params.promote)) if value is not None}
+    return case.model_copy(update=changes)
+
+
+def from_file(case: UseCase, file: Path) -> UseCase:
+    """Return the use case with a file as its source."""
+    return case.model_copy(update={"source": SourceBlock(file=FileSource(path=str(file)))})
 
 
 def examine(name: str, root: Path = ROOT) -> Examined:
@@ -63,9 +69,10 @@ def examine(name: str, root: Path = ROOT) -> Examined:
         faults.append(Fault(path, None, f"{name!r} is no name of a use case: {NAME_RULE}"))
     if not yaml.values:
         return Examined(yaml, faults, None)
-    case, found = _read(yaml.values | {"name": name, "suite": suite, "columns": columns}, known)
-    trapped = {fault.line for fault in yaml.faults}  # the same mistake, told by the blocks once more
-    in_yaml = (yaml.fault(place, message) for place, message in found)
+    values, replaced = _without_replaced_keys(yaml.values)
+    case, found = _read(values | {"name": name, "suite": suite, "columns": columns}, known, root)
+    trapped = {fault.line for fault in yaml.faults}  # the same mistake, reported by the blocks once more
+    in_yaml = (yaml.fault(place, message) for place, message in [*replaced, *found])
     faults += [fault for fault in in_yaml if fault.line is None or fault.line not in trapped]
     return Examined(yaml, sorted(faults, key=lambda fault: (fault.file == suite, fault.line or 0)), case)
 
@@ -75,10 +82,21 @@ def paths(root: Path = ROOT) -> list[Path]:
     return sorted((root / "include" / "usecases").glob("*.yaml"))
 
 
-def _read(raw: dict[str, Any], names: Sequence[str]) -> tuple[UseCase | None, list[tuple[Place, str]]]:
-    """Read the blocks; what does not fit together is told of a draft too, in which the faulty parts are left out."""
+def _without_replaced_keys(values: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Place, str]]]:
+    """Remove the keys of earlier versions; return what is left, and a message that names each key's replacement."""
+    if "collection" not in values:
+        return values, []
+    message = f"collection: is now source: {{mongodb: {{collection: {values['collection']}}}}}"
+    placeholder = {"source": {"mongodb": {"collection": "-"}}}  # so that `source` is not reported as missing
+    return placeholder | {key: value for key, value in values.items() if key != "collection"}, [
+        (("collection",), message)
+    ]
+
+
+def _read(raw: dict[str, Any], names: Sequence[str], root: Path) -> tuple[UseCase | None, list[tuple[Place, str]]]:
+    """Read the blocks; rules across blocks are also checked on a draft, in which the faulty parts are left out."""
     try:
-        case: UseCase = UseCase.model_validate(raw)
+        case: UseCase = UseCase.model_validate(raw, context={ROOT_OF_PATHS: root})
         return case, list(cross_field_errors(case, names, set()))
     except ValidationError as error:
         draft, doubtful = drop_invalid(Draft, raw)

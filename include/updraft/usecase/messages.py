@@ -87,6 +87,8 @@ def _sentence(model: type[BaseModel], raw: Mapping[str, Any], place: Place, faul
         return f"{where}: missing"
     if kind == "extra_forbidden":
         known = _keys(model, fault["loc"][:-1])
+        if place[:-1] == ("source",):
+            return f"source: {quoted(place[-1])} is unknown{nearest(place[-1], known)}; there are: {listed(known)}"
         hint = nearest(place[-1], known) or (f"; there are: {listed(known)}" if len(known) <= SHORT else "")
         return f"unknown key {where!r}{hint}"
     if kind == "union_tag_not_found":

@@ -32,6 +32,7 @@ from updraft.usecase.blocks import (
     TimeSplit,
 )
 from updraft.usecase.demo_block import Demo
+from updraft.usecase.source_blocks import MongoDBSource, SourceBlock
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -58,7 +59,7 @@ class UseCase(Part):
     title: str
     suite: Path
     columns: tuple[Column, ...]
-    collection: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
+    source: SourceBlock
     read: Reading = Reading()
     schedule: Annotated[str, AfterValidator(_cron)] | None = None
     owner: str = "updraft"
@@ -127,7 +128,7 @@ class Draft(UseCase):
     """A use case as far as it could be read: what is missing is empty."""
 
     title: str = ""
-    collection: str = "-"
+    source: SourceBlock = SourceBlock(mongodb=MongoDBSource(collection="-"))
     target: str = ""
     candidates: dict[str, Candidate] = Field(default_factory=dict)
 
