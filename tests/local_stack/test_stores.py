@@ -56,7 +56,7 @@ def test_a_store_elsewhere_is_not_checked(home: Path, tmp_path: Path) -> None:
     ("words", "variable"),
     [
         (("run", "vehicle_insurance", "--data", "rows.csv"), "AWS_ENDPOINT_URL_S3"),  # for the registry
-        (("run", "vehicle_insurance"), "MONGODB_URL"),
+        (("run", "vehicle_insurance"), "AWS_ENDPOINT_URL_S3"),
         (("load", "vehicle_insurance", "rows.csv"), "MONGODB_URL"),
         (("registry", "list"), "AWS_ENDPOINT_URL_S3"),
     ],
