@@ -118,7 +118,7 @@ def mongodb_url(mongo: str) -> str:
     return f"mongodb://{mongo}/test_{secrets.token_hex(6)}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def api_server(
     starts_servers: None, starts_airflow: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AirflowServer]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sysconfig
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -113,12 +114,18 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Give `count` different TCP ports that are free on 127.0.0.1 at this moment."""
+    """Return `count` different TCP ports that are free on 127.0.0.1 at this moment.
+
+    They lie below those that the kernel takes for outgoing connections, so none of these takes one before its server.
+    """
+    ports: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(ports) < count:
+            port = 20_000 + secrets.randbelow(12_768)
+            with suppress(OSError):
+                stack.enter_context(socket.socket()).bind((HOST, port))
+                ports.append(port)
+    return ports
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None, seconds: float = 60.0) -> None:
