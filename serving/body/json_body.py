@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
+from serving.body.value_count import count_json_separators
 from updraft.model.columns import quoted
 
 CHARSETS = {"utf-8", "utf8", "us-ascii"}
-QUOTED = re.compile(rb'"(?:[^"\\\\]|\\\\.)*"', re.DOTALL)  # quoted text, whose commas separate no values
 DRAIN_FACTOR = 8  # how far beyond the limit the rest of a too large body is read, as a multiple of the limit
 
 
@@ -26,7 +25,7 @@ def read(request: Request, limit: int, values: int = 100_000) -> Any:
     """
     check_media_type(request, ["application/json"])
     raw = read_body(request, limit)
-    check_value_count(raw, values)
+    check_value_count(raw, values, count_json_separators)
     return parse(raw)
 
 
@@ -58,12 +57,12 @@ def read_body(request: Request, limit: int) -> bytes:
     return raw
 
 
-def check_value_count(raw: bytes, values: int) -> None:
+def check_value_count(raw: bytes, values: int, count_separators: Callable[[bytes, int], int]) -> None:
     """Raise RequestEntityTooLarge when JSON or CSV has more than `values` values.
 
     Counts commas, before parsing spends memory: a 16 MB body of `0,0,0,…` would become 8 million Python objects.
     """
-    if raw.count(b",") > values and QUOTED.sub(b"", raw).count(b",") > values:
+    if raw.count(b",") > values and count_separators(raw, values) > values:
         raise RequestEntityTooLarge(f"The body contains more than {values} values.")
 
 

@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from serving.body import json_body
 from serving.body.fast_json import Decoder
+from serving.body.value_count import count_csv_separators, count_json_separators
 from updraft.model.columns import quoted
 from updraft.model.signature import (
     MAX_ERRORS,
@@ -42,7 +43,7 @@ def read(request: Request, signature: Signature, decoder: Decoder, max_body: int
     values = max_rows * (len(signature.columns) + 1) + SPARE_COMMAS
     if reader is _json and (rows := decoder.decode(raw, max_rows)) is not None:
         return rows
-    json_body.check_value_count(raw, values)
+    json_body.check_value_count(raw, values, count_csv_separators if reader is _csv else count_json_separators)
     return reader(raw, signature, max_rows)
 
 

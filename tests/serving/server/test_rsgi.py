@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 import threading
@@ -69,6 +70,13 @@ def waits(connection: socket.socket) -> bool:
     finally:
         connection.settimeout(seconds)
     return False
+
+
+def peak(it: Service) -> float:
+    """Return the most memory that a process of the service has ever held, in MB."""
+    worker = max(it.process.children(recursive=True), key=lambda each: each.memory_info().rss)
+    status = Path(f"/proc/{worker.pid}/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
 def resident(it: Service) -> float:
@@ -179,6 +187,9 @@ WIDE = {  # just below 2 MB, and of as many values as go into that
     "rows": ("application/json", b'{"rows":[' + b"{}," * 600_000 + b"{}]}"),
     "numbers": ("application/json", b'{"rows":[' + b"1," * 900_000 + b"1]}"),
     "lines": ("application/jsonl", b"1\n" * 900_000),
+    "objects after an escaped backslash": ("application/json", b'{"a":"\\\\","rows":[' + b"{}," * 600_000 + b"{}]}"),
+    "a line after an open quote": ("application/jsonl", b'"\n[' + b"1," * 900_000 + b"1]"),
+    "a header after a quote": ("text/csv", b'x"' + b"a," * 900_000),
     "a line": ("application/jsonl", b"[" + b"1," * 900_000 + b"1]"),
     "a header": ("text/csv", b"a," * 900_000),
     "short lines": ("text/csv", b"a\n" * 900_000),
@@ -208,6 +219,20 @@ def test_huge_and_deep_and_wide_bodies_leave_the_memory_flat(environ: dict[str, 
         assert it.ask("POST", "/feedback", WIDE["one object"][1])[0] == 413
         assert resident(it) - before < 80, (before, resident(it))
         assert it.predict(ROW)["version"] == 1
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/feedback"])
+def test_a_large_body_costs_a_few_times_its_size(path: str, environ: dict[str, str], tmp_path: Path) -> None:
+    """A text of 8 million commas took 2 GB when its values were counted by a regular expression."""
+    with running(environ, tmp_path) as it:
+        assert it.ask("POST", PREDICT, MANY)[0] == 200
+        before = peak(it)
+        for body in (
+            b'{"message": "' + b"a," * 8_000_000 + b'"}',
+            b'{"a": "\\\\", "b": [' + b"{}," * 5_000_000 + b"{}]}",
+        ):
+            assert it.ask("POST", path, body)[0] in {413, 422}
+        assert peak(it) - before < 8 * 16, (before, peak(it))
 
 
 def test_all_bodies_together_have_a_bound(environ: dict[str, str], tmp_path: Path) -> None:
