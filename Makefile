@@ -14,9 +14,9 @@ demo: $(STAMP) ## Start the stack, load data, train, predict; DATA=rows.csv, ROW
 up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT; STARTUP_SECONDS=900
 	@$(BIN)/updraft up
 
-down: ## End every process; data stays
+down: ## Stop every process; data stays
 status: ## Show each process
-clean: ## End every process and remove the stack's data (.updraft)
+clean: ## Stop every process and remove the stack's data (.updraft)
 down status clean:
 	@if [ -x $(BIN)/updraft ]; then $(BIN)/updraft $@; else echo 'There is no .venv, so no stack was started here.'; fi
 
@@ -30,7 +30,7 @@ compose-up: ## Build the images, check .env, start everything: docker compose up
 	@$(COMPOSE_SECRETS) check
 	@docker compose up --detach --wait
 
-compose-down: ## End it; data stays in its volumes. `docker compose down --volumes` removes them
+compose-down: ## Stop it; data stays in its volumes. `docker compose down --volumes` removes them
 	@docker compose --profile '*' down
 
 compose-test: $(STAMP) ## Run docker-compose.yaml under a name of its own: train, kill, start again; skipped without Docker
@@ -55,16 +55,16 @@ lint: $(STAMP) ## Check style, formatting, types and use cases
 	@$(BIN)/mypy
 	@$(BIN)/updraft check
 
-format: $(STAMP) ## Put imports and formatting right
+format: $(STAMP) ## Sort imports and format the code
 	@$(BIN)/ruff check --fix --select I
 	@$(BIN)/ruff format
 
 pictures: $(STAMP) ## Take README's pictures again, from the running demo; needs chromium
 	@$(BIN)/python docs/take_pictures.py
 
-venv: $(STAMP) ## Make .venv from requirements-dev.txt
+venv: $(STAMP) ## Create .venv from requirements-dev.txt
 
-lock: $(STAMP) ## Compile requirements*.txt and serving/requirements.txt anew; UPGRADE=1 takes the newest versions
+lock: $(STAMP) ## Compile requirements*.txt and serving/requirements.txt; UPGRADE=1 takes the newest versions
 	$(COMPILE) pyproject.toml --group serving --group embedded --group dev -o requirements-dev.txt
 	$(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
 	$(COMPILE) --group serving -c requirements-dev.txt -o serving/requirements.txt
@@ -75,10 +75,10 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-e
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The second call finds the stamp and does nothing.
+# Does nothing while the stamp is newer than the requirements.
 $(STAMP): requirements-dev.txt pyproject.toml
 	@$(MAKE) --no-print-directory check
-	@echo 'Making .venv (once; a few minutes) …'
+	@echo 'Creating .venv (once; a few minutes) …'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
 	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --compile-bytecode -r requirements-dev.txt
@@ -86,7 +86,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@$(BIN)/python -m compileall -qq include serving dags plugins || true
 	@touch $@
 
-# What a fresh Debian or Ubuntu lacks, as package names; ends with 1 when there is something.
+# Print the missing packages of Debian or Ubuntu; exit with 1 when there are any.
 missing:
 	@packages=; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || packages+=' python3'; \

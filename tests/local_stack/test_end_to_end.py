@@ -39,18 +39,18 @@ def stack(starts_stack: None, starts_airflow: None, tmp_path_factory: pytest.Tem
 
 
 def demo(stack: Stack, *words: str) -> tuple[int, str]:
-    process = updraft(stack.home, stack.given | {"COLUMNS": "200"}, "demo", *words)
+    process = updraft(stack.home, stack.environ | {"COLUMNS": "200"}, "demo", *words)
     output, error = process.communicate(timeout=800)
     return process.returncode, output + error
 
 
 def registry(stack: Stack) -> Registry:
-    return open_registry(stack.environment())
+    return open_registry(stack.settings())
 
 
 def airflow(stack: Stack) -> Airflow:
     password = (stack.home / "secrets" / "airflow_admin_password").read_text()
-    return Airflow.patient(stack.environment()["AIRFLOW_URL"], ADMIN, password)
+    return Airflow.patient(stack.settings()["AIRFLOW_URL"], ADMIN, password)
 
 
 def training_process(server: Airflow, run_id: str) -> psutil.Process | None:
@@ -67,10 +67,10 @@ def test_the_first_demo_promotes_a_version_that_the_service_answers_with(stack: 
     for name in ("ingest", "validate", "transform", "train [random_forest]", "evaluate", "push"):
         assert any(line.strip().startswith(f"{name} ") for line in output.splitlines()), name
     assert "version 1" in output and "decision: promote, because there is no champion yet" in output
-    assert stack.environment()["AIRFLOW_URL"] in output and "Traceback" not in output
+    assert stack.settings()["AIRFLOW_URL"] in output and "Traceback" not in output
 
     assert registry(stack).production(CASE) == 1
-    models = requests.get(f"{stack.environment()['SERVING_URL']}/models", timeout=60).json()["models"]
+    models = requests.get(f"{stack.settings()['SERVING_URL']}/models", timeout=60).json()["models"]
     assert [(model["use_case"], model["version"]) for model in models] == [(CASE, 1)]
     assert stack.running()
 
@@ -100,7 +100,7 @@ def test_no_program_is_given_secrets_that_it_does_not_need(stack: Stack) -> None
 
 def test_the_service_trains_with_a_user_that_can_do_no_more(stack: Stack, tmp_path: Path) -> None:
     """A POST leads to a version that serves; its user sees no connection of Airflow's."""
-    settings, store = stack.environment(), registry(stack)
+    settings, store = stack.settings(), registry(stack)
     for key in list(store.bucket.keys("")):  # no champion: whatever this run makes wins
         store.bucket.client.delete_object(Bucket=store.bucket.name, Key=store.bucket.base + key)
     headers = {"Authorization": f"Bearer {settings['SERVING_TRAIN_TOKEN']}", "Idempotency-Key": "end-to-end"}
@@ -168,7 +168,7 @@ def test_a_killed_training_task_is_tried_again_and_the_run_makes_one_version(sta
 
 
 def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stack: Stack, tmp_path: Path) -> None:
-    server, settings = airflow(stack), stack.environment()
+    server, settings = airflow(stack), stack.settings()
     names = [path.stem for path in paths()]
     for name in names:
         case = load(name)
@@ -211,10 +211,10 @@ def test_the_task_logs_hold_no_secret(stack: Stack) -> None:
 
 
 def test_down_leaves_no_process_and_no_port(stack: Stack) -> None:
-    process = updraft(stack.home, stack.given, "down")
+    process = updraft(stack.home, stack.environ, "down")
     output, error = process.communicate(timeout=300)
     assert (process.returncode, error) == (0, "") and output.startswith("Stopped: ")
-    assert marked(stack.home) == [] and free(stack.given)
+    assert marked(stack.home) == [] and free(stack.environ)
 
 
 def _wait(server: Airflow, run_id: str, seconds: float = 600, dag: str = DAG) -> str:

@@ -52,7 +52,7 @@ def shared(starts_stack: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def answers(stack: Stack) -> bool:
-    settings = stack.environment()
+    settings = stack.settings()
     with MongoClient[Any](settings["MONGODB_URL"], serverSelectionTimeoutMS=30000) as client:
         client.get_default_database()["some"].insert_one({"a": 1})
     names = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
@@ -66,18 +66,18 @@ def test_up_answers_down_ends_it_and_data_stays(stack: Stack, home: Path) -> Non
     assert len(marked(home)) == 3
 
     assert stack.down() == 3
-    assert marked(home) == [] and free(stack.given)
+    assert marked(home) == [] and free(stack.environ)
     assert stack.down() == 0
 
     again = Stack(home, free_environment() | dict.fromkeys(PORTS, ""))
     again.up(only=STORES)
-    assert {name: again.environment()[name] for name in PORTS} == {name: stack.given[name] for name in PORTS}
-    with MongoClient[Any](again.environment()["MONGODB_URL"]) as client:
+    assert {name: again.settings()[name] for name in PORTS} == {name: stack.environ[name] for name in PORTS}
+    with MongoClient[Any](again.settings()["MONGODB_URL"]) as client:
         assert client.get_default_database()["some"].count_documents({}) == 1
 
 
 def test_mongod_and_s3_refuse_strangers(shared: Stack) -> None:
-    settings = shared.environment()
+    settings = shared.settings()
     with (
         MongoClient[Any]("127.0.0.1", int(settings["MONGODB_PORT"]), serverSelectionTimeoutMS=30000) as client,
         pytest.raises(Exception, match="requires authentication"),
@@ -127,20 +127,20 @@ def test_a_home_of_an_earlier_version_gets_the_users_that_it_lacks(tmp_path: Pat
 
 def test_each_program_is_given_the_secrets_that_it_needs(tmp_path: Path) -> None:
     stack = Stack(tmp_path, free_environment())
-    blanks = {program.name: program.environment for program in programs(stack.home, settle(stack.home, stack.given))}
+    blanks = {program.name: program.environment for program in programs(stack.home, settle(stack.home, stack.environ))}
     training = {"AIRFLOW_PASSWORD", "SERVING_TRAIN_TOKEN"}
     assert {name for name, blanked in blanks.items() if not training & blanked.keys()} == {"serving"}
     assert blanks["scheduler"] == dict.fromkeys(training | {"SERVING_API_KEYS"}, "")
 
 
 def test_login_tells_how_to_train_without_the_token(shared: Stack) -> None:
-    output, error = updraft(shared.home, shared.given, "login").communicate(timeout=300)
+    output, error = updraft(shared.home, shared.environ, "login").communicate(timeout=300)
     token = (shared.home / "secrets" / "train_token").read_text()
     assert error == "" and token not in output
     (line,) = [line for line in output.splitlines() if line.startswith("Train ")]
     command = line.removeprefix("Train ").strip().replace("curl ", "echo ", 1)
     told = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
-    url = shared.environment()["SERVING_URL"]
+    url = shared.settings()["SERVING_URL"]
     assert told == f"-X POST --oauth2-bearer {token} {url}/train/vehicle_insurance\n"
 
 
@@ -148,20 +148,20 @@ def test_a_users_own_token_reaches_the_service_and_ours_does_not(tmp_path: Path)
     ours = settle(tmp_path, free_environment())["SERVING_TRAIN_TOKEN"]
     for given in ({"SERVING_TRAIN_TOKEN": "a-token-of-theirs"}, {"SERVING_TRAIN_TOKEN_FILE": "/their/file"}):
         stack = Stack(tmp_path, free_environment(**given))
-        settings = settle(stack.home, stack.given)
-        child = child_environment(stack.given, settings)
+        settings = settle(stack.home, stack.environ)
+        child = child_environment(stack.environ, settings)
         assert "SERVING_TRAIN_TOKEN" not in settings  # and so in no file of ours
         assert {name: child[name] for name in child if name.startswith("SERVING_TRAIN")} == given
     for given in ({}, {"SERVING_TRAIN_TOKEN": "", "SERVING_TRAIN_TOKEN_FILE": ""}, {"SERVING_TRAIN_TOKEN": ours}):
         stack = Stack(tmp_path, free_environment(**given))
-        assert child_environment(stack.given, settle(stack.home, stack.given))["SERVING_TRAIN_TOKEN"] == ours
+        assert child_environment(stack.environ, settle(stack.home, stack.environ))["SERVING_TRAIN_TOKEN"] == ours
 
 
 def test_another_airflows_password_is_left_out(tmp_path: Path) -> None:
     """The service asks the stack's own Airflow, and must find one password for it."""
     stack = Stack(tmp_path, free_environment(AIRFLOW_PASSWORD="theirs", AIRFLOW_PASSWORD_FILE="/their/file"))
-    settings = settle(stack.home, stack.given)
-    child = child_environment(stack.given, settings)
+    settings = settle(stack.home, stack.environ)
+    child = child_environment(stack.environ, settings)
     assert "AIRFLOW_PASSWORD_FILE" not in child
     assert child["AIRFLOW_PASSWORD"] == (tmp_path / "secrets" / "airflow_service_password").read_text()
 
@@ -191,7 +191,7 @@ def test_a_second_up_changes_nothing_and_one_that_died_comes_back(shared: Stack)
 
 
 def test_a_running_stack_refuses_another_port(shared: Stack) -> None:
-    given = shared.given | {"S3_PORT": str(free_ports(1)[0])}
+    given = shared.environ | {"S3_PORT": str(free_ports(1)[0])}
     with pytest.raises(StackError, match=r"another .*S3_PORT.*`make down` first"):
         Stack(shared.home, given).up(only=STORES)
     assert answers(shared)
@@ -204,7 +204,7 @@ def test_down_ends_what_a_killed_supervisord_left(stack: Stack, home: Path) -> N
     assert "mongod" in [each.name() for each in marked(home)]
 
     stack.down()
-    assert marked(home) == [] and free(stack.given)
+    assert marked(home) == [] and free(stack.environ)
 
 
 def test_up_takes_over_from_a_killed_supervisord(stack: Stack, home: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_store_that_does_not_start_is_named_with_the_end_of_its_log(home: Path
     first, *log = str(caught.value).splitlines()
     assert first == f"mongod does not start; the end of {home / 'logs' / 'mongod.log'}:"
     assert len(log) == 10 and "WiredTiger" in "".join(log)
-    assert marked(home) == [] and free(stack.given)
+    assert marked(home) == [] and free(stack.environ)
 
 
 def test_lost_secrets_are_told_at_once(home: Path) -> None:
@@ -289,7 +289,7 @@ def test_lost_secrets_are_told_at_once(home: Path) -> None:
     stack.down()
     (home / "secrets" / "mongodb_password").unlink()
     with pytest.raises(StackError, match="knows another password than secrets/mongodb_password"):
-        Stack(home, stack.given).up(only=STORES)
+        Stack(home, stack.environ).up(only=STORES)
     assert marked(home) == []
 
 
@@ -306,7 +306,7 @@ def test_a_home_too_deep_for_a_unix_socket(tmp_path: Path) -> None:
 
 def test_clean_removes_the_home_and_only_a_stacks_home(stack: Stack, home: Path) -> None:
     stack.clean()
-    assert not home.exists() and free(stack.given)
+    assert not home.exists() and free(stack.environ)
     stack.clean()
 
     home.mkdir()
@@ -340,7 +340,7 @@ def test_the_env_file_says_the_same_to_a_shell_and_to_python(shared: Stack) -> N
 def test_wrong_settings_are_told_with_name_and_value(tmp_path: Path, name: str, value: str, message: str) -> None:
     with pytest.raises(StackError) as caught:
         stack = Stack(None, {"UPDRAFT_HOME": str(tmp_path), name: value})
-        settle(stack.home, stack.given)
+        settle(stack.home, stack.environ)
     assert str(caught.value).startswith(message)
 
 
@@ -352,7 +352,7 @@ def test_stores_elsewhere_are_used_and_not_started(tmp_path: Path) -> None:
         (aws, {"s3"}, {"AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID"}),
     ):
         stack = Stack(tmp_path / left_out.copy().pop(), free_environment(**given))
-        settings = settle(stack.home, stack.given)
+        settings = settle(stack.home, stack.environ)
         assert given.items() <= settings.items() and not absent & settings.keys()
         assert left_out.isdisjoint(program.name for program in programs(stack.home, settings))
 
@@ -360,15 +360,15 @@ def test_stores_elsewhere_are_used_and_not_started(tmp_path: Path) -> None:
 def test_a_shells_aws_login_does_not_reach_the_embedded_server(tmp_path: Path) -> None:
     shell = free_environment(AWS_ACCESS_KEY_ID="theirs", AWS_SECRET_ACCESS_KEY="theirs", AWS_PROFILE="work")
     stack = Stack(tmp_path, shell)
-    settings = settle(stack.home, stack.given)
+    settings = settle(stack.home, stack.environ)
     assert settings["AWS_ACCESS_KEY_ID"] != "theirs"
-    supervision_environment = child_environment(stack.given, settings)
+    supervision_environment = child_environment(stack.environ, settings)
     assert "AWS_PROFILE" not in supervision_environment
     assert supervision_environment["AWS_ACCESS_KEY_ID"] == settings["AWS_ACCESS_KEY_ID"]
 
 
 def test_load_fills_in_what_a_shell_does_not_say(shared: Stack) -> None:
-    settings = shared.environment()
+    settings = shared.settings()
     shell = {"AWS_ACCESS_KEY_ID": "theirs", "AWS_PROFILE": "work", "UPDRAFT_ARTIFACTS": "/elsewhere"}
     load(shell, shared.home)
     assert shell == settings | {"UPDRAFT_ARTIFACTS": "/elsewhere"}

@@ -24,16 +24,16 @@ app = typer.Typer(help="The local stack: MongoDB, S3, Airflow and the service on
 @app.command(epilog="Example: STARTUP_SECONDS=300 updraft up")
 def up() -> None:
     """Start the stack, or the missing parts of it, and wait until all of it answers."""
-    began = time.monotonic()
+    started = time.monotonic()
     with open_stack() as stack:
         quiet = stack.running()
 
         def report(line: str) -> None:
-            if not quiet or time.monotonic() - began > QUIET_SECONDS:
+            if not quiet or time.monotonic() - started > QUIET_SECONDS:
                 typer.echo(line)
 
         stack.up(report=report)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         already = quiet and seconds <= QUIET_SECONDS
         state = "runs already, all of it answers" if already else f"is up after {seconds:.0f} s"
         typer.echo(f"The stack in {stack.home} {state}.")
@@ -42,16 +42,16 @@ def up() -> None:
 
 @app.command(epilog="Example: updraft down")
 def down() -> None:
-    """End every process of the stack and free its ports; data stays."""
+    """Stop every process of the stack and free its ports; data stays."""
     with open_stack() as stack, ignore_signals():
-        ended = stack.down()
-        typer.echo(f"Stopped: {ended} processes." if ended else "Nothing was running.")
+        stopped = stack.down()
+        typer.echo(f"Stopped: {stopped} processes." if stopped else "Nothing was running.")
         next_step("make up starts it again, make clean removes its data")
 
 
 @app.command(epilog="Example: updraft clean")
 def clean() -> None:
-    """End the stack and remove its data, logs, settings and secrets."""
+    """Stop the stack and remove its data, logs, settings and secrets."""
     with open_stack() as stack, ignore_signals():
         stack.clean()
         typer.echo(f"Removed {stack.home}.")
@@ -106,7 +106,7 @@ def run_demo(
 
 @contextmanager
 def open_stack() -> Iterator[Stack]:
-    """Yield the stack; Ctrl-C, SIGTERM and SIGHUP end it, whether it was up before or not, and exit with 130."""
+    """Yield the stack; Ctrl-C, SIGTERM and SIGHUP stop it, whether it was up before or not, and exit with 130."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     stack = None
@@ -115,7 +115,7 @@ def open_stack() -> Iterator[Stack]:
         yield stack
     except KeyboardInterrupt:
         if stack:
-            _end(stack)
+            _stop(stack)
         raise typer.Exit(130) from None
 
 
@@ -123,7 +123,7 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _end(stack: Stack) -> None:
+def _stop(stack: Stack) -> None:
     with ignore_signals():
         typer.echo("\nInterrupted: stopping the stack …", err=True)
         stack.down()

@@ -1,4 +1,4 @@
-"""Make and read the embedded stack's own secrets: once, each in a file that only its owner may read."""
+"""Create the local stack's secrets once, each in a file that only its owner may read, and read them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAKE: dict[str, Callable[[], str]] = {
 
 
 def credentials(folder: Path) -> dict[str, str]:
-    """Return the secrets in `folder` by file name; make those that are not there, and the signing key pair."""
+    """Return the secrets in `folder` by file name; create the missing ones and the signing key pair."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     values = {name: once(folder / name, make) for name, make in MAKE.items()}
     logins = {user: values[f"airflow_{user}_password"] for user in (ADMIN, SERVICE)}
@@ -42,16 +42,16 @@ def credentials(folder: Path) -> dict[str, str]:
 
 
 def mask(text: str, values: dict[str, str]) -> str:
-    """Replace every secret in `text` by three stars."""
+    """Replace every secret in `text` with three stars."""
     for value in values.values():
         text = text.replace(value, "***")
     return text
 
 
 def write_private(path: Path, text: str, owner: int | None = None) -> None:
-    """Write a file that its owner alone may read, at one stroke: readers see all of it or nothing.
+    """Atomically write a file that only its owner may read.
 
-    `owner` is another user's number, also its group's; that takes root.
+    `owner` is the uid and gid of another user; that takes root.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
@@ -62,14 +62,14 @@ def write_private(path: Path, text: str, owner: int | None = None) -> None:
 
 
 def once(path: Path, make: Callable[[], str]) -> str:
-    """Return what the file holds; make it, for its owner alone, when it is not there."""
+    """Return the content of a private file; create it when it does not exist."""
     if not path.exists():
         write_private(path, make())
     return path.read_text(encoding="utf-8")
 
 
 def _add_logins(path: Path, logins: dict[str, str]) -> None:
-    """Write Airflow's file of passwords; an earlier version's knows fewer users, and what it says of them stays."""
+    """Complete Airflow's file of passwords: an earlier version's has fewer users; existing passwords stay."""
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -79,7 +79,7 @@ def _add_logins(path: Path, logins: dict[str, str]) -> None:
 
 
 def private_key() -> str:
-    """Make an Ed25519 key, as PEM."""
+    """Generate an Ed25519 key, as PEM."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 

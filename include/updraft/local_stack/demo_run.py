@@ -57,7 +57,7 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
     console.print(f"[bold]1[/]  Start the stack in {stack.home}", soft_wrap=True)
     stack.up(report=_printer(console))
     load(os.environ, stack.home)
-    settings = stack.environment()
+    settings = stack.settings()
     if read_only:
         console.print(f"[bold]2[/]  Use the rows as they are: {escape(read_only)}", highlight=False, soft_wrap=True)
     else:
@@ -75,7 +75,7 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
 
 def show_urls(stack: Stack, console: Console) -> None:
     """Print where the stack answers, the login, and how to train; the one place that prints a password."""
-    settings = stack.environment()
+    settings = stack.settings()
     if not settings:
         raise StackError(f"no stack was started in {str(stack.home)!r} yet; `make up` first")
     table = Table.grid(padding=(0, 2))
@@ -249,7 +249,7 @@ def _predict(stack: Stack, case: UseCase, held_out: Mapping[str, Any], console: 
     """Ask the service, once it has the version that the registry has in production, and print what it says."""
     from updraft.registry.registry import open_registry
 
-    settings = stack.environment()
+    settings = stack.settings()
     number = open_registry({**os.environ, **settings}).production(case.name)
     if number is None:
         console.print("     No version is in production yet, so the service has nothing to answer with.\n")

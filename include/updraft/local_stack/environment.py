@@ -1,4 +1,4 @@
-"""Settle the embedded stack's settings, as environment variables: what the user gave, what it ran on, else defaults."""
+"""Resolve the local stack's settings, as environment variables: the user's, those of its last start, else defaults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from updraft.local_stack.servers import HOST
 
 PORTS = {"AIRFLOW_PORT": 8080, "SERVING_PORT": 5000, "MONGODB_PORT": 27017, "S3_PORT": 8333}
 BUCKET = "updraft-models"
-# What `.updraft/env` must be read by (python-dotenv, a shell, supervisord's ini) has no common way to quote these.
+# The readers of `.updraft/env` (python-dotenv, a shell, supervisord's ini) have no common way to quote these.
 UNQUOTABLE = set("'\"\\$%;#\n")
 S3_NAMES = (
     "UPDRAFT_REGISTRY",
@@ -28,12 +28,12 @@ OTHER_PASSWORD = "AIRFLOW_PASSWORD_FILE"  # noqa: S105  # of another Airflow: th
 
 
 class StackError(UserError):
-    """The stack cannot do what it was asked to; the message is for the person who asked."""
+    """The stack cannot do what was requested; the message is for the user."""
 
 
-def home_folder(given: Mapping[str, str]) -> Path:
+def home_folder(environ: Mapping[str, str]) -> Path:
     """Return the stack's data folder: UPDRAFT_HOME, else `.updraft` beside the code."""
-    home = Path(given.get("UPDRAFT_HOME") or ROOT / ".updraft").expanduser().resolve()
+    home = Path(environ.get("UPDRAFT_HOME") or ROOT / ".updraft").expanduser().resolve()
     bad = UNQUOTABLE & set(str(home))
     if bad:
         raise StackError(
@@ -43,7 +43,7 @@ def home_folder(given: Mapping[str, str]) -> Path:
 
 
 def recorded(home: Path) -> dict[str, str]:
-    """Return the settings that the stack in `home` last started with; none before the first start."""
+    """Return the settings that the stack in `home` last started with; none before its first start."""
     from dotenv import dotenv_values
 
     return {name: value for name, value in dotenv_values(home / "env", interpolate=False).items() if value is not None}
@@ -60,37 +60,40 @@ def record(home: Path, settings: Mapping[str, str]) -> None:
     write_private(home / "env", "\n".join(["# Written by `make up`; holds secrets.", *lines, ""]))
 
 
-def load(given: MutableMapping[str, str], home: Path) -> None:
-    """Add the settings recorded in `home` to `given` (os.environ): what is set already stays.
+def load(environ: MutableMapping[str, str], home: Path) -> None:
+    """Add the settings recorded in `home` to `environ` (os.environ); variables that are set already stay.
 
-    The S3 settings count as one: a shell's AWS login must not be tried on the embedded server, nor ours on theirs.
+    The S3 settings are all added or none: the shell's AWS credentials must not reach the embedded server, nor the
+    embedded server's credentials another one.
     """
     settings = recorded(home)
-    elsewhere = any(given.get(name, settings.get(name)) != settings.get(name) for name in S3_NAMES[:2])
+    elsewhere = any(environ.get(name, settings.get(name)) != settings.get(name) for name in S3_NAMES[:2])
     if not elsewhere and "s3" in embedded(settings):
-        given.update({name: settings[name] for name in S3_NAMES})
+        environ.update({name: settings[name] for name in S3_NAMES})
         for name in OTHER_LOGINS:
-            given.pop(name, None)
+            environ.pop(name, None)
     for name, value in settings.items():
         if name not in S3_NAMES or not elsewhere:
-            given.setdefault(name, value)
+            environ.setdefault(name, value)
 
 
-def settle(home: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """Return all settings of the stack in `home`; makes its secrets at the first call. Writes no other file."""
+def settle(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return all settings of the stack in `home`. The first call creates its secrets; no other file is written."""
     secret = credentials(home / "secrets")
-    before = recorded(home)
-    ports = {name: _port(name, given.get(name) or before.get(name) or str(default)) for name, default in PORTS.items()}
+    previous = recorded(home)
+    ports = {
+        name: _port(name, environ.get(name) or previous.get(name) or str(default)) for name, default in PORTS.items()
+    }
     _all_different(ports)
-    mongodb, s3 = _mongodb(given, before, ports, secret), _s3(given, before, ports, secret)
+    mongodb, s3 = _mongodb(environ, previous, ports, secret), _s3(environ, previous, ports, secret)
     own_stores = " ".join(sorted(embedded(mongodb) | embedded(s3)))
     own = {
         "UPDRAFT_HOME": str(home),
-        "UPDRAFT_ARTIFACTS": given.get("UPDRAFT_ARTIFACTS")
-        or before.get("UPDRAFT_ARTIFACTS")
+        "UPDRAFT_ARTIFACTS": environ.get("UPDRAFT_ARTIFACTS")
+        or previous.get("UPDRAFT_ARTIFACTS")
         or str(home / "artifacts"),
-        "UPDRAFT_SIGNING_KEY": given.get("UPDRAFT_SIGNING_KEY") or str(home / "secrets" / "signing.pem"),
-        "UPDRAFT_VERIFY_KEY": given.get("UPDRAFT_VERIFY_KEY") or str(home / "secrets" / "verify.pem"),
+        "UPDRAFT_SIGNING_KEY": environ.get("UPDRAFT_SIGNING_KEY") or str(home / "secrets" / "signing.pem"),
+        "UPDRAFT_VERIFY_KEY": environ.get("UPDRAFT_VERIFY_KEY") or str(home / "secrets" / "verify.pem"),
         "AIRFLOW_URL": f"http://{HOST}:{ports['AIRFLOW_PORT']}",
         "AIRFLOW_USER": SERVICE,
         "AIRFLOW_PASSWORD": secret["airflow_service_password"],
@@ -100,7 +103,7 @@ def settle(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     numbers = {name: str(port) for name, port in ports.items()}
     return (
         own
-        | train_token(given, secret)
+        | train_token(environ, secret)
         | numbers
         | mongodb
         | s3
@@ -110,10 +113,10 @@ def settle(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     )
 
 
-def train_token(given: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
-    """Return the token for training; nothing where the user gives one, which reaches the service as it is."""
-    theirs = given.get("SERVING_TRAIN_TOKEN") or given.get("SERVING_TRAIN_TOKEN_FILE")
-    return {"SERVING_TRAIN_TOKEN": secret["train_token"]} if theirs in {None, "", secret["train_token"]} else {}
+def train_token(environ: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
+    """Return the token for training; nothing where the user set one, which reaches the service unchanged."""
+    external = environ.get("SERVING_TRAIN_TOKEN") or environ.get("SERVING_TRAIN_TOKEN_FILE")
+    return {"SERVING_TRAIN_TOKEN": secret["train_token"]} if external in {None, "", secret["train_token"]} else {}
 
 
 def embedded(settings: Mapping[str, str]) -> set[str]:
@@ -135,12 +138,12 @@ def _all_different(ports: dict[str, int]) -> None:
 
 
 def _mongodb(
-    given: Mapping[str, str], before: Mapping[str, str], ports: dict[str, int], secret: dict[str, str]
+    environ: Mapping[str, str], previous: Mapping[str, str], ports: dict[str, int], secret: dict[str, str]
 ) -> dict[str, str]:
-    """Keep a MONGODB_URL that leads elsewhere; an empty one in the shell leads back to the embedded server."""
-    url = given.get("MONGODB_URL", before.get("MONGODB_URL"))
-    was_own = not before or "mongod" in embedded(before)
-    if url and not (was_own and url == before.get("MONGODB_URL")):
+    """Keep a MONGODB_URL of another server; an empty one in the shell selects the embedded server again."""
+    url = environ.get("MONGODB_URL", previous.get("MONGODB_URL"))
+    was_embedded = not previous or "mongod" in embedded(previous)
+    if url and not (was_embedded and url == previous.get("MONGODB_URL")):
         return {"MONGODB_URL": url}
     login = f"updraft:{secret['mongodb_password']}"
     url = f"mongodb://{login}@{HOST}:{ports['MONGODB_PORT']}/{DATABASE}?authSource=admin"
@@ -148,9 +151,9 @@ def _mongodb(
 
 
 def _s3(
-    given: Mapping[str, str], before: Mapping[str, str], ports: dict[str, int], secret: dict[str, str]
+    environ: Mapping[str, str], previous: Mapping[str, str], ports: dict[str, int], secret: dict[str, str]
 ) -> dict[str, str]:
-    """Keep a registry or endpoint that leads elsewhere, without its login: that stays in boto3's own places."""
+    """Keep a registry or endpoint of another server, without its credentials: those stay where boto3 looks for them."""
     own = {
         "UPDRAFT_REGISTRY": f"s3://{BUCKET}",
         "AWS_ENDPOINT_URL_S3": f"http://{HOST}:{ports['S3_PORT']}",
@@ -159,13 +162,15 @@ def _s3(
         "AWS_DEFAULT_REGION": "us-east-1",
         "UPDRAFT_EMBEDDED": "s3",
     }
-    was_own = not before or "s3" in embedded(before)
-    told = [given[name] for name in S3_NAMES[:2] if name in given and given[name] != before.get(name)]
-    if "" in told or (was_own and not told):
+    was_embedded = not previous or "s3" in embedded(previous)
+    explicit = [environ[name] for name in S3_NAMES[:2] if name in environ and environ[name] != previous.get(name)]
+    if "" in explicit or (was_embedded and not explicit):
         return own
-    theirs = {name: given.get(name) or before.get(name, "") for name in (*S3_NAMES[:2], "AWS_DEFAULT_REGION")}
-    kept = {name: value for name, value in theirs.items() if value and not (was_own and value == before.get(name))}
-    return {"UPDRAFT_REGISTRY": own["UPDRAFT_REGISTRY"]} | kept
+    current = {name: environ.get(name) or previous.get(name, "") for name in (*S3_NAMES[:2], "AWS_DEFAULT_REGION")}
+    external = {
+        name: value for name, value in current.items() if value and not (was_embedded and value == previous.get(name))
+    }
+    return {"UPDRAFT_REGISTRY": own["UPDRAFT_REGISTRY"]} | external
 
 
 def _airflow(home: Path, port: int, secret: dict[str, str]) -> dict[str, str]:

@@ -67,11 +67,11 @@ def programs(home: Path, settings: Mapping[str, str]) -> list[Program]:
     ]
 
 
-def child_environment(given: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+def child_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the stack's processes: the user's, overridden by the stack's settings."""
-    environment = dict(given) | dict(settings)
+    environment = dict(environ) | dict(settings)
     left_out = {OTHER_PASSWORD, *(OTHER_LOGINS if "s3" in embedded(settings) else ())}
-    no_proxy = ",".join(filter(None, [given.get("NO_PROXY"), settings["NO_PROXY"]]))
+    no_proxy = ",".join(filter(None, [environ.get("NO_PROXY"), settings["NO_PROXY"]]))
     environment["NO_PROXY"] = environment["no_proxy"] = no_proxy
     return {name: value for name, value in environment.items() if name not in left_out}
 

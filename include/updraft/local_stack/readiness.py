@@ -1,4 +1,4 @@
-"""Ask each server of the stack whether it really answers; mongod and S3 get their first user and bucket here."""
+"""Check whether each server of the stack answers; create MongoDB's first user and the bucket of the registry."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from updraft.local_stack.environment import BUCKET, StackError
 
-Ready = Callable[[dict[str, Any]], bool]  # takes supervisord's facts on the process
+Ready = Callable[[dict[str, Any]], bool]  # takes supervisord's process info
 
 
 def checks(settings: Mapping[str, str]) -> dict[str, Ready]:
-    """Return the question for each program by name. An answer that is not there yet is False, never an exception."""
+    """Return the readiness check of each program by name. A server that does not answer yet is False, no exception."""
     airflow = partial(_airflow, settings["AIRFLOW_URL"])
     return {
         "mongod": partial(_mongod, settings["MONGODB_URL"]),
@@ -49,7 +49,7 @@ def _mongod(url: str, process: dict[str, Any]) -> bool:
 
 
 def _first_user(url: str) -> bool:
-    """Make the user that `url` names, through MongoDB's localhost exception: it holds while there is no user."""
+    """Create the user that `url` names through MongoDB's localhost exception, which holds while there is no user."""
     from pymongo import MongoClient
     from pymongo.errors import ConnectionFailure, OperationFailure
     from pymongo.uri_parser import parse_uri
@@ -64,7 +64,7 @@ def _first_user(url: str) -> bool:
             return False
         except OperationFailure:
             raise StackError(
-                "mongod: its data knows another password than secrets/mongodb_password; put that back, or `make clean`"
+                "mongod: its data has another password than secrets/mongodb_password; restore it, or `make clean`"
             ) from None
     return True
 
@@ -93,7 +93,7 @@ def _s3(settings: Mapping[str, str], process: dict[str, Any]) -> bool:
 
 
 def _airflow(url: str, part: str, process: dict[str, Any]) -> bool:
-    """Ask Airflow's health page; a heartbeat from before this process started is its predecessor's."""
+    """Read Airflow's health endpoint; a heartbeat from before this process started is its predecessor's."""
     health = _json(f"{url}/api/v2/monitor/health").get(part) or {}
     beat = health.get(f"latest_{part}_heartbeat")
     fresh = part == "metadatabase" or (
@@ -117,7 +117,7 @@ def _json(url: str) -> dict[str, Any]:
 
 
 def _get(url: str) -> Any:
-    """Return the response when it is a good one, else None; a proxy is never asked about 127.0.0.1."""
+    """Return a successful response, else None. No proxy is used."""
     import requests
 
     with requests.Session() as session:

