@@ -25,7 +25,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 def main() -> None:
     """Take the pictures of the model card, the form and the DAG."""
     stack = Stack()
-    settings = stack.environment()
+    settings = stack.settings()
     if not stack.running():
         raise SystemExit("the stack is not running: `make demo` first")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -22,7 +22,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(registry_environ: dict[str, str]) -> Run:
-    """Give a function that runs `updraft registry` with the environment of the test's registry."""
+    """A function that runs `updraft registry` with the environment of the test's registry."""
 
     def run(*arguments: str, **environ: str) -> Result:
         return CliRunner().invoke(app, arguments, env={**registry_environ, "COLUMNS": "200", **environ})
@@ -32,7 +32,7 @@ def run(registry_environ: dict[str, str]) -> Run:
 
 @pytest.fixture
 def two_versions(registry: Registry, tmp_path: Path) -> Registry:
-    """Give a registry with two versions, nothing in production."""
+    """A registry with two versions, none in production."""
     for number in (1, 2):
         folder = tmp_path / f"model{number}"
         folder.mkdir()
@@ -76,7 +76,7 @@ def test_show(run: Run, two_versions: Registry) -> None:
     assert [move["production"] for move in one["history"]] == [2]
 
 
-def test_verify_says_which_version_is_refused(run: Run, two_versions: Registry) -> None:
+def test_verify_names_the_version_that_is_refused(run: Run, two_versions: Registry) -> None:
     assert run("verify", NAME).exit_code == 0
     two_versions.bucket.put(f"{NAME}/versions/0001/model.joblib", b"another")
     checked = run("verify", NAME)

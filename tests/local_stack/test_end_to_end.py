@@ -32,7 +32,7 @@ DAG = f"train_{CASE}"
 
 @pytest.fixture(scope="module")
 def stack(starts_stack: None, starts_airflow: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Give a stack that is not up yet: the first demo starts it."""
+    """A stack that is not up yet: the first demo starts it."""
     stack = Stack(tmp_path_factory.mktemp("end to end") / "home", free_environment())
     yield stack
     supervision.stop(stack.home)

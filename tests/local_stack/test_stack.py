@@ -1,4 +1,4 @@
-"""The embedded stack, on free ports and in folders of its own: here its two stores, in test_end_to_end.py all of it."""
+"""The local stack, on free ports and in its own folders: here its two stores, in test_end_to_end.py all of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stack(home: Path) -> Stack:
 
 @pytest.fixture(scope="module")
 def shared(starts_stack: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Give a stack to tests that leave it running and as it was."""
+    """A stack for tests that leave it running and unchanged."""
     stack = Stack(tmp_path_factory.mktemp("shared") / "a stack", free_environment())
     stack.up(only=STORES)
     yield stack
@@ -95,16 +95,16 @@ def test_secrets_are_in_private_files_and_nowhere_else(shared: Stack) -> None:
     assert stat.S_IMODE(shared.home.stat().st_mode) == 0o700
     values = [path.read_text().strip() for path in files if path.suffix == ""]
     assert len(values) == 9 and all(len(value) >= 16 for value in values)
-    told = "\n".join(" ".join(process.cmdline()) for process in marked(shared.home))
-    told += "\n".join(
+    visible = "\n".join(" ".join(process.cmdline()) for process in marked(shared.home))
+    visible += "\n".join(
         path.read_text(errors="replace")
         for path in [*(shared.home / "logs").glob("*.log"), *(shared.home / "run").glob("*.conf")]
     )
-    assert [value for value in values if value in told] == []
+    assert [value for value in values if value in visible] == []
 
 
-def test_a_home_of_an_earlier_version_gets_the_users_that_it_lacks(tmp_path: Path) -> None:
-    """Its file of Airflow's passwords knows the admin alone, under a password that somebody may have changed."""
+def test_a_home_of_an_earlier_version_gets_the_missing_users(tmp_path: Path) -> None:
+    """Its file of Airflow's passwords has the admin only, whose password may have been changed."""
     folder = tmp_path / "secrets"
     folder.mkdir()
     (folder / "airflow_admin_password").write_text("the first one")
@@ -125,7 +125,7 @@ def test_a_home_of_an_earlier_version_gets_the_users_that_it_lacks(tmp_path: Pat
     assert json.loads(logins.read_text()).keys() == {"admin", "service"}
 
 
-def test_each_program_is_given_the_secrets_that_it_needs(tmp_path: Path) -> None:
+def test_each_program_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> None:
     stack = Stack(tmp_path, free_environment())
     blanks = {program.name: program.environment for program in programs(stack.home, settle(stack.home, stack.environ))}
     training = {"AIRFLOW_PASSWORD", "SERVING_TRAIN_TOKEN"}
@@ -133,32 +133,32 @@ def test_each_program_is_given_the_secrets_that_it_needs(tmp_path: Path) -> None
     assert blanks["scheduler"] == dict.fromkeys(training | {"SERVING_API_KEYS"}, "")
 
 
-def test_login_tells_how_to_train_without_the_token(shared: Stack) -> None:
+def test_login_prints_how_to_train_without_the_token(shared: Stack) -> None:
     output, error = updraft(shared.home, shared.environ, "login").communicate(timeout=300)
     token = (shared.home / "secrets" / "train_token").read_text()
     assert error == "" and token not in output
     (line,) = [line for line in output.splitlines() if line.startswith("Train ")]
     command = line.removeprefix("Train ").strip().replace("curl ", "echo ", 1)
-    told = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
     url = shared.settings()["SERVING_URL"]
-    assert told == f"-X POST --oauth2-bearer {token} {url}/train/vehicle_insurance\n"
+    assert printed == f"-X POST --oauth2-bearer {token} {url}/train/vehicle_insurance\n"
 
 
 def test_a_users_own_token_reaches_the_service_and_ours_does_not(tmp_path: Path) -> None:
     ours = settle(tmp_path, free_environment())["SERVING_TRAIN_TOKEN"]
-    for given in ({"SERVING_TRAIN_TOKEN": "a-token-of-theirs"}, {"SERVING_TRAIN_TOKEN_FILE": "/their/file"}):
-        stack = Stack(tmp_path, free_environment(**given))
+    for environ in ({"SERVING_TRAIN_TOKEN": "a-token-of-theirs"}, {"SERVING_TRAIN_TOKEN_FILE": "/their/file"}):
+        stack = Stack(tmp_path, free_environment(**environ))
         settings = settle(stack.home, stack.environ)
         child = child_environment(stack.environ, settings)
         assert "SERVING_TRAIN_TOKEN" not in settings  # and so in no file of ours
-        assert {name: child[name] for name in child if name.startswith("SERVING_TRAIN")} == given
-    for given in ({}, {"SERVING_TRAIN_TOKEN": "", "SERVING_TRAIN_TOKEN_FILE": ""}, {"SERVING_TRAIN_TOKEN": ours}):
-        stack = Stack(tmp_path, free_environment(**given))
+        assert {name: child[name] for name in child if name.startswith("SERVING_TRAIN")} == environ
+    for environ in ({}, {"SERVING_TRAIN_TOKEN": "", "SERVING_TRAIN_TOKEN_FILE": ""}, {"SERVING_TRAIN_TOKEN": ours}):
+        stack = Stack(tmp_path, free_environment(**environ))
         assert child_environment(stack.environ, settle(stack.home, stack.environ))["SERVING_TRAIN_TOKEN"] == ours
 
 
 def test_another_airflows_password_is_left_out(tmp_path: Path) -> None:
-    """The service asks the stack's own Airflow, and must find one password for it."""
+    """The service uses the stack's own Airflow, and must find one password for it."""
     stack = Stack(tmp_path, free_environment(AIRFLOW_PASSWORD="theirs", AIRFLOW_PASSWORD_FILE="/their/file"))
     settings = settle(stack.home, stack.environ)
     child = child_environment(stack.environ, settings)
@@ -191,9 +191,9 @@ def test_a_second_up_changes_nothing_and_one_that_died_comes_back(shared: Stack)
 
 
 def test_a_running_stack_refuses_another_port(shared: Stack) -> None:
-    given = shared.environ | {"S3_PORT": str(free_ports(1)[0])}
+    environ = shared.environ | {"S3_PORT": str(free_ports(1)[0])}
     with pytest.raises(StackError, match=r"another .*S3_PORT.*`make down` first"):
-        Stack(shared.home, given).up(only=STORES)
+        Stack(shared.home, environ).up(only=STORES)
     assert answers(shared)
 
 
@@ -214,13 +214,13 @@ def test_up_takes_over_from_a_killed_supervisord(stack: Stack, home: Path) -> No
 
 
 def test_a_taken_port_is_one_line_and_nothing_is_started(home: Path) -> None:
-    given = free_environment()
+    environ = free_environment()
     with socket.socket() as owner:
-        owner.bind(("127.0.0.1", int(given["MONGODB_PORT"])))
+        owner.bind(("127.0.0.1", int(environ["MONGODB_PORT"])))
         owner.listen()
-        process = updraft(home, given, "up")
+        process = updraft(home, environ, "up")
         _, error = process.communicate(timeout=300)
-    port = given["MONGODB_PORT"]
+    port = environ["MONGODB_PORT"]
     assert process.returncode == 1
     assert error.splitlines() == [
         f"updraft: port {port} is taken; choose another for mongod: make up MONGODB_PORT={int(port) + 1}"
@@ -238,8 +238,8 @@ def test_a_wrong_limit_is_one_line_and_nothing_is_started(home: Path) -> None:
 
 
 def test_what_is_not_ready_in_time_stays_up_and_the_next_up_waits_on(home: Path) -> None:
-    given = free_environment()
-    process = updraft(home, given | {"STARTUP_SECONDS": "1"}, "up")
+    environ = free_environment()
+    process = updraft(home, environ | {"STARTUP_SECONDS": "1"}, "up")
     _, error = process.communicate(timeout=300)
     assert process.returncode == 1
     late, hint = error.splitlines()
@@ -247,7 +247,7 @@ def test_what_is_not_ready_in_time_stays_up_and_the_next_up_waits_on(home: Path)
     assert "is not ready after" in late and str(home / "logs" / f"{name}.log") in late
     assert hint == "updraft: the stack stays up: `make up` waits on, `make down` ends it"
 
-    stack = Stack(home, given)
+    stack = Stack(home, environ)
     before = {name: process["pid"] for name, process in stack.processes().items() if process["pid"]}
     assert before.keys() >= {"mongod", "s3"}
     stack.up(only=STORES)
@@ -257,8 +257,8 @@ def test_what_is_not_ready_in_time_stays_up_and_the_next_up_waits_on(home: Path)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_up_leaves_nothing_running(home: Path, number: signal.Signals) -> None:
-    given = free_environment()
-    process = updraft(home, given, "up")
+    environ = free_environment()
+    process = updraft(home, environ, "up")
     assert process.stdout is not None
     assert "ready" in process.stdout.readline()
     process.send_signal(number)
@@ -267,7 +267,7 @@ def test_an_interrupted_up_leaves_nothing_running(home: Path, number: signal.Sig
     _, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert error.split() == ["Interrupted:", "stopping", "the", "stack", "…"]
-    assert marked(home) == [] and free(given)
+    assert marked(home) == [] and free(environ)
 
 
 def test_a_store_that_does_not_start_is_named_with_the_end_of_its_log(home: Path) -> None:
@@ -283,12 +283,12 @@ def test_a_store_that_does_not_start_is_named_with_the_end_of_its_log(home: Path
     assert marked(home) == [] and free(stack.environ)
 
 
-def test_lost_secrets_are_told_at_once(home: Path) -> None:
+def test_lost_secrets_are_reported_at_once(home: Path) -> None:
     stack = Stack(home, free_environment())
     stack.up(only=STORES)
     stack.down()
     (home / "secrets" / "mongodb_password").unlink()
-    with pytest.raises(StackError, match="knows another password than secrets/mongodb_password"):
+    with pytest.raises(StackError, match="has another password than secrets/mongodb_password"):
         Stack(home, stack.environ).up(only=STORES)
     assert marked(home) == []
 
@@ -311,19 +311,19 @@ def test_clean_removes_the_home_and_only_a_stacks_home(stack: Stack, home: Path)
 
     home.mkdir()
     (home / "thesis.txt").write_text("mine")
-    with pytest.raises(StackError, match="no stack made it; nothing was removed"):
+    with pytest.raises(StackError, match="no stack created it; nothing was removed"):
         stack.clean()
     with pytest.raises(StackError, match=r"holds 'thesis\.txt'; expected an empty folder"):
         stack.up(only=STORES)
     assert [path.name for path in home.iterdir() if path.name != "run"] == ["thesis.txt"]
 
 
-def test_the_env_file_says_the_same_to_a_shell_and_to_python(shared: Stack) -> None:
+def test_a_shell_and_python_read_the_same_from_the_env_file(shared: Stack) -> None:
     script = 'set -a; . "$1"; env -0'
-    told = subprocess.run(
+    done = subprocess.run(
         ["/bin/sh", "-c", script, "sh", str(shared.home / "env")], capture_output=True, text=True, check=True, env={}
     )
-    shell = dict(line.split("=", 1) for line in told.stdout.split("\0") if line)
+    shell = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
     settings = recorded(shared.home)
     assert {name: shell.get(name) for name in settings} == settings
 
@@ -337,7 +337,7 @@ def test_the_env_file_says_the_same_to_a_shell_and_to_python(shared: Stack) -> N
         ("UPDRAFT_HOME", "/tmp/it's", 'UPDRAFT_HOME: "/tmp/it\'s" holds "\'"'),
     ],
 )
-def test_wrong_settings_are_told_with_name_and_value(tmp_path: Path, name: str, value: str, message: str) -> None:
+def test_wrong_settings_are_named_with_their_value(tmp_path: Path, name: str, value: str, message: str) -> None:
     with pytest.raises(StackError) as caught:
         stack = Stack(None, {"UPDRAFT_HOME": str(tmp_path), name: value})
         settle(stack.home, stack.environ)
@@ -347,13 +347,13 @@ def test_wrong_settings_are_told_with_name_and_value(tmp_path: Path, name: str, 
 def test_stores_elsewhere_are_used_and_not_started(tmp_path: Path) -> None:
     atlas = {"MONGODB_URL": "mongodb+srv://me:secret@cluster0.example.net/insurance"}
     aws = {"UPDRAFT_REGISTRY": "s3://our-models/updraft"}
-    for given, left_out, absent in (
+    for environ, left_out, absent in (
         (atlas, {"mongod"}, set()),
         (aws, {"s3"}, {"AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID"}),
     ):
-        stack = Stack(tmp_path / left_out.copy().pop(), free_environment(**given))
+        stack = Stack(tmp_path / left_out.copy().pop(), free_environment(**environ))
         settings = settle(stack.home, stack.environ)
-        assert given.items() <= settings.items() and not absent & settings.keys()
+        assert environ.items() <= settings.items() and not absent & settings.keys()
         assert left_out.isdisjoint(program.name for program in programs(stack.home, settings))
 
 
@@ -367,7 +367,7 @@ def test_a_shells_aws_login_does_not_reach_the_embedded_server(tmp_path: Path) -
     assert supervision_environment["AWS_ACCESS_KEY_ID"] == settings["AWS_ACCESS_KEY_ID"]
 
 
-def test_load_fills_in_what_a_shell_does_not_say(shared: Stack) -> None:
+def test_load_completes_the_environment_of_a_shell(shared: Stack) -> None:
     settings = shared.settings()
     shell = {"AWS_ACCESS_KEY_ID": "theirs", "AWS_PROFILE": "work", "UPDRAFT_ARTIFACTS": "/elsewhere"}
     load(shell, shared.home)

@@ -85,27 +85,27 @@ def run(
     if os.environ.get("UPDRAFT_REGISTRY"):
         _check_stores("s3")
     store = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
-    me = _new_run(case.name)
+    this_run = _new_run(case.name)
     with open_source(case, _address, limit) as source, _steps() as step:
         require_valid(name)
         with step("ingest") as count:
-            dataset = ingest(case, source, me.folder / "ingest", count)
+            dataset = ingest(case, source, this_run.folder / "ingest", count)
         with step("validate"):
-            validate(case, dataset, me.folder / "validate")
+            validate(case, dataset, this_run.folder / "validate")
         with step("transform"):
-            split = transform(case, dataset, me.folder / "transform")
+            split = transform(case, dataset, this_run.folder / "transform")
         models = []
         for candidate in case.candidates:
             with step(f"train {candidate}"):
-                models.append(train(case, candidate, split, me.folder / "train" / candidate))
+                models.append(train(case, candidate, split, this_run.folder / "train" / candidate))
         with step("evaluate"):
-            rival = champion(case, store, me.folder / "champion") if store else None
-            evaluated = evaluate(case, models, split, rival, me.folder / "evaluate")
+            rival = champion(case, store, this_run.folder / "champion") if store else None
+            evaluated = evaluate(case, models, split, rival, this_run.folder / "evaluate")
         facts = read_json(evaluated / EVALUATION)
         outcome = Outcome(None, facts["decision"], f"{facts['reason']}; without UPDRAFT_REGISTRY nothing is pushed")
         if store:
             with step("push"):
-                outcome = push(case, evaluated, store, me)
+                outcome = push(case, evaluated, store, this_run)
     _print_outcome(facts, outcome, evaluated, as_json)
 
 
@@ -161,7 +161,7 @@ def _expected_errors() -> tuple[type[BaseException], ...]:
 
 
 def _address(connection: str, variable: str) -> Address:
-    """Look an address up in the environment; where it leads to the local stack, that must run."""
+    """Return an address from the environment; StackError when it leads to a local stack that is down."""
     from updraft.local_stack.stores import STORES
 
     _check_stores(*(store for store, (name, _) in STORES.items() if name == variable))
@@ -192,7 +192,7 @@ class _Mark(SpinnerColumn):
 
 @contextmanager
 def _steps() -> Iterator[Callable[[str], Any]]:
-    """Show the steps as they run, with the log of the stages above them, on stderr."""
+    """Show each step as it runs on stderr, below the log of the stages."""
     columns = _Mark(finished_text="✓"), TextColumn("{task.description}"), TextColumn("{task.fields[rows]}")
     with Progress(*columns, TimeElapsedColumn(), console=stderr) as progress:
         handler = RichHandler(console=progress.console, show_path=False, show_level=False, log_time_format="%H:%M:%S")

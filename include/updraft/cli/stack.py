@@ -97,10 +97,10 @@ def run_demo(
     ] = None,
 ) -> None:
     """Start the stack, load data, train through Airflow, and ask the service for a prediction."""
-    from updraft.local_stack.demo_run import Demo, demo
+    from updraft.local_stack.demo_run import DemoOptions, demo
 
     with open_stack() as stack:
-        demo(stack, Demo(use_case, data, rows), _console())
+        demo(stack, DemoOptions(use_case, data, rows), _console())
         next_step(f"updraft registry show {use_case}, or make down")
 
 

@@ -1,4 +1,4 @@
-"""`make demo`: load data, train through Airflow, ask the service for a prediction, and show what came of it."""
+"""`make demo`: load data, train through Airflow, request a prediction from the service, and print the results."""
 
 from __future__ import annotations
 
@@ -13,31 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from updraft.airflow_client import Airflow, TaskInstance
+from updraft.airflow_client import Airflow
 from updraft.errors import UserError
 from updraft.local_stack.credentials import ADMIN, credentials
 from updraft.local_stack.environment import StackError, embedded, load
 from updraft.local_stack.service import Service, api_key
 from updraft.local_stack.stack import Stack
 from updraft.local_stack.startup import Report
+from updraft.local_stack.task_progress import follow, task_name
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.runs import local
 from updraft.usecase import UseCase, from_file
 from updraft.usecase import load as load_case
 
-LONGEST = 100  # characters of a value that are shown
-DONE = ("success", "failed", "skipped", "upstream_failed", "removed")
-COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipped": "yellow", "running": "cyan"}
+LONGEST = 100  # characters of a value that are printed
 
 
 @dataclass(frozen=True)
-class Demo:
-    """What to show: a use case, and a file of rows or the number of synthetic rows."""
+class DemoOptions:
+    """A use case, and a file of rows or the number of synthetic rows."""
 
     use_case: str = "vehicle_insurance"
     data: Path | None = None
@@ -48,12 +46,12 @@ class Demo:
         return f"train_{self.use_case}"
 
 
-def demo(stack: Stack, wanted: Demo, console: Console) -> None:
-    """Run the whole path once. The stack stays up; StackError when a task failed, UserError for a wrong argument."""
-    case = load_case(wanted.use_case)
-    if wanted.data and not wanted.data.is_file():
-        raise UserError(f"DATA: no file {str(wanted.data)!r}")
-    read_only = _read_only_source(case, wanted)
+def demo(stack: Stack, options: DemoOptions, console: Console) -> None:
+    """Run the demo once; the stack stays up. StackError when a task failed, UserError for a wrong argument."""
+    case = load_case(options.use_case)
+    if options.data and not options.data.is_file():
+        raise UserError(f"DATA: no file {str(options.data)!r}")
+    read_only = _read_only_source(case, options)
     console.print(f"[bold]1[/]  Start the stack in {stack.home}", soft_wrap=True)
     stack.up(report=_printer(console))
     load(os.environ, stack.home)
@@ -61,20 +59,20 @@ def demo(stack: Stack, wanted: Demo, console: Console) -> None:
     if read_only:
         console.print(f"[bold]2[/]  Use the rows as they are: {escape(read_only)}", highlight=False, soft_wrap=True)
     else:
-        _fill(case, wanted, stack.home, settings, console)
+        _fill(case, options, stack.home, settings, console)
     airflow = Airflow.patient(settings["AIRFLOW_URL"], ADMIN, _password(stack))
     run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    console.print(f"[bold]3[/]  Train: DAG {wanted.dag_id}, run {run_id}")
-    _train(stack, airflow, wanted.dag_id, run_id, console)
-    evaluation = _evaluation(airflow, wanted.dag_id, run_id)
+    console.print(f"[bold]3[/]  Train: DAG {options.dag_id}, run {run_id}")
+    _train(stack, airflow, options.dag_id, run_id, console)
+    evaluation = _evaluation(airflow, options.dag_id, run_id)
     console.print("[bold]4[/]  Ask the service about one raw row")
-    _predict(stack, case, _held_out_row(airflow, case, wanted.dag_id, run_id), console)
+    _predict(stack, case, _held_out_row(airflow, case, options.dag_id, run_id), console)
     _show(evaluation, console)
     show_urls(stack, console)
 
 
 def show_urls(stack: Stack, console: Console) -> None:
-    """Print where the stack answers, the login, and how to train; the one place that prints a password."""
+    """Print the stack's URLs, the login, and how to train; the only place that prints a password."""
     settings = stack.settings()
     if not settings:
         raise StackError(f"no stack was started in {str(stack.home)!r} yet; `make up` first")
@@ -90,7 +88,7 @@ def show_urls(stack: Stack, console: Console) -> None:
 
 
 def _printer(console: Console) -> Report:
-    """Return what prints a progress line below the heading of a step."""
+    """Return a function that prints a progress line below the heading of a step."""
     return lambda line: console.print(f"     {line}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -98,13 +96,13 @@ def _password(stack: Stack) -> str:
     return credentials(stack.home / "secrets")["airflow_admin_password"]
 
 
-def _read_only_source(case: UseCase, wanted: Demo) -> str | None:
+def _read_only_source(case: UseCase, options: DemoOptions) -> str | None:
     """Open a source that cannot be filled, before anything is started, and describe it; None when it can be filled."""
     from updraft.addresses import from_environment
     from updraft.destinations import DESTINATIONS, check_can_be_filled
     from updraft.sources import open_source
 
-    if wanted.data or wanted.rows:
+    if options.data or options.rows:
         check_can_be_filled(case)
     if case.source.kind in DESTINATIONS:
         return None
@@ -112,7 +110,7 @@ def _read_only_source(case: UseCase, wanted: Demo) -> str | None:
         return str(source)
 
 
-def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], console: Console) -> None:
+def _fill(case: UseCase, options: DemoOptions, home: Path, settings: Mapping[str, str], console: Console) -> None:
     """Replace the rows at the use case's source with the file's, or with synthetic ones."""
     from updraft.addresses import from_environment
     from updraft.destinations import open_destination
@@ -121,9 +119,9 @@ def _fill(case: UseCase, wanted: Demo, home: Path, settings: Mapping[str, str], 
     connections = from_environment({**os.environ, **settings})
     with open_destination(case, connections) as destination:
         console.print(f"[bold]2[/]  Load rows into {escape(destination.name)}", soft_wrap=True)
-        if not wanted.data and not _synthetic_rows_allowed(destination.origin, settings, console):
+        if not options.data and not _synthetic_rows_allowed(destination.origin, settings, console):
             return
-        path = wanted.data or _synthetic(case, wanted.rows, home)
+        path = options.data or _synthetic(case, options.rows, home)
         with open_source(from_file(case, path), connections) as source, _progress(console) as bar:
             task = bar.add_task("rows", total=None)
             count = destination.load(source, lambda done, total: bar.update(task, completed=done))
@@ -159,13 +157,14 @@ def _progress(console: Console) -> Iterator[Progress]:
 def _train(stack: Stack, airflow: Airflow, dag_id: str, run_id: str, console: Console) -> None:
     _wait_until_parsed(stack, airflow, dag_id, console)
     if airflow.trigger(dag_id, run_id) is None:
-        raise StackError(f"{dag_id}: there is a run {run_id} already")
+        raise StackError(f"{dag_id}: the run {run_id} exists already")
     airflow.unpause(dag_id)  # after the trigger, so that no scheduled run comes first
-    tasks = _follow(airflow, dag_id, run_id, console)
+    tasks = follow(airflow, dag_id, run_id, console)
     failed = [task for task in tasks if task.state == "failed"]
     if airflow.state(dag_id, run_id) != "success":
-        lines = [f"{_name(task)} failed: {airflow.failure(task)}" for task in failed] or ["no task failed; see the run"]
-        raise StackError("\n".join([*lines, f"run: {airflow.url}/dags/{dag_id}/runs/{run_id}"]))
+        failures = [f"{task_name(task)} failed: {airflow.failure(task)}" for task in failed]
+        url = f"run: {airflow.url}/dags/{dag_id}/runs/{run_id}"
+        raise StackError("\n".join([*(failures or ["no task failed; see the run"]), url]))
 
 
 def _wait_until_parsed(stack: Stack, airflow: Airflow, dag_id: str, console: Console) -> None:
@@ -179,58 +178,8 @@ def _wait_until_parsed(stack: Stack, airflow: Airflow, dag_id: str, console: Con
         time.sleep(0.5)
 
 
-def _follow(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> list[TaskInstance]:
-    """Show the tasks until the run ends: a live table on a terminal, else a line for each task that ends."""
-    told: set[str] = set()
-    with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else _nothing() as live:
-        while True:
-            ended = airflow.state(dag_id, run_id) in ("success", "failed")
-            tasks = airflow.tasks(dag_id, run_id)
-            if live:
-                live.update(_table(tasks), refresh=True)
-            else:
-                _tell(tasks, told, console)
-            if ended:
-                return tasks
-            time.sleep(0.5)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
-
-
-def _table(tasks: list[TaskInstance]) -> Table:
-    table = Table("task", "state", "seconds", box=None, padding=(0, 2), pad_edge=True)
-    for task in tasks:
-        state = task.state or "waiting"
-        colour = COLOURS.get(state, "dim")
-        table.add_row(f"   {escape(_name(task))}", f"[{colour}]{state}[/]", _seconds(task))
-    return table
-
-
-def _tell(tasks: list[TaskInstance], told: set[str], console: Console) -> None:
-    for task in tasks:
-        name = _name(task)
-        if task.state in DONE and name not in told:
-            told.add(name)
-            console.print(f"     {name:<32} {task.state:<16} {_seconds(task):>7} s", highlight=False, markup=False)
-
-
-def _name(task: TaskInstance) -> str:
-    return task.task_id + (f" [{task.rendered_map_index or task.map_index}]" if task.map_index >= 0 else "")
-
-
-def _seconds(task: TaskInstance) -> str:
-    if task.duration is not None:
-        return f"{task.duration:.1f}"
-    if task.start_date is None:
-        return ""
-    return f"{(datetime.now(UTC) - task.start_date).total_seconds():.1f}"
-
-
 def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:
-    """Read what `evaluate` decided, where its XCom says that it lies."""
+    """Read the evaluation from the folder that is the XCom of `evaluate`."""
     from updraft.stages.evaluate import EVALUATION
     from updraft.stages.stage_folder import read_json
 
@@ -238,7 +187,7 @@ def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:
 
 
 def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> dict[str, Any]:
-    """Read a row that the model was not trained on, features and target, as JSON has them."""
+    """Read a row that the model was not trained on, features and target, as JSON values."""
     from updraft.stages.stage_folder import TEST, first_row, read_frame
 
     split = local(str(airflow.result(dag_id, run_id, "transform")))
@@ -246,7 +195,7 @@ def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> 
 
 
 def _predict(stack: Stack, case: UseCase, held_out: Mapping[str, Any], console: Console) -> None:
-    """Ask the service, once it has the version that the registry has in production, and print what it says."""
+    """Request a prediction once the service has loaded the version in production, and print it."""
     from updraft.registry.registry import open_registry
 
     settings = stack.settings()
@@ -261,38 +210,40 @@ def _predict(stack: Stack, case: UseCase, held_out: Mapping[str, Any], console: 
     while not service.is_live(case.name, number):
         wait.check(stack.processes())
         time.sleep(0.2)
-    answer = service.predict(case.name, row)
+    response = service.predict(case.name, row)
     raw = ", ".join(f"{name} {_short(value)}" for name, value in row.items())
     console.print(f"     {raw}", highlight=False, markup=False, soft_wrap=True)
-    told = f"{_probability(case, answer)}version {number}; in truth {_answer(case, held_out[case.target])}"
-    said = _answer(case, answer["predictions"][0])
-    said = said if case.labels else f"{case.target} {said}"
-    console.print(f"     → [bold]{escape(said)}[/] ({escape(told)})\n", highlight=False, soft_wrap=True)
+    details = f"{_probability(case, response)}version {number}; actual: {_label(case, held_out[case.target])}"
+    prediction = _label(case, response["predictions"][0])
+    prediction = prediction if case.labels else f"{case.target} {prediction}"
+    console.print(f"     → [bold]{escape(prediction)}[/] ({escape(details)})\n", highlight=False, soft_wrap=True)
 
 
-def _answer(case: UseCase, value: Any) -> str:
-    """Write what is predicted: the label's name, or the number."""
+def _label(case: UseCase, value: Any) -> str:
+    """Format a prediction: the label's name, or the number."""
     names = {label.value: label.name for label in case.labels}
     return names[value] if names else f"{value:,.6g}"
 
 
-def _probability(case: UseCase, answer: Mapping[str, Any]) -> str:
-    """Write the probability: of the positive label, or, of several labels, that of the one that is answered."""
-    if "probabilities" not in answer:
+def _probability(case: UseCase, response: Mapping[str, Any]) -> str:
+    """Format the probability: of the positive label, or, of several labels, that of the predicted one."""
+    if "probabilities" not in response:
         return ""
-    found = answer["probabilities"][0]
-    name = answer["labels"][0] if isinstance(found, dict) else _answer(case, case.positive)
-    return f"probability of {name} {found[name] if isinstance(found, dict) else found:.3f}, "
+    probability = response["probabilities"][0]
+    if isinstance(probability, dict):
+        name = response["labels"][0]
+        return f"probability of {name} {probability[name]:.3f}, "
+    return f"probability of {_label(case, case.positive)} {probability:.3f}, "
 
 
 def _short(value: Any) -> str:
-    """Write a raw value; a long text is cut."""
+    """Format a raw value; a long text is cut."""
     text = "null" if value is None else str(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _show(evaluation: dict[str, Any], console: Console) -> None:
-    """Print the evaluation, beside the champion's on the same rows, and what was decided."""
+    """Print the evaluation, the champion's on the same rows, and the decision."""
     console.print(evaluation_table(evaluation))
     words = f"decision: {evaluation['decision']}, because {evaluation['reason']}\n"
     console.print(words, highlight=False, soft_wrap=True, markup=False)
