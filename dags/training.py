@@ -28,7 +28,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from updraft.errors import UserError
 from updraft.run_params import RunParams
 from updraft.stages.runs import Files, artifacts, folder_of
-from updraft.usecase import BadUseCase, UseCase, applied, check_params, load, paths
+from updraft.usecase import BadUseCase, UseCase, check_params, load, paths, with_params
 
 log = logging.getLogger("airflow.task")
 
@@ -54,7 +54,7 @@ def stage(name: str, verb: str) -> Iterator[Stage]:
         with folded(f"{verb} {name}"):
             params = check_params(dict(context["params"]) | (context["dag_run"].conf or {}))
             with files_of(name, run_id, verb) as files:
-                yield Stage(applied(params, load(name)), params, run_id, files, files.folder / verb)
+                yield Stage(with_params(load(name), params), params, run_id, files, files.folder / verb)
     except UserError as error:
         log.error("%s", error)
         raise AirflowFailException(str(error)) from None

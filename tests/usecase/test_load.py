@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.shop import Write, expectation, shop_suite, write_shop
-from updraft.usecase import BadUseCase, applied, check_params, load, paths
+from updraft.usecase import BadUseCase, check_params, load, paths, with_params
 from updraft.usecase.blocks import Serving
 
 METRICS = "roc_auc, pr_auc, f1, precision, recall, brier, accuracy"
@@ -278,7 +278,7 @@ def test_aliases_and_merged_keys_are_yaml_as_well(shop: Write) -> None:
 
 @pytest.mark.parametrize("name", ["Shop", "my-shop", "1shop", "s" * 64, "shöp"])
 def test_a_name_that_is_not_allowed_is_refused(shop: Write, name: str) -> None:
-    told = f"{name!r} is no name of a use case: lower-case letters, digits and _, a letter first, 63 at most"
+    told = f"{name!r} is not a name of a use case: lower-case letters, digits and _, a letter first, 63 at most"
     assert refusal(shop(name=name), name) == [f"include/usecases/{name}.yaml: {told}"]
 
 
@@ -330,6 +330,6 @@ def test_wrong_run_parameters_are_refused(values: dict[str, object], complaint: 
 
 
 def test_run_parameters_override_the_yaml_and_none_does_not() -> None:
-    case = applied(check_params({"seed": 7, "limit": None, "promote": "never"}), load("vehicle_insurance"))
+    case = with_params(load("vehicle_insurance"), check_params({"seed": 7, "limit": None, "promote": "never"}))
     assert (case.seed, case.promote) == (7, "never")
-    assert applied(check_params({"seed": None}), case).seed == 7
+    assert with_params(case, check_params({"seed": None})).seed == 7

@@ -76,11 +76,11 @@ def run(
     from updraft.stages.train import train
     from updraft.stages.transform import transform
     from updraft.stages.validate import validate
-    from updraft.usecase import applied, check_params, from_file
+    from updraft.usecase import check_params, from_file, with_params
     from updraft.usecase import load as load_case
 
     params = check_params({"limit": limit, "seed": seed, "promote": promote})
-    case = applied(params, load_case(name))
+    case = with_params(load_case(name), params)
     case = from_file(case, data) if data else case
     if os.environ.get("UPDRAFT_REGISTRY"):
         _check_stores("s3")

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from updraft.defaults import ROOT
-from updraft.usecase import BadUseCase, UseCase, examine
+from updraft.usecase import BadUseCase, UseCase, parse
 from updraft.usecase.messages import listed, nearest
 from updraft.usecase.yaml_lines import Fault, Place
 
 
 def check(name: str, root: Path = ROOT) -> list[Fault]:
     """Return every fault of a use case; imports scikit-learn and Great Expectations, which takes seconds."""
-    parsed = examine(name, root)
+    parsed = parse(name, root)
     faults = [parsed.yaml.fault(*error) for error in _estimator_errors(parsed.case)] if parsed.case else []
     faults += parsed.faults
     suite = root / "expectations" / f"{name}.json"

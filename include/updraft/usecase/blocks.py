@@ -1,4 +1,4 @@
-"""The blocks that a use case's YAML is made of, and the words that it may use."""
+"""The blocks of a use case's YAML, and the words that they accept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
     "multiclass": get_args(MulticlassMetric),
     "regression": get_args(RegressionMetric),
 }
-Cast = Literal["strip", "lower", "number_from_text", "decimal_comma", "boolean_from_text"]  # told in casts.CASTS
+Cast = Literal["strip", "lower", "number_from_text", "decimal_comma", "boolean_from_text"]  # documented in casts.CASTS
 Policy = Literal["reject", "warn"]
 Scalar = int | float | str | bool
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -50,21 +50,23 @@ def _encoding(name: str) -> str:
     try:
         return codecs.lookup(name).name
     except LookupError:
-        raise ValueError(f"{name!r} is not an encoding that Python knows, such as utf-8, latin-1 or cp1252") from None
+        raise ValueError(
+            f"{name!r} is not an encoding that Python supports, such as utf-8, latin-1 or cp1252"
+        ) from None
 
 
 class Part(BaseModel):
-    """A block of the YAML: unknown keys are refused, nothing changes after loading."""
+    """A block of the YAML: unknown keys are errors, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Reading(Part):
-    """How a source's values become the suite's: renamed columns (theirs: ours), values cast by rules in their order.
+    """How a source's values are converted to the suite's: columns renamed (source's: suite's), values cast in order.
 
-    `nulls` are texts that mean null, such as "n/a", beside the empty field of a file. `dates` gives the pattern
-    (`strptime`'s) of dates that are not written as ISO 8601 has it. Encoding and delimiter are a text file's; a .tsv
-    file that is told no delimiter takes the tab.
+    `nulls` are texts that mean null, such as "n/a", beside the empty field of a file. `dates` has the pattern (as in
+    `strptime`) of dates that are not ISO 8601. Encoding and delimiter are those of a text file; the default delimiter
+    of a .tsv file is the tab.
     """
 
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
@@ -76,14 +78,14 @@ class Reading(Part):
 
 
 class HashSplit(Part):
-    """By a seeded hash of the features: identical rows stay together, appended rows move no other."""
+    """By a seeded hash of the features: identical rows stay together, and new rows do not move existing ones."""
 
     by: Literal["hash"] = "hash"
     share: Share = 0.2
 
 
 class RandomSplit(Part):
-    """By scikit-learn's own `train_test_split`; identical rows may stand on both sides."""
+    """By scikit-learn's `train_test_split`; identical rows may be on both sides."""
 
     by: Literal["random"]
     share: Share = 0.2
@@ -108,14 +110,14 @@ class GroupSplit(Part):
 
 
 class Impute(Part):
-    """What fills missing numbers. Without this block trees take them as they are, and others the median."""
+    """How missing numbers are imputed. Without this block trees keep them, other estimators use the median."""
 
     by: Literal["median", "mean", "most_frequent", "knn"] = "median"
     neighbors: Annotated[int, Field(ge=1)] = 3
 
 
 class Tfidf(Part):
-    """How text columns are counted: ngrams from and to, and scikit-learn's own words for the rest."""
+    """TF-IDF of text columns: minimum and maximum length of n-grams; the other parameters are scikit-learn's."""
 
     ngrams: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 2)
     min_df: Annotated[int, Field(ge=1)] = 1
@@ -124,14 +126,14 @@ class Tfidf(Part):
 
 
 class Search(Part):
-    """Parameters to try by cross-validation on the training rows: all combinations, or `budget` of them at random."""
+    """Parameters to search by cross-validation on the training rows: all combinations, or `budget` random ones."""
 
     grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
     budget: Annotated[int, Field(ge=1)] | None = None
 
 
 class Candidate(Part):
-    """An estimator of scikit-learn's, its parameters, and those to search for."""
+    """A scikit-learn estimator, its parameters, and those to search."""
 
     estimator: EstimatorName
     params: dict[str, Any] = Field(default_factory=dict)
@@ -139,10 +141,10 @@ class Candidate(Part):
 
 
 class Threshold(Part):
-    """How the decision threshold of a binary model is found on out-of-fold scores.
+    """How the decision threshold of a binary model is chosen, on out-of-fold scores.
 
-    `best_f1`; `precision` or `recall`: the best of the other one that keeps this one `at_least`; `cost`: the least sum
-    of what false positives and false negatives cost.
+    `best_f1`: the highest F1. `precision` or `recall`: the highest value of the other one where this one is `at_least`.
+    `cost`: the lowest total cost of false positives and false negatives.
     """
 
     rule: Literal["best_f1", "precision", "recall", "cost"] = "best_f1"
@@ -153,15 +155,15 @@ class Threshold(Part):
     @model_validator(mode="after")
     def _complete(self) -> Threshold:
         needed = {"precision": {"at_least"}, "recall": {"at_least"}, "cost": {"false_positive", "false_negative"}}
-        given = {name for name in ("at_least", "false_positive", "false_negative") if getattr(self, name) is not None}
-        if given != needed.get(self.rule, set()):
-            told = ", ".join(sorted(needed.get(self.rule, set()))) or "nothing more"
-            raise ValueError(f"rule {self.rule!r} takes {told}")
+        present = {name for name in ("at_least", "false_positive", "false_negative") if getattr(self, name) is not None}
+        if present != needed.get(self.rule, set()):
+            expected = ", ".join(sorted(needed.get(self.rule, set()))) or "nothing more"
+            raise ValueError(f"rule {self.rule!r} takes {expected}")
         return self
 
 
 class Slice(Part):
-    """Rows that share a value of a column are measured on their own; floors hold for each value of 30 rows or more."""
+    """Metrics for each value of a column; floors apply to each value with 30 rows or more."""
 
     floors: dict[MetricName, float] = Field(default_factory=dict)
 
@@ -174,10 +176,10 @@ class Gate(Part):
 
 
 class Serving(Part):
-    """What the service does with values beyond the suite's critical bounds, and which columns it does not store.
+    """How the service treats values beyond the suite's critical bounds, and which columns it does not store.
 
-    `unseen` is of columns with a value set, `out_of_range` of columns with a range, of numbers or dates: `reject`, as
-    without the column's name, or answer and `warn`. Values of `private` columns are not stored with predictions.
+    `unseen` is for columns with a value set, `out_of_range` for columns with a range of numbers or dates: `reject` (the
+    default), or predict and `warn`. Values of `private` columns are not stored with predictions.
     """
 
     unseen: dict[str, Policy] = Field(default_factory=dict)
@@ -186,7 +188,7 @@ class Serving(Part):
 
 
 class Retry(Part):
-    """What Airflow does on errors that may pass (network, memory); bad data is never tried again."""
+    """Airflow's retries after transient errors (network, memory); invalid data is never retried."""
 
     tries: Annotated[int, Field(ge=0)] = 3
     delay_seconds: Annotated[float, Field(ge=0)] = 10

@@ -20,8 +20,8 @@ from updraft.usecase.yaml_lines import Document, Fault, Place, line_in_suite, re
 
 
 @dataclass(frozen=True)
-class Examined:
-    """A use case's YAML, all that is wrong with it and its suite, and the use case, as far as it could be read."""
+class ParsedUseCase:
+    """A use case's YAML, the faults of YAML and suite, and the use case as far as it could be read."""
 
     yaml: Document
     faults: list[Fault]
@@ -29,15 +29,15 @@ class Examined:
 
 
 def load(name: str, root: Path = ROOT) -> UseCase:
-    """Load a use case by its name; raise BadUseCase that lists all that is wrong in its YAML and suite."""
-    examined = examine(name, root)
-    if examined.faults or examined.case is None:
-        raise BadUseCase("\n".join(fault.format(root) for fault in examined.faults))
-    return examined.case
+    """Load a use case by name; raise BadUseCase, which lists every fault of its YAML and suite."""
+    parsed = parse(name, root)
+    if parsed.faults or parsed.case is None:
+        raise BadUseCase("\n".join(fault.format(root) for fault in parsed.faults))
+    return parsed.case
 
 
 def check_params(values: dict[str, Any]) -> RunParams:
-    """Check the values that a run was started with; raise BadUseCase that lists what is wrong with them."""
+    """Validate a run's parameters; raise BadUseCase, which lists the invalid ones."""
     try:
         return RunParams.model_validate(values)
     except ValidationError as error:
@@ -45,8 +45,8 @@ def check_params(values: dict[str, Any]) -> RunParams:
         raise BadUseCase("; ".join(f"run parameter {fault}" for fault in faults)) from None
 
 
-def applied(params: RunParams, case: UseCase) -> UseCase:
-    """Return the use case as a run with these parameters has it."""
+def with_params(case: UseCase, params: RunParams) -> UseCase:
+    """Return the use case with a run's parameters in place of the YAML's values."""
     changes = {name: value for name, value in (("seed", params.seed), ("promote", params.promote)) if value is not None}
     return case.model_copy(update=changes)
 
@@ -56,25 +56,25 @@ def from_file(case: UseCase, file: Path) -> UseCase:
     return case.model_copy(update={"source": SourceBlock(file=FileSource(path=str(file)))})
 
 
-def examine(name: str, root: Path = ROOT) -> Examined:
-    """Read a use case and collect its faults; raise BadUseCase when there is none of that name."""
+def parse(name: str, root: Path = ROOT) -> ParsedUseCase:
+    """Parse a use case and collect its faults; raise BadUseCase when it does not exist."""
     path, suite = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
     if not path.is_file():
-        names = [known.stem for known in paths(root)]
-        raise BadUseCase(f"no use case {name!r}{nearest(name, names)}; there are: {listed(names) or 'none'}")
+        known = [path.stem for path in paths(root)]
+        raise BadUseCase(f"no use case {name!r}{nearest(name, known)}; there are: {listed(known) or 'none'}")
     yaml = read_document(path)
-    columns, known, in_suite = _columns(suite)
-    faults = [*yaml.faults, *in_suite]
+    columns, names, suite_faults = _columns(suite)
+    faults = [*yaml.faults, *suite_faults]
     if not NAME.fullmatch(name):
-        faults.append(Fault(path, None, f"{name!r} is no name of a use case: {NAME_RULE}"))
+        faults.append(Fault(path, None, f"{name!r} is not a name of a use case: {NAME_RULE}"))
     if not yaml.values:
-        return Examined(yaml, faults, None)
+        return ParsedUseCase(yaml, faults, None)
     values, replaced = _without_replaced_keys(yaml.values)
-    case, found = _read(values | {"name": name, "suite": suite, "columns": columns}, known, root)
-    trapped = {fault.line for fault in yaml.faults}  # the same mistake, reported by the blocks once more
-    in_yaml = (yaml.fault(place, message) for place, message in [*replaced, *found])
-    faults += [fault for fault in in_yaml if fault.line is None or fault.line not in trapped]
-    return Examined(yaml, sorted(faults, key=lambda fault: (fault.file == suite, fault.line or 0)), case)
+    case, errors = _read(values | {"name": name, "suite": suite, "columns": columns}, names, root)
+    reported = {fault.line for fault in yaml.faults}  # the blocks would report the same mistake once more
+    in_yaml = (yaml.fault(place, message) for place, message in [*replaced, *errors])
+    faults += [fault for fault in in_yaml if fault.line is None or fault.line not in reported]
+    return ParsedUseCase(yaml, sorted(faults, key=lambda fault: (fault.file == suite, fault.line or 0)), case)
 
 
 def paths(root: Path = ROOT) -> list[Path]:
@@ -99,15 +99,19 @@ def _read(raw: dict[str, Any], names: Sequence[str], root: Path) -> tuple[UseCas
         case: UseCase = UseCase.model_validate(raw, context={ROOT_OF_PATHS: root})
         return case, list(cross_field_errors(case, names, set()))
     except ValidationError as error:
-        draft, doubtful = drop_invalid(Draft, raw)
-        further = cross_field_errors(draft, names, doubtful) if draft else ()
+        draft, unreliable = drop_invalid(Draft, raw)
+        further = cross_field_errors(draft, names, unreliable) if draft else ()
         return draft, [*validation_messages(UseCase, raw, error), *further]
 
 
 def _columns(suite: Path) -> tuple[list[Column], Sequence[str], list[Fault]]:
-    """Read the suite's columns and their names; of a suite with faults the names alone."""
+    """Read the suite's columns and their names; only the names if the suite has faults."""
     try:
         columns = read_columns(suite)
         return columns, [column.name for column in columns], []
     except BadColumns as error:
-        return [], error.names, [Fault(suite, line_in_suite(suite, name, said), said) for name, said in error.faults]
+        return (
+            [],
+            error.names,
+            [Fault(suite, line_in_suite(suite, name, message), message) for name, message in error.faults],
+        )

@@ -1,4 +1,4 @@
-"""What is to be learned: `UseCase`, with a YAML's keys as attributes."""
+"""`UseCase`: a YAML's keys as attributes, and the columns of its suite."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAME_RULE = "lower-case letters, digits and _, a letter first, 63 at most"
 
 
 class BadUseCase(UserError):
-    """A use case's YAML or suite is wrong; the message lists every fault, a line each."""
+    """A use case's YAML or suite is invalid; the message lists every fault, one per line."""
 
 
 def _cron(value: str) -> str:
@@ -106,7 +106,7 @@ class UseCase(Part):
         return [column.name for column in self.features]
 
     def column(self, name: str) -> Column:
-        """Return a column by its name."""
+        """Return a column by name."""
         return next(column for column in self.columns if column.name == name)
 
     @property
@@ -119,9 +119,9 @@ class UseCase(Part):
     def _defaults_of_the_task(cls, raw: dict[str, Any]) -> dict[str, Any]:
         metric = {"multiclass": "f1_macro", "regression": "r2"}.get(str(raw.get("task")))
         gate = raw.get("gate", {})
-        told = {"choose_by": metric or "pr_auc"} | raw
-        told |= {"gate": {"metric": metric or "f1"} | gate if isinstance(gate, dict) else gate}
-        return {"split_seed": raw.get("seed", 42)} | told  # a run's own seed leaves the split alone
+        values = {"choose_by": metric or "pr_auc"} | raw
+        values |= {"gate": {"metric": metric or "f1"} | gate if isinstance(gate, dict) else gate}
+        return {"split_seed": raw.get("seed", 42)} | values  # a run's own seed does not change the split
 
 
 class Draft(UseCase):
@@ -134,5 +134,5 @@ class Draft(UseCase):
 
 
 def sides(case: UseCase) -> list[str]:
-    """Name what words may speak for: the labels, or the lower and the upper half of a number."""
+    """Return what words may be typical of: the labels' names, or the lower and upper half of a number."""
     return [label.name for label in case.labels] or ["low", "high"]
