@@ -109,7 +109,7 @@ def test_files_that_nobody_reads_are_told(shop: Write) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Give a copy of what a use case needs of the repository."""
+    """Return a copy of those folders of the repository that a use case needs."""
     for folder in ("include", "expectations"):
         shutil.copytree(ROOT / folder, tmp_path / "copy" / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path / "copy"
@@ -121,10 +121,13 @@ def updraft(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=repository, env=environ, capture_output=True, text=True, check=False)
 
 
-def test_the_command_says_every_fault_and_ends_with_1(repository: Path) -> None:
+def test_the_command_lists_every_fault_and_exits_with_1(repository: Path) -> None:
     done = updraft(repository, "check")
     assert done.returncode == 0
-    assert done.stdout.splitlines() == [f"{path.stem}: nothing wrong" for path in paths()]
+    assert done.stdout.splitlines() == [
+        *(f"{path.stem}: nothing wrong" for path in paths()),
+        f"Next: make demo USE_CASE={paths()[0].stem}",
+    ]
 
     yaml = repository / "include/usecases/vehicle_insurance.yaml"
     yaml.write_text(yaml.read_text().replace("target: Response", "target: Respond\nsed: 1"))
