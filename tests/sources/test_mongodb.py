@@ -129,6 +129,7 @@ def test_empty_and_missing_are_told_apart(collection: Collection[Any]) -> None:
         Documents(collection, CASE)
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_collection_is_not_taken_for_empty_after_a_kill_of_the_server(tmp_path: Path) -> None:
     folder = tmp_path / "mongod"
     folder.mkdir()
