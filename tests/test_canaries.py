@@ -120,7 +120,7 @@ def test_granians_handler_of_sigterm_is_known_by_its_module() -> None:
 
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        set_main_signals(Server("serving.wsgi:front").signal_handler_interrupt)
+        set_main_signals(Server("serving.wsgi:rsgi_app").signal_handler_interrupt)
         assert getattr(signal.getsignal(signal.SIGTERM), "__module__", "").startswith("granian")
     finally:
         for number, handler in kept.items():

@@ -87,7 +87,7 @@ def test_an_exception_is_a_text_in_its_line(tmp_path: Path) -> None:
     failed, crashed, warned = written(tmp_path)
     assert failed["exception"].startswith("Traceback (most recent call last)")
     assert failed["exception"].endswith("KeyError: 'there'")
-    assert crashed["message"] == "thread t ends by an exception"
+    assert crashed["message"] == "thread t died of an exception"
     assert "ZeroDivisionError" in crashed["exception"]
     assert "old" in warned["message"]
     assert [each["level"] for each in (failed, crashed, warned)] == ["ERROR", "CRITICAL", "WARNING"]
@@ -139,7 +139,7 @@ def test_files_rotate_and_only_their_owner_reads_them(tmp_path: Path) -> None:
 
 def test_workers_at_the_same_time_lose_and_mix_nothing(tmp_path: Path) -> None:
     script = """
-        json_logging.MAX_BYTES, json_logging.KEPT = 20_000, 50
+        json_logging.MAX_BYTES, json_logging.BACKUPS = 20_000, 50
         json_logging.configure(folder / "logs", worker)
         def tell(thread):
             for number in range(300):
