@@ -92,7 +92,7 @@ def test_versions_are_swapped_under_load_without_a_failure(
 
 @pytest.mark.usefixtures("starts_servers")
 def test_it_refuses_what_was_altered_outlives_the_registry_and_starts_without_it(
-    starts_servers: None, key_files: dict[str, str], tmp_path: Path
+    key_files: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "s3").mkdir()
     with ExitStack() as registry_up:
