@@ -40,7 +40,7 @@ def stack(starts_stack: None, starts_airflow: None, tmp_path_factory: pytest.Tem
     supervision.stop(stack.home)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the repository with one more use case, whose source is a file."""
     root = copy_repository(tmp_path_factory.mktemp("repository"))
