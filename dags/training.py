@@ -27,25 +27,25 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from updraft.errors import UserError
 from updraft.run_params import RunParams
-from updraft.stages.runs import Files, artifacts, folder_of
+from updraft.stages.runs import RunFiles, Stage, artifacts, folder_of
 from updraft.usecase import BadUseCase, UseCase, check_params, load, paths, with_params
 
 log = logging.getLogger("airflow.task")
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What a task needs to know: the use case as this run has it, and where the run's files lie."""
+class StageRun:
+    """What a task needs: the use case with the run's parameters, and the run's files."""
 
     case: UseCase
     params: RunParams
     run_id: str
-    files: Files
+    files: RunFiles
     out: Path
 
 
 @contextmanager
-def stage(name: str, verb: str) -> Iterator[Stage]:
+def stage(name: str, verb: Stage) -> Iterator[StageRun]:
     """Load the use case for a task, fold its log, and fail for good, in one line, on what a person must mend."""
     context = get_current_context()
     run_id: str = context["run_id"]
@@ -54,7 +54,7 @@ def stage(name: str, verb: str) -> Iterator[Stage]:
         with folded(f"{verb} {name}"):
             params = check_params(dict(context["params"]) | (context["dag_run"].conf or {}))
             with files_of(name, run_id, verb) as files:
-                yield Stage(with_params(load(name), params), params, run_id, files, files.folder / verb)
+                yield StageRun(with_params(load(name), params), params, run_id, files, files.out(verb))
     except UserError as error:
         log.error("%s", error)
         raise AirflowFailException(str(error)) from None
@@ -63,17 +63,17 @@ def stage(name: str, verb: str) -> Iterator[Stage]:
 
 
 @contextmanager
-def files_of(name: str, run_id: str, verb: str) -> Iterator[Files]:
-    """Give the run's files, in the artifacts folder; where that is an s3:// URI, in one that goes with the task."""
+def files_of(name: str, run_id: str, verb: Stage) -> Iterator[RunFiles]:
+    """Yield the run's files, in the artifacts folder or, where that is an s3:// URI, on S3."""
     root = os.environ.get("UPDRAFT_ARTIFACTS", "")
     if not root.startswith("s3://"):
-        yield Files(folder_of(artifacts(os.environ), name, run_id))
+        yield RunFiles(folder_of(artifacts(os.environ), name, run_id))
         return
     from connections import s3_client
-    from updraft.stages.runs_on_s3 import kept
+    from updraft.stages.runs_on_s3 import s3_run_files
 
     place = folder_of(Path(), name, run_id).as_posix()
-    with kept(f"{root.rstrip('/')}/{place}", s3_client(), verb) as files:
+    with s3_run_files(f"{root.rstrip('/')}/{place}", s3_client(), verb) as files:
         yield files
 
 
@@ -99,7 +99,7 @@ def ingest(name: str) -> str:
         require_valid(name)
         with open_source(run.case, source_address, run.params.limit) as source:
             dataset = ingest(run.case, source, run.out)
-        return run.files.send(dataset, run.out)
+        return run.files.upload(dataset, run.out)
 
 
 @task
@@ -108,7 +108,7 @@ def validate(name: str, dataset: str) -> str:
     from updraft.stages.validate import validate
 
     with stage(name, "validate") as run:
-        return run.files.send(validate(run.case, run.files.bring(dataset), run.out), run.out)
+        return run.files.upload(validate(run.case, run.files.download(dataset), run.out), run.out)
 
 
 @task
@@ -117,7 +117,7 @@ def transform(name: str, dataset: str) -> str:
     from updraft.stages.transform import transform
 
     with stage(name, "transform") as run:
-        return run.files.send(transform(run.case, run.files.bring(dataset), run.out), run.out)
+        return run.files.upload(transform(run.case, run.files.download(dataset), run.out), run.out)
 
 
 @task(map_index_template="{{ candidate }}")
@@ -127,8 +127,8 @@ def train(name: str, split: str, candidate: str) -> str:
 
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
     with stage(name, "train") as run:
-        model = train(run.case, candidate, run.files.bring(split), run.out / candidate)
-        return run.files.send(model, model)
+        model = train(run.case, candidate, run.files.download(split), run.out / candidate)
+        return run.files.upload(model, model)
 
 
 @task
@@ -139,25 +139,27 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
     from updraft.stages.push import champion
 
     with stage(name, "evaluate") as run:
-        bring = run.files.bring
+        download = run.files.download
         rival = champion(run.case, registry(), run.files.folder / "champion")
-        trained = [bring(model) for model in models[:]]  # the slice is one request; one by one, an error ends the list
-        chosen = evaluate(run.case, trained, bring(split), rival, run.out)
-        return run.files.send(chosen, run.out)
+        # The slice is one request, which raises; read one by one, an error would end the list early.
+        trained = [download(model) for model in models[:]]
+        chosen = evaluate(run.case, trained, download(split), rival, run.out)
+        return run.files.upload(chosen, run.out)
 
 
 @task
-def push(name: str, evaluation: str) -> str:
+def push(name: str, models: list[str], split: str, dataset: str, evaluation: str) -> str:
     """Store the version and move production to it when the decision says so; skip when it does not."""
     from connections import registry
     from updraft.stages.push import push
     from updraft.stages.runs import Run
 
     with stage(name, "push") as run:
-        context = get_current_context()
+        context, download = get_current_context(), run.files.download
         me = Run(run.run_id, run.files, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id))
+        trained = [download(model) for model in models[:]]  # the slice is one request, as in `evaluate`
         store = registry()
-        outcome = push(run.case, run.files.bring(evaluation), store, me)
+        outcome = push(run.case, trained, download(split), download(dataset), download(evaluation), store, me)
         if outcome.version is None:
             raise AirflowSkipException(outcome.reason)
         event = {"version": outcome.version.number, "decision": outcome.decision, "reason": outcome.reason}
@@ -223,7 +225,8 @@ def build(case: UseCase) -> DAG:
         dataset = validate(case.name, ingest(case.name))
         split = transform(case.name, dataset)
         models = train.partial(name=case.name, split=split).expand(candidate=list(case.candidates))
-        push.override(outlets=[model_asset(case.name)])(case.name, evaluate(case.name, split, models))
+        evaluation = evaluate(case.name, split, models)
+        push.override(outlets=[model_asset(case.name)])(case.name, models, split, dataset, evaluation)
     return dag
 
 

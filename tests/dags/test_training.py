@@ -20,10 +20,10 @@ from updraft.destinations.mongodb import load
 from updraft.model.columns import Column
 from updraft.registry.registry import Registry
 from updraft.sources.source import Batch
+from updraft.stages.runs import STAGES
 from updraft.usecase import UseCase, paths
 
 COLLECTION = "vehicle_insurance"
-STAGES = ["ingest", "validate", "transform", "train", "evaluate", "push"]
 
 
 class Rows:
@@ -88,7 +88,7 @@ def states(run: Any) -> dict[str, str]:
 def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict[str, DAG], case: UseCase) -> None:
     assert sorted(dags) == sorted(f"train_{path.stem}" for path in paths())
     for dag in dags.values():
-        assert dag.task_ids == STAGES
+        assert dag.task_ids == [*STAGES]
         assert (dag.catchup, dag.max_active_runs) == (False, 1)
         assert dag.doc_md and "ingest" in dag.doc_md
         assert set(dag.params) == {"limit", "seed", "promote"}

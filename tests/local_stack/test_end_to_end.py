@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tests.support.local_stack import free, free_environment, listening, marked, updraft
+from tests.support.repository import add_file_case, copy_repository
 from updraft.addresses import from_environment
 from updraft.airflow_client import Airflow, AirflowError
 from updraft.demo.rows import generate, write
@@ -22,11 +23,12 @@ from updraft.local_stack.stack import Stack
 from updraft.model.model import Model
 from updraft.registry.registry import Registry, open_registry
 from updraft.sources import open_source
+from updraft.stages.stage_folder import read_json
 from updraft.usecase import from_file, load, paths
 
 pytestmark = pytest.mark.timeout(900)
 
-CASE = "vehicle_insurance"
+CASE, FROM_FILE = "vehicle_insurance", "insurance_file"
 DAG = f"train_{CASE}"
 
 
@@ -38,8 +40,16 @@ def stack(starts_stack: None, starts_airflow: None, tmp_path_factory: pytest.Tem
     supervision.stop(stack.home)
 
 
-def demo(stack: Stack, *words: str) -> tuple[int, str]:
-    process = updraft(stack.home, stack.environ | {"COLUMNS": "200"}, "demo", *words)
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the repository with one more use case, whose source is a file."""
+    root = copy_repository(tmp_path_factory.mktemp("repository"))
+    add_file_case(root, FROM_FILE)
+    return root
+
+
+def demo(stack: Stack, repository: Path, *words: str) -> tuple[int, str]:
+    process = updraft(stack.home, stack.environ | {"COLUMNS": "200"}, "demo", *words, root=repository)
     output, error = process.communicate(timeout=800)
     return process.returncode, output + error
 
@@ -61,8 +71,8 @@ def training_process(server: Airflow, run_id: str) -> psutil.Process | None:
     return None
 
 
-def test_the_first_demo_promotes_a_version_that_the_service_answers_with(stack: Stack) -> None:
-    code, output = demo(stack)
+def test_the_first_demo_promotes_a_version_that_the_service_answers_with(stack: Stack, repository: Path) -> None:
+    code, output = demo(stack, repository)
     assert code == 0, output
     for name in ("ingest", "validate", "transform", "train [random_forest]", "evaluate", "push"):
         assert any(line.strip().startswith(f"{name} ") for line in output.splitlines()), name
@@ -75,8 +85,8 @@ def test_the_first_demo_promotes_a_version_that_the_service_answers_with(stack: 
     assert stack.running()
 
 
-def test_the_second_demo_skips_push_with_its_reason(stack: Stack) -> None:
-    code, output = demo(stack)
+def test_the_second_demo_skips_push_with_its_reason(stack: Stack, repository: Path) -> None:
+    code, output = demo(stack, repository)
     assert code == 0, output
     assert any(line.split()[:2] == ["push", "skipped"] for line in output.splitlines())
     assert "decision: reject, because f1 does not beat the champion's, version 1" in output
@@ -201,6 +211,20 @@ def until_parsed(server: Airflow, dag_id: str) -> None:
     while server.dag(dag_id) is None:
         assert time.monotonic() < until, dag_id
         time.sleep(0.5)
+
+
+def test_a_use_case_whose_source_is_a_file_trains_on_the_rows_as_they_are(stack: Stack, repository: Path) -> None:
+    rows = repository / "data" / f"{FROM_FILE}.csv"
+    code, output = demo(stack, repository, "--use-case", FROM_FILE)
+    assert code == 0, output
+    assert f"Use the rows as they are: file '{rows}'" in output and "Load rows into" not in output
+    assert registry(stack).production(FROM_FILE) == 1 and f"{FROM_FILE}: " in output
+    (ingested,) = (stack.home / "artifacts" / FROM_FILE).glob("*/ingest/ingest.json")
+    assert read_json(ingested)["source"] == f"file '{rows}'" and read_json(ingested)["rows"] == 1500
+
+    code, output = demo(stack, repository, "--use-case", FROM_FILE, "--data", str(rows))
+    (line,) = output.splitlines()
+    assert code == 1 and line.startswith(f"updraft: {FROM_FILE}: its source is a file")
 
 
 def test_the_task_logs_hold_no_secret(stack: Stack) -> None:

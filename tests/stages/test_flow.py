@@ -16,6 +16,7 @@ import pytest
 from serving.app import create_app
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
+from tests.support.repository import add_file_case, copy_repository
 from tests.support.small_cases import SHARED_DATA
 from updraft.defaults import ROOT
 from updraft.demo.rows import generate
@@ -67,6 +68,20 @@ def test_a_file_becomes_a_prediction_that_names_its_version(
 
     said = updraft("run", case.name, "--data", str(tmp_path / "rows.csv"))
     assert "champion, version 1" in said.stdout and "does not beat" in said.stdout
+
+
+def test_a_use_case_whose_source_is_a_file_runs_on_it(updraft: Any, registry: Registry, tmp_path: Path) -> None:
+    root = copy_repository(tmp_path / "repository")
+    rows = add_file_case(root, "insurance_file")
+    path = str(root / "include")
+    assert last_line(updraft("run", "insurance_file", "--json", PYTHONPATH=path))["version"] == 1
+    assert registry.names() == ["insurance_file"]
+    (ingested,) = (tmp_path / "runs" / "insurance_file").glob("*/ingest/ingest.json")
+    assert json.loads(ingested.read_text())["source"] == f"file '{rows}'"
+
+    refused = updraft("load", "insurance_file", str(rows), PYTHONPATH=path)
+    message = "insurance_file: its source is a file, which is read as it is; there is nothing to load into"
+    assert (refused.returncode, refused.stderr) == (1, f"updraft: {message}\n")
 
 
 def test_rows_go_through_mongodb_in_the_shell_too(

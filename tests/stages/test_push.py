@@ -10,8 +10,8 @@ from tests.support.trained import Trained
 from updraft.model.golden import replay
 from updraft.model.model import Model
 from updraft.registry.registry import Registry
-from updraft.stages.push import champion, push
-from updraft.stages.runs import Files, Run
+from updraft.stages.push import Outcome, champion, push
+from updraft.stages.runs import Run, RunFiles
 from updraft.stages.stage_folder import read_json, write_json
 from updraft.usecase import UseCase
 
@@ -21,11 +21,18 @@ def run(trained: Trained, tmp_path: Path) -> Run:
     """Give a run whose folder is a copy of the trained one."""
     folder = tmp_path / "run"
     shutil.copytree(trained.split.parent, folder)
-    return Run("manual__1", Files(folder), "tests", "http://airflow/run")
+    return Run("manual__1", RunFiles(folder), "tests", "http://airflow/run")
+
+
+def push_run(case: UseCase, run: Run, registry: Registry, evaluation: Path | None = None) -> Outcome:
+    folder = run.files.folder
+    models = [folder / "train" / candidate for candidate in case.candidates]
+    dataset = folder / "ingest" / "dataset.parquet"
+    return push(case, models, folder / "transform", dataset, evaluation or folder / "evaluate", registry, run)
 
 
 def rewrite(run: Run, **facts: object) -> Path:
-    path = run.folder / "evaluate" / "evaluation.json"
+    path = run.files.folder / "evaluate" / "evaluation.json"
     write_json(path, read_json(path) | facts)
     return path.parent
 
@@ -33,7 +40,7 @@ def rewrite(run: Run, **facts: object) -> Path:
 def test_the_first_model_is_pushed_promoted_and_pulled_back_whole(
     case: UseCase, run: Run, registry: Registry, tmp_path: Path
 ) -> None:
-    outcome = push(case, run.folder / "evaluate", registry, run)
+    outcome = push_run(case, run, registry)
     assert outcome.version is not None and outcome.decision == "promote"
     assert registry.production(case.name) == 1
     pulled = champion(case, registry, tmp_path / "pulled")
@@ -53,13 +60,14 @@ def test_the_first_model_is_pushed_promoted_and_pulled_back_whole(
 
 
 def test_the_manifest_says_where_the_version_comes_from(case: UseCase, run: Run, registry: Registry) -> None:
-    version = push(case, run.folder / "evaluate", registry, run).version
+    version = push_run(case, run, registry).version
     assert version is not None
-    evaluation, manifest = read_json(run.folder / "evaluate" / "evaluation.json"), version.manifest
+    evaluation, manifest = read_json(run.files.folder / "evaluate" / "evaluation.json"), version.manifest
     assert manifest["metrics"] == evaluation["metrics"]
     assert manifest["suite_sha256"] == hashlib.sha256(case.suite.read_bytes()).hexdigest()
     assert (
-        manifest["data_sha256"] == hashlib.sha256((run.folder / "ingest" / "dataset.parquet").read_bytes()).hexdigest()
+        manifest["data_sha256"]
+        == hashlib.sha256((run.files.folder / "ingest" / "dataset.parquet").read_bytes()).hexdigest()
     )
     assert (manifest["seed"], manifest["threshold"]) == (case.seed, evaluation["threshold"])
     assert manifest["params"] == case.candidates[evaluation["chosen"]].params
@@ -67,20 +75,20 @@ def test_the_manifest_says_where_the_version_comes_from(case: UseCase, run: Run,
 
 
 def test_a_rejected_model_leaves_no_trace(case: UseCase, run: Run, registry: Registry) -> None:
-    outcome = push(case, rewrite(run, decision="reject", reason="too weak"), registry, run)
+    outcome = push_run(case, run, registry, rewrite(run, decision="reject", reason="too weak"))
     assert (outcome.version, outcome.reason) == (None, "too weak")
     assert registry.names() == []
 
 
 def test_a_held_model_is_stored_for_a_person_to_promote(case: UseCase, run: Run, registry: Registry) -> None:
-    outcome = push(case, rewrite(run, decision="hold", reason="promote is 'never'"), registry, run)
+    outcome = push_run(case, run, registry, rewrite(run, decision="hold", reason="promote is 'never'"))
     assert outcome.version is not None and outcome.version.number == 1
     assert registry.production(case.name) is None
 
 
 def test_a_second_try_of_a_run_gives_the_same_version(case: UseCase, run: Run, registry: Registry) -> None:
-    first = push(case, run.folder / "evaluate", registry, run).version
-    second = push(case, run.folder / "evaluate", registry, run).version
+    first = push_run(case, run, registry).version
+    second = push_run(case, run, registry).version
     assert first == second
     assert registry.numbers(case.name) == [1] and len(registry.history(case.name)) == 1
 
@@ -88,11 +96,13 @@ def test_a_second_try_of_a_run_gives_the_same_version(case: UseCase, run: Run, r
 def test_a_run_that_was_cleared_and_made_another_model_gives_another_version(
     case: UseCase, run: Run, registry: Registry
 ) -> None:
-    push(case, rewrite(run, decision="hold"), registry, run)
+    push_run(case, run, registry, rewrite(run, decision="hold"))
     other = next(
-        name for name in case.candidates if name != read_json(run.folder / "evaluate" / "evaluation.json")["chosen"]
+        name
+        for name in case.candidates
+        if name != read_json(run.files.folder / "evaluate" / "evaluation.json")["chosen"]
     )
-    push(case, rewrite(run, chosen=other), registry, run)
+    push_run(case, run, registry, rewrite(run, chosen=other))
     assert registry.numbers(case.name) == [1, 2]
 
 
@@ -101,14 +111,14 @@ def test_when_another_champion_came_meanwhile_the_model_is_judged_again(
 ) -> None:
     """The evaluation knew of no champion; by now the same model is in production: it does not beat itself."""
     other = Run("manual__0", run.files, "somebody else")
-    assert push(case, run.folder / "evaluate", registry, other).decision == "promote"
-    outcome = push(case, run.folder / "evaluate", registry, run)
+    assert push_run(case, other, registry).decision == "promote"
+    outcome = push_run(case, run, registry)
     assert outcome.decision == "reject" and "version 1" in outcome.reason
     assert registry.production(case.name) == 1
 
 
 def test_a_spoiled_champion_stops_the_run(case: UseCase, run: Run, registry: Registry, tmp_path: Path) -> None:
-    push(case, run.folder / "evaluate", registry, run)
+    push_run(case, run, registry)
     bucket = registry.bucket
     key = f"{case.name}/versions/0001/model.joblib"
     body = bytearray(b"".join(bucket.stream(key)))

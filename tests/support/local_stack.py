@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from updraft.defaults import ROOT
 from updraft.local_stack import supervision
 from updraft.local_stack.environment import PORTS
 from updraft.local_stack.servers import free_ports
@@ -23,16 +24,17 @@ def free_environment(**more: str) -> dict[str, str]:
     return plain | {name: str(port) for name, port in zip(PORTS, free_ports(4), strict=True)} | more
 
 
-def updraft(home: Path, given: Mapping[str, str], *words: str) -> subprocess.Popen[str]:
+def updraft(home: Path, given: Mapping[str, str], *words: str, root: Path = ROOT) -> subprocess.Popen[str]:
+    """Start the `updraft` command of the repository at `root`."""
     command = [
         sys.executable,
         "-c",
         "from updraft.cli.main import main; main()",
         *words,
     ]
-    path = os.pathsep.join(sys.path)
+    path = os.pathsep.join([str(root / "include"), *sys.path])
     environ = {**given, "UPDRAFT_HOME": str(home), "PYTHONPATH": path}
-    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def marked(home: Path) -> list[psutil.Process]:

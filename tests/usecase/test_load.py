@@ -103,10 +103,11 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
         ([("{by: hash}", "{by: hash")], 11, "not YAML: while parsing a flow mapping expected ',' or '}', but got ':'"),
         ([("id: key", "\tid: key")], 4,
          "not YAML: while scanning for the next token found character '\\t' that cannot start any token"),
-        ([('name: "no"', "name: no")], 7,
-         'labels.0.name: YAML reads a bare no as false; write "no" in quotes where text is meant'),
-        ([("positive: 1", "positive: yes")], 9,
-         'positive: YAML reads a bare yes as true; write "yes" in quotes where text is meant'),
+        ([("positive: 1", "positive: yes")], 9, "positive: 'yes' is not the value of a label; there are: 0, 1"),
+        ([("{by: hash}", "{by: hash}\nfolds: 2024-13-01")], None, "not YAML: month must be in 1..12"),
+        ([("positive: 1", "positive: *one")], 9, "not YAML: found undefined alias 'one'"),
+        ([("positive: 1", "positive: !one 1")], 9,
+         "not YAML: could not determine a constructor for the tag '!one'"),
         ([("{by: hash}", "{by: hash}\nsuite: x.json")], 11, "suite: not set here, suite is the file in expectations/"),
         # columns and their roles
         ([("target: sold", "target: solt")], 3, "target: no column 'solt' in the suite (did you mean 'sold'?)"),
@@ -268,6 +269,19 @@ def test_a_yaml_that_is_not_utf_8_is_refused(shop: Write) -> None:
     root = shop()
     (root / "include/usecases/shop.yaml").write_bytes(b"title: \xe9\n")
     assert refusal(root)[0].startswith("include/usecases/shop.yaml: not UTF-8")
+
+
+def test_a_bare_no_is_text_as_yaml_1_2_has_it(shop: Write) -> None:
+    case = load("shop", shop(('name: "no"', "name: no"), ("{by: hash}", "{by: hash}\ndeduplicate: yes")))
+    assert (case.labels[0].name, case.deduplicate) == ("no", True)
+
+
+def test_every_duplicate_key_is_reported_with_both_lines(shop: Write) -> None:
+    edits = ("target: sold", "target: sold\ntitle: again"), ("{roc_auc: 0.7}", "{roc_auc: 0.7, roc_auc: 0.8}")
+    assert refusal(shop(*edits)) == [
+        "include/usecases/shop.yaml:4: title: duplicate key, first on line 1",
+        "include/usecases/shop.yaml:14: floors.roc_auc: duplicate key, first on line 14",
+    ]
 
 
 def test_aliases_and_merged_keys_are_yaml_as_well(shop: Write) -> None:

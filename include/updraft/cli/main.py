@@ -89,23 +89,23 @@ def run(
     with open_source(case, _address, limit) as source, _steps() as step:
         require_valid(name)
         with step("ingest") as count:
-            dataset = ingest(case, source, this_run.folder / "ingest", count)
+            dataset = ingest(case, source, this_run.files.out("ingest"), count)
         with step("validate"):
-            validate(case, dataset, this_run.folder / "validate")
+            validate(case, dataset, this_run.files.out("validate"))
         with step("transform"):
-            split = transform(case, dataset, this_run.folder / "transform")
+            split = transform(case, dataset, this_run.files.out("transform"))
         models = []
         for candidate in case.candidates:
             with step(f"train {candidate}"):
-                models.append(train(case, candidate, split, this_run.folder / "train" / candidate))
+                models.append(train(case, candidate, split, this_run.files.out("train") / candidate))
         with step("evaluate"):
-            rival = champion(case, store, this_run.folder / "champion") if store else None
-            evaluated = evaluate(case, models, split, rival, this_run.folder / "evaluate")
+            rival = champion(case, store, this_run.files.folder / "champion") if store else None
+            evaluated = evaluate(case, models, split, rival, this_run.files.out("evaluate"))
         facts = read_json(evaluated / EVALUATION)
         outcome = Outcome(None, facts["decision"], f"{facts['reason']}; without UPDRAFT_REGISTRY nothing is pushed")
         if store:
             with step("push"):
-                outcome = push(case, evaluated, store, this_run)
+                outcome = push(case, models, split, dataset, evaluated, store, this_run)
     _print_outcome(facts, outcome, evaluated, as_json)
 
 
@@ -177,10 +177,10 @@ def _check_stores(*stores: str) -> None:
 
 def _new_run(name: str) -> Run:
     from updraft.cli.registry_access import who
-    from updraft.stages.runs import Files, Run, artifacts
+    from updraft.stages.runs import Run, RunFiles, artifacts
 
     run_id = f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:6]}"
-    return Run(run_id, Files(artifacts(os.environ) / name / run_id), who=who())
+    return Run(run_id, RunFiles(artifacts(os.environ) / name / run_id), who=who())
 
 
 class _Mark(SpinnerColumn):

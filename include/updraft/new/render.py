@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, StrictUndefined
+from ruamel.yaml import YAML
 
 from updraft.model.columns import DATE
 from updraft.model.signature import Task
@@ -124,8 +126,11 @@ def _scalar(value: Any) -> str:
     """Format a value as one line of YAML, quoted where YAML would read something else."""
     if isinstance(value, str) and not value.isprintable():
         return json.dumps(value)  # YAML's own quoting would fold line ends
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
-    return text.strip().removesuffix("...").strip()
+    yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.default_flow_style, yaml.width = True, sys.maxsize
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(value, text)
+    return text.getvalue().strip().removesuffix("...").strip()
 
 
 def _comment(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from updraft.registry.folder_hashes import sha256
 from updraft.registry.registry import PointerMoved, Registry, Version
 from updraft.stages.evaluate import EVALUATION, Champion, evaluate
 from updraft.stages.runs import Run
-from updraft.stages.stage_folder import DATASET, read_json, recreate_folder
+from updraft.stages.stage_folder import read_json, recreate_folder
 from updraft.stages.train import TRAINING
 from updraft.usecase import UseCase
 from updraft.version import commit
@@ -29,7 +30,7 @@ JUDGEMENTS = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a push: the version, None when nothing was stored, and the decision that stood in the end."""
+    """The result of a push: the version, None when nothing was stored, and the final decision."""
 
     version: Version | None
     decision: str
@@ -45,39 +46,45 @@ def champion(case: UseCase, registry: Registry, into: Path) -> Champion | None:
     return Champion(number, registry.pull(case.name, number, into))
 
 
-def push(case: UseCase, evaluation: Path, registry: Registry, run: Run) -> Outcome:
+def push(
+    case: UseCase, models: Sequence[Path], split: Path, dataset: Path, evaluation: Path, registry: Registry, run: Run
+) -> Outcome:
     """Store the chosen model as a version and, when the decision is `promote`, point production at it.
 
-    Stores nothing when the decision is `reject`. When somebody else moved the pointer in between, the
-    model is judged again, against the new champion. A second try of the same run finds the version of the first.
+    Stores nothing when the decision is `reject`. When the pointer has moved since the evaluation, the model is judged
+    again, against the new champion. A retry of the same run finds the version of the first try.
     """
-    facts = read_json(evaluation / EVALUATION)
-    if facts["decision"] == "reject":
-        log.info("nothing is pushed: %s", facts["reason"])
-        return Outcome(None, facts["decision"], facts["reason"])
-    files = _collect(evaluation, run.files.at(f"train/{facts['chosen']}"), run.folder / "push")
-    # A task that is tried again makes the same bytes; a run that is cleared after a change makes others: a new version.
+    summary = read_json(evaluation / EVALUATION)
+    if summary["decision"] == "reject":
+        log.info("nothing is pushed: %s", summary["reason"])
+        return Outcome(None, summary["decision"], summary["reason"])
+    files = _collect(evaluation, _chosen(models, summary["chosen"]), run.files.out("push"))
+    # A retried task makes the same bytes; a run that is cleared after a change makes others: a new version.
     once = f"{run.id}~{sha256(files / MODEL)[:12]}"
-    version = registry.push(case.name, files, _facts(case, facts, files, run), once)
+    version = registry.push(case.name, files, _metadata(case, summary, files, dataset, run), once)
     log.info("version %d is in the registry", version.number)
     for _ in range(JUDGEMENTS):
-        if facts["decision"] != "promote":
-            log.info("version %d is not promoted: %s", version.number, facts["reason"])
+        if summary["decision"] != "promote":
+            log.info("version %d is not promoted: %s", version.number, summary["reason"])
             break
-        expect = (facts["champion"] or {}).get("version")
+        expect = (summary["champion"] or {}).get("version")
         try:
-            registry.promote(case.name, version.number, expect=expect, who=run.who, why=facts["reason"])
+            registry.promote(case.name, version.number, expect=expect, who=run.who, why=summary["reason"])
         except PointerMoved as moved:
             log.warning("judging again: %s", moved)
-            facts = _judge_again(case, facts, registry, run)
+            summary = _judge_again(case, models, split, registry, run)
         else:
-            log.info("version %d is in production: %s", version.number, facts["reason"])
+            log.info("version %d is in production: %s", version.number, summary["reason"])
             break
     else:
         raise PointerMoved(
             f"{case.name}: the pointer moved {JUDGEMENTS} times while version {version.number} was judged"
         )
-    return Outcome(version, facts["decision"], facts["reason"])
+    return Outcome(version, summary["decision"], summary["reason"])
+
+
+def _chosen(models: Sequence[Path], candidate: str) -> Path:
+    return next(folder for folder in models if read_json(folder / TRAINING)["candidate"] == candidate)
 
 
 def _collect(evaluation: Path, model: Path, out: Path) -> Path:
@@ -90,16 +97,16 @@ def _collect(evaluation: Path, model: Path, out: Path) -> Path:
     return out
 
 
-def _facts(case: UseCase, facts: dict[str, Any], files: Path, run: Run) -> dict[str, Any]:
-    """Say in the manifest where the version comes from and how good it was found to be."""
+def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Path, run: Run) -> dict[str, Any]:
+    """Return what the manifest says of a version: where it comes from, and its metrics."""
     signature = Signature.model_validate_json((files / SIGNATURE).read_bytes())
     return {
-        "candidate": facts["chosen"],
-        "params": facts["params"],
+        "candidate": summary["chosen"],
+        "params": summary["params"],
         "seed": case.seed,
-        "threshold": facts["threshold"],
-        "metrics": facts["metrics"],
-        "data_sha256": sha256(run.files.at(f"ingest/{DATASET}")),
+        "threshold": summary["threshold"],
+        "metrics": summary["metrics"],
+        "data_sha256": sha256(dataset),
         "suite_sha256": sha256(case.suite),
         "libraries": signature.versions,
         "code_commit": commit(),
@@ -107,9 +114,8 @@ def _facts(case: UseCase, facts: dict[str, Any], files: Path, run: Run) -> dict[
     }
 
 
-def _judge_again(case: UseCase, facts: dict[str, Any], registry: Registry, run: Run) -> dict[str, Any]:
-    models = [run.files.at(f"train/{name}") for name in facts["candidates"]]
-    now = champion(case, registry, run.folder / "champion")
-    judged = evaluate(case, models, run.files.at("transform"), now, run.folder / "push_evaluation")
-    again: dict[str, Any] = read_json(judged / EVALUATION)
-    return again
+def _judge_again(case: UseCase, models: Sequence[Path], split: Path, registry: Registry, run: Run) -> dict[str, Any]:
+    current = champion(case, registry, run.files.folder / "champion")
+    evaluation = evaluate(case, list(models), split, current, run.files.folder / "push_evaluation")
+    summary: dict[str, Any] = read_json(evaluation / EVALUATION)
+    return summary

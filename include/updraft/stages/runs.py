@@ -1,58 +1,58 @@
-"""Runs: what names one, and where its files lie: `<artifacts>/<use case>/<run id>/<stage>/`."""
+"""Runs: their ids, their stages, and where their files are: `<artifacts>/<use case>/<run id>/<stage>/`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 
+Stage = Literal["ingest", "validate", "transform", "train", "evaluate", "push"]  # its task id and folder, too
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
 
 class BadArtifacts(UserError):
-    """UPDRAFT_ARTIFACTS, or a URI that a task passed on, names no folder that this machine has."""
+    """UPDRAFT_ARTIFACTS, or a URI from another task, is not a folder of this machine."""
 
 
-class Files:
-    """A run's files, in a folder of this machine; `kept.Kept` are those that S3 keeps."""
+class RunFiles:
+    """A run's files in a folder of this machine; `runs_on_s3.S3RunFiles` are stored on S3."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def at(self, place: str) -> Path:
-        """Return what an earlier stage has made, by its path in the run's folder."""
-        return self.folder / place
+    def out(self, stage: Stage) -> Path:
+        """Return the folder that a stage writes to."""
+        return self.folder / stage
 
-    def bring(self, uri: str) -> Path:
-        """Return what a URI names, as an earlier task passed it on."""
+    def download(self, uri: str) -> Path:
+        """Return the local path of another task's output."""
         return local(uri)
 
-    def send(self, path: Path, out: Path) -> str:
-        """Hand over what this task has written to the folder `out`; give the URI of `path`, to pass on."""
+    def upload(self, path: Path, out: Path) -> str:
+        """Make the folder `out` available to other tasks; return the URI of `path`, which is in it or an input."""
         return path.as_uri()
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its id, its files, who started it and where people see it."""
+    """One run: its id, its files, who started it, and the URL of its page in Airflow."""
 
     id: str
-    files: Files
+    files: RunFiles
     who: str
     url: str | None = None
 
-    @property
-    def folder(self) -> Path:
-        return self.files.folder
-
 
 def artifacts(environ: Mapping[str, str]) -> Path:
-    """Return the folder that the files of all runs lie under."""
-    told = environ.get("UPDRAFT_ARTIFACTS") or str(ROOT / ".updraft" / "artifacts")
-    return local(told) if "://" in told else Path(told).absolute()
+    """Return the folder that holds the files of all runs."""
+    folder = environ.get("UPDRAFT_ARTIFACTS") or str(ROOT / ".updraft" / "artifacts")
+    return local(folder) if "://" in folder else Path(folder).absolute()
 
 
 def folder_of(root: Path, name: str, run_id: str) -> Path:
@@ -63,7 +63,7 @@ def folder_of(root: Path, name: str, run_id: str) -> Path:
 
 
 def local(uri: str) -> Path:
-    """Turn a file URI, as tasks pass it on, into a path."""
+    """Return the path of a file:// URI."""
     parts = urlsplit(uri)
     if parts.scheme != "file":
         raise BadArtifacts(f"{uri!r}: expected a folder or a file:// URI")

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 Place = tuple[str, ...]  # keys and indices from the top of the file to a value
 RESERVED = {"name": "is the file's name", "suite": "is the file in expectations/", "columns": "are in the suite"}
-BLOCKS_WITH_FLAGS = {"deduplicate", "split", "tfidf", "candidates"}  # where yes and no may really be meant as booleans
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,17 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML mapping; its faults: invalid YAML, duplicate keys, a bare yes or no where text is meant."""
+    """Read a YAML 1.2 mapping, where a bare yes or no is text; its faults: invalid YAML, duplicate keys."""
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
-        node = loader.get_single_node()
+        yaml = YAML(typ="safe", pure=True)
+        yaml.constructor.allow_duplicate_keys = True  # they are reported here, all of them and with both lines
+        node = yaml.compose(path.read_text(encoding="utf-8-sig"))
         document = Document(path)
-        document.faults.extend(_collect_lines(node, (), document, loader))
-        values = loader.construct_document(node) if node else None
+        document.faults.extend(_collect_lines(node, (), document, yaml.constructor))
+        values = yaml.constructor.construct_document(node) if node else None
     except UnicodeDecodeError as error:
         return Document(path, faults=[Fault(path, None, f"not UTF-8: {error}")])
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
+    except (YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
         mark = getattr(error, "problem_mark", None)
         message = " ".join(
             f"{getattr(error, 'context', None) or ''} {getattr(error, 'problem', None) or error}".split()
@@ -72,41 +74,27 @@ def read_document(path: Path) -> Document:
     return document
 
 
-def _collect_lines(node: Any, place: Place, document: Document, loader: yaml.SafeLoader) -> Iterator[Fault]:
-    """Record the line of each key and item below a node; yield their faults."""
-    if _is_bare_boolean(node) and place and place[0] not in BLOCKS_WITH_FLAGS:
-        yield document.fault(place, _bare_boolean(".".join(place), node))
-    for key, word, child in _children(node, loader):
-        below = (*place, word)
-        if _is_bare_boolean(key):
-            yield Fault(document.path, key.start_mark.line + 1, _bare_boolean(".".join((*place, key.value)), key))
+def _collect_lines(node: Any, place: Place, document: Document, constructor: Any) -> Iterator[Fault]:
+    """Record the line of each key and item below a node; yield its duplicate keys."""
+    for key, word, child in _children(node, constructor):
+        below, line = (*place, word), key.start_mark.line + 1
         if below in document.lines:
             message = f"{'.'.join(below)}: duplicate key, first on line {document.lines[below]}"
-            yield Fault(document.path, key.start_mark.line + 1, message)
+            yield Fault(document.path, line, message)
             continue
-        document.lines[below] = key.start_mark.line + 1
+        document.lines[below] = line
         if len(below) < 12:  # an alias may contain itself
-            yield from _collect_lines(child, below, document, loader)
+            yield from _collect_lines(child, below, document, constructor)
 
 
-def _children(node: Any, loader: yaml.SafeLoader) -> Iterator[tuple[Any, str, Any]]:
+def _children(node: Any, constructor: Any) -> Iterator[tuple[Any, str, Any]]:
     """Yield the nodes below a node: the node that marks the line, the key or index, and the node itself."""
-    if isinstance(node, yaml.SequenceNode):
+    if isinstance(node, SequenceNode):
         yield from ((child, str(index), child) for index, child in enumerate(node.value))
-    elif isinstance(node, yaml.MappingNode):
+    elif isinstance(node, MappingNode):
         for key, child in node.value:
             if key.tag != "tag:yaml.org,2002:merge":
-                yield key, str(loader.construct_object(key, deep=True)), child
-
-
-def _is_bare_boolean(node: Any) -> bool:
-    """Whether a node is a bare word such as no, which YAML 1.1 reads as a boolean."""
-    return getattr(node, "tag", "") == "tag:yaml.org,2002:bool" and node.value.lower() not in ("true", "false")
-
-
-def _bare_boolean(where: str, node: Any) -> str:
-    truth = str(node.value.lower() in ("yes", "on", "y")).lower()
-    return f'{where}: YAML reads a bare {node.value} as {truth}; write "{node.value}" in quotes where text is meant'
+                yield key, str(constructor.construct_object(key, deep=True)), child
 
 
 def line_in_suite(suite: Path, column: str | None, message: str) -> int | None:
