@@ -45,7 +45,7 @@ def server(command: list[str], port: int, log: Path, environ: Mapping[str, str] 
             command, env={**os.environ, **(environ or {})}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait_for_port(port, process)
+        wait_for_port(port, process, 300)
         yield
     finally:
         sockets = left_in_tmp(psutil.Process(process.pid)) if process.poll() is None else set()

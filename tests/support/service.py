@@ -103,7 +103,7 @@ def service(
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_for_port(port, process)
+        wait_for_port(port, process, 300)
         yield Service(port, log, process)
     finally:
         end(process)
