@@ -81,6 +81,8 @@ def _check_start(event: str, details: tuple[Any, ...]) -> None:
 def _starts(names: list[str], program: str) -> bool:
     """Whether a command runs the program: by itself, as a script or module of Python, or as a command of `updraft`."""
     name, _, command = program.partition(" ")
+    if names[0] == "docker":  # what it runs, it runs in a container
+        return name == "docker"
     if command:
-        return command in names[1:] and any("updraft" in each for each in names)
+        return command in names[1:] and any(each == "updraft" or "updraft.cli" in each for each in names)
     return name in names[:3]
