@@ -15,7 +15,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
+from tests.support import small_models
 from tests.support.mixed_frames import FRAME, TYPES, case, target
 from updraft.defaults import ROOT
 from updraft.learning.estimators import build
@@ -105,6 +108,15 @@ def test_every_fault_of_a_row_is_reported_and_the_report_stays_small(tmp_path: P
     assert details["/rows/0/flag"] == "required and missing"
     assert details["/rows/0/y"] == "unknown field; y is what is predicted"
     assert len(refusal.value.errors) == 100 and len(json.dumps(refusal.value.errors)) < 40_000
+
+
+def test_the_bytes_do_not_depend_on_which_equal_strings_are_one_object(tmp_path: Path) -> None:
+    text, saved = "the same text", []
+    for other in (text, "".join(list(text))):
+        step = FunctionTransformer(kw_args={"first": text, "second": other})
+        Model(small_models.model().signature, Pipeline([("step", step)])).save(tmp_path)
+        saved.append((tmp_path / MODEL).read_bytes())
+    assert saved[0] == saved[1]
 
 
 def test_a_model_saved_beside_dill_is_the_same_bytes_and_needs_no_dill(tmp_path: Path) -> None:

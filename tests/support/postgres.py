@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -73,9 +74,15 @@ class Postgres:
         raise AssertionError((self._folder / "log").read_text())
 
     def stop(self) -> None:
-        """End it at once, with all connections."""
+        """End it at once, with all connections, and wait until its port refuses new ones."""
         self._process.send_signal(2)
         self._process.wait(60)
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)):
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"something still listens on port {self.port}")
 
 
 def _site_packages() -> Path:

@@ -103,12 +103,23 @@ def _dump(value: Any, path: Path) -> None:
     if dill:
         dill.extend(use_dill=False)
     try:
-        pickler = type("Pickler", (NumpyPickler,), {"dispatch": pickle._Pickler.dispatch.copy()})
+        pickler = type("Pickler", (NumpyPickler,), {"dispatch": pickle._Pickler.dispatch.copy(), "save": _save})
     finally:
         if dill:
             dill.extend(use_dill=True)
     with path.open("wb") as file:
         pickler(file).dump(value)
+
+
+def _save(pickler: Any, value: Any) -> None:
+    """Save a value, and equal strings as one object.
+
+    A pickle tells one string from two equal ones. Which of them a process has depends on what it did before: pydantic,
+    for one, caches strings.
+    """
+    if type(value) is str:
+        value = pickler.__dict__.setdefault("strings", {}).setdefault(value, value)
+    NumpyPickler.save(pickler, value)
 
 
 def predict_scores(task: Task, pipeline: Any, frame: pd.DataFrame, labels: list[Any], positive: Any) -> Floats:
