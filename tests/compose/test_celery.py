@@ -89,7 +89,7 @@ def test_its_files_lie_on_s3_and_none_in_a_worker(stack: ComposeStack) -> None:
 def test_task_logs_of_a_worker_are_read_back(stack: ComposeStack, admin: Airflow) -> None:
     lines = logged(admin, "first", "ingest")
     assert any(line.startswith("s3://updraft-logs/") for line in lines), lines[:5]
-    assert any(line.startswith("kept in s3://updraft-artifacts/") for line in lines)
+    assert any(line.startswith("uploaded to s3://updraft-artifacts/") for line in lines)
 
 
 @pytest.mark.parametrize("victim", ["redis", "s3"])
