@@ -24,6 +24,7 @@ from tests.support.airflow_server import LIVE, AirflowServer, airflow_server
 from tests.support.compose_stack import docker_answers
 from tests.support.key_pairs import write_key_pair
 from tests.support.servers import MONGO_LOGIN, mongo_server, s3_server
+from tests.support.shell import Shell, shell
 from tests.support.small_cases import NOT_THERE, SHARED_DATA
 from tests.support.trained import Trained
 from updraft.defaults import ROOT
@@ -126,6 +127,13 @@ def api_server(
     with airflow_server(tmp_path_factory.mktemp("airflow")) as server:
         server.admin.unpause(f"train_{LIVE}")
         yield server
+
+
+@pytest.fixture(scope="session")
+def updraft_shell() -> Iterator[Shell]:
+    """Yield what runs the `updraft` command, each time as a process of its own."""
+    with shell() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

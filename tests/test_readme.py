@@ -40,7 +40,7 @@ def repository(tmp_path: Path) -> Iterator[Path]:
     root = tmp_path / "copy"
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, root / part)  # with bytecode: it is compiled once
         else:
             root.mkdir(exist_ok=True)
             shutil.copy2(ROOT / part, root / part)

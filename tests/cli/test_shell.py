@@ -8,7 +8,10 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +19,12 @@ import pytest
 import typer.main
 
 from tests.local_stack.test_stack import free_environment
+from tests.support.shell import Shell
 from updraft.cli.main import app
 from updraft.usecase import paths
 
 NAME = "vehicle_insurance"
+Run = Callable[..., subprocess.CompletedProcess[str]]
 TOP = typer.main.get_command(app).commands
 COMMANDS = {name: command for name, command in TOP.items() if name != "registry"}
 COMMANDS |= {f"registry {name}": command for name, command in TOP["registry"].commands.items()}
@@ -32,12 +37,12 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return free_environment(PYTHONPATH=os.pathsep.join(sys.path), COLUMNS="200", **folders)
 
 
-def updraft(environ: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from updraft.cli.main import main; main()", *words]
-    return subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False, timeout=300)
+@pytest.fixture
+def updraft(updraft_shell: Shell) -> Run:
+    return updraft_shell.run
 
 
-def test_version_names_the_commit(environ: dict[str, str]) -> None:
+def test_version_names_the_commit(updraft: Run, environ: dict[str, str]) -> None:
     done = updraft(environ | {"UPDRAFT_COMMIT": "0123456789abcdef"}, "--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"updraft \d+\.\d+\.\d+, commit 0123456789ab\n", done.stdout)
@@ -62,7 +67,7 @@ def test_each_command_has_an_example_that_its_parser_takes(name: str) -> None:
         ("updraft registry ver", ["verify"]),
     ],
 )
-def test_the_shell_completes(line: str, expected: list[str], environ: dict[str, str]) -> None:
+def test_the_shell_completes(updraft: Run, line: str, expected: list[str], environ: dict[str, str]) -> None:
     words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1), "_UPDRAFT_COMPLETE": "complete_bash"}
     done = updraft(environ | words)
     assert (done.returncode, done.stderr, done.stdout.split()) == (0, "", expected)
@@ -78,7 +83,7 @@ def test_completion_imports_nothing_heavy(environ: dict[str, str]) -> None:
     assert not {"boto3", "pandas", "pymongo", "requests", "sklearn", "updraft.usecase"} & set(loaded)
 
 
-def test_check_names_the_next_command_and_json_is_all_of_stdout(environ: dict[str, str]) -> None:
+def test_check_names_the_next_command_and_json_is_all_of_stdout(updraft: Run, environ: dict[str, str]) -> None:
     done = updraft(environ, "check", NAME)
     assert done.stdout == f"{NAME}: nothing wrong\nNext: make demo USE_CASE={NAME}\n"
     assert json.loads(updraft(environ, "check", NAME, "--json").stdout) == {
@@ -87,7 +92,7 @@ def test_check_names_the_next_command_and_json_is_all_of_stdout(environ: dict[st
 
 
 def test_a_run_prints_json_alone_and_its_log_holds_no_python(
-    frame: pd.DataFrame, environ: dict[str, str], tmp_path: Path
+    updraft: Run, frame: pd.DataFrame, environ: dict[str, str], tmp_path: Path
 ) -> None:
     frame.to_csv(tmp_path / "rows.csv", index=False)
     done = updraft(environ, "run", NAME, "--data", str(tmp_path / "rows.csv"), "--json")
@@ -97,30 +102,31 @@ def test_a_run_prints_json_alone_and_its_log_holds_no_python(
     assert re.search(r"train [\d,]+ rows, [\d,]+ positive \(\d+\.\d%\) · test", " ".join(done.stderr.split()))
 
 
-def test_a_failed_stage_does_not_keep_its_spinner(environ: dict[str, str], tmp_path: Path) -> None:
+def read_all(screen: FileIO) -> bytes:
+    shown = b""
+    with suppress(OSError):  # raised at the end: the other side is closed
+        while part := screen.read(4096):
+            shown += part
+    return shown
+
+
+def test_a_failed_stage_does_not_keep_its_spinner(updraft: Run, environ: dict[str, str], tmp_path: Path) -> None:
     """On a terminal, as a person sees it: the last picture of each step."""
     (tmp_path / "rows.csv").write_text("id,Gender\n1,Male\n")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", "from updraft.cli.main import main; main()"]
-    command += ["run", NAME, "--data", str(tmp_path / "rows.csv")]
-    with subprocess.Popen(
-        command, env=environ | {"TERM": "xterm"}, stdout=subprocess.PIPE, stderr=theirs, text=True
-    ) as run:
+    with ThreadPoolExecutor(1) as reader, FileIO(ours) as screen:
+        shown = reader.submit(read_all, screen)
+        terminal = Path(os.ttyname(theirs))
+        done = updraft(environ | {"TERM": "xterm"}, "run", NAME, "--data", str(tmp_path / "rows.csv"), stderr=terminal)
         os.close(theirs)
-        shown = b""
-        try:
-            while part := os.read(ours, 4096):
-                shown += part
-        except OSError:  # the other end is closed
-            pass
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    assert run.returncode == 1
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.result().decode())
+    assert done.returncode == 1
     *_, ingest, validate, _ = text.splitlines()
     assert (ingest.split()[:2], validate.split()[:2]) == (["✓", "ingest"], ["✗", "validate"]), text[-2000:]
     assert text.splitlines()[-1].startswith("updraft: ")
 
 
-def test_load_takes_the_former_name_of_its_flag(environ: dict[str, str]) -> None:
+def test_load_takes_the_former_name_of_its_flag(updraft: Run, environ: dict[str, str]) -> None:
     url = {"MONGODB_URL": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100"}
     for flag in ("--synthetic", "--made-up"):
         done = updraft(environ | url, "load", NAME, flag, "10")

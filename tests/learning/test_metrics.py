@@ -11,7 +11,7 @@ from updraft.usecase.blocks import METRICS_OF, MetricName, Threshold
 
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.random(1000) < 0.2
-SCORES = np.clip(0.3 * TRUTH + RANDOM.random(1000) * 0.7, 0, 1).round(3)
+SCORES = np.clip(0.3 * TRUTH + RANDOM.random(1000) * 0.7, 0, 1).round(2)
 CANDIDATES = [*np.unique(SCORES), np.nextafter(SCORES.max(), np.inf)]
 
 

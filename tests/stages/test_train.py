@@ -99,10 +99,11 @@ def test_every_estimator_predicts_rows_that_only_warn(name: EstimatorName, words
     columns = [*BOUNDED, real("y", nullable=False) if regression else integer("y", allowed=(0, 1))]
     if words:
         columns, frame["words"] = [*columns, text("words")], np.where(frame["amount"] > 50, "good fine", "bad poor")
+    few = {"n_estimators": 10} if "n_estimators" in ESTIMATORS[name].parameters else {}
     case = small_case(
         columns,
         task="regression" if regression else "binary",
-        candidates={"one": {"estimator": name}},
+        candidates={"one": {"estimator": name, "params": few}},
         text=["words"] if words else [],
         categorical=["code"],
         folds=2,

@@ -32,8 +32,8 @@ from updraft.model.features import FillEmpty, date_parts, filled, floats
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import EstimatorName
 
-# ordinal: categories become integers, missing numbers stay missing.  native: the same, and the estimator is told which
-# columns are categories.  imputed: like ordinal, with missing numbers imputed.  scaled: categories are one-hot encoded,
+# ordinal: categories become integers, missing numbers stay missing.  native: the same, and the estimator gets the list of
+# categorical columns.  imputed: like ordinal, with missing numbers imputed.  scaled: categories are one-hot encoded,
 # numbers imputed and standardized.  nonnegative: like scaled, with numbers in 0..1 (for MultinomialNB).
 Preprocessing = Literal["ordinal", "native", "imputed", "scaled", "nonnegative"]
 SET_BY_UPDRAFT = {"n_jobs", "random_state", "categorical_features", "verbose", "warm_start"}
@@ -41,18 +41,18 @@ SET_BY_UPDRAFT = {"n_jobs", "random_state", "categorical_features", "verbose", "
 
 @dataclass(frozen=True)
 class Estimator:
-    """How to create an estimator and preprocess its input; `defaults` are parameters that the YAML may override."""
+    """How to create an estimator and preprocess its input; `defaults` replace some of scikit-learn's."""
 
     create: Callable[..., Any]
     preprocessing: Preprocessing
     defaults: dict[str, Any] = field(default_factory=dict)
     seeded: bool = True
-    kind: type[Any] | None = None  # the class that defines the parameters, where `create` is a function
+    parameters_of: type[Any] | None = None  # the class that defines the parameters, where `create` is a function
 
     @property
     def parameters(self) -> list[str]:
         """Parameters that a YAML may set: all but the seed, the threads and the columns, which Updraft sets."""
-        return sorted(set((self.kind or self.create)().get_params()) - SET_BY_UPDRAFT)
+        return sorted(set((self.parameters_of or self.create)().get_params()) - SET_BY_UPDRAFT)
 
 
 class BadParameter(UserError, TypeError):
@@ -71,7 +71,7 @@ ESTIMATORS: dict[EstimatorName, Estimator] = {
     "GradientBoostingClassifier": Estimator(GradientBoostingClassifier, "imputed"),
     "AdaBoostClassifier": Estimator(AdaBoostClassifier, "imputed"),
     "LogisticRegression": Estimator(LogisticRegression, "scaled", {"max_iter": 1000}),
-    "LinearSVC": Estimator(_linear_svc, "scaled", kind=LinearSVC),
+    "LinearSVC": Estimator(_linear_svc, "scaled", parameters_of=LinearSVC),
     "MultinomialNB": Estimator(MultinomialNB, "nonnegative", seeded=False),
     "RandomForestRegressor": Estimator(RandomForestRegressor, "ordinal", {"n_jobs": 1}),
     "HistGradientBoostingRegressor": Estimator(HistGradientBoostingRegressor, "native"),
@@ -92,7 +92,7 @@ def build(case: UseCase, name: EstimatorName, params: dict[str, Any]) -> Pipelin
         hint = "Updraft sets it itself" if own else f"it has: {', '.join(estimator.parameters)}"
         raise BadParameter(f"{case.name}: {name} takes no parameter {unknown[0]!r}; {hint}")
     settings = estimator.defaults | ({"random_state": case.seed} if estimator.seeded else {}) | params
-    kinds = _kinds(case)
+    kinds = _columns_by_kind(case)
     if estimator.preprocessing == "native":  # the categories are the first columns, see `_columns`
         settings["categorical_features"] = list(range(len(kinds["categories"])))
     return Pipeline([
@@ -101,7 +101,7 @@ def build(case: UseCase, name: EstimatorName, params: dict[str, Any]) -> Pipelin
     ])
 
 
-def _kinds(case: UseCase) -> dict[str, list[str]]:
+def _columns_by_kind(case: UseCase) -> dict[str, list[str]]:
     """Group the features by kind."""
     kinds: dict[str, list[str]] = {"categories": [], "numbers": [], "dates": [], "text": []}
     for column in case.features:

@@ -29,6 +29,7 @@ from serving.training.trigger import CACHE_SECONDS, Trainer, open_trainer
 from serving.training.views import OFF, blueprint
 from tests.support import service
 from tests.support.airflow_server import BEARER, LIVE, TOKEN, AirflowServer
+from tests.support.rate_limits import let_in
 from updraft.airflow_client import Airflow
 from updraft.local_stack.credentials import SERVICE
 from updraft.local_stack.servers import free_port
@@ -329,17 +330,6 @@ def what_starts_nothing_counts_as_nothing(client: FlaskClient) -> None:
 
 
 # --- rates ------------------------------------------------------------------------------------------------------------
-
-
-def let_in(file: Path, tries: int) -> int:
-    rates, count = RateLimiter(file), 0
-    for _ in range(tries):
-        try:
-            rates.hit("all", 25)
-        except TooManyRequests:
-            continue
-        count += 1
-    return count
 
 
 def test_processes_count_together(tmp_path: Path) -> None:
