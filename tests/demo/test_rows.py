@@ -25,6 +25,7 @@ from updraft.stages.train import train
 from updraft.stages.transform import transform
 from updraft.stages.validate import REPORT, ValidationFailed, validate
 from updraft.usecase import BadUseCase, UseCase, load, paths
+from updraft.usecase.blocks import Reading
 from updraft.usecase.demo_block import Demo
 from updraft.usecase.demo_rules import cross_field_errors
 
@@ -217,6 +218,24 @@ def test_texts_speak_for_the_halves_of_a_number(tmp_path: Path) -> None:
     frame = generate(with_demo(case, noise=0.1), 800)
     assert frame["y"].between(1, 9).all()
     assert learned(case, frame, tmp_path)["r2"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        {"quote": "none", "delimiter": "|"},
+        {"escape": "\\", "quote": "'"},
+        {"header": "none", "rename": {"column_2": "day", "column_3": "size"}},
+    ],
+)
+def test_synthetic_rows_keep_to_the_files_quotes_and_header(
+    everything: UseCase, tmp_path: Path, read: dict[str, Any]
+) -> None:
+    kept = [column for column in everything.columns if "rename" not in read or column.name in ("day", "size")]
+    case = everything.model_copy(update={"read": Reading.model_validate(read), "columns": tuple(kept)})
+    frame = generate(everything, 50)[[column.name for column in kept]]
+    (batch,) = File(write(case, frame, tmp_path / "rows.csv"), case).batches()
+    pd.testing.assert_frame_equal(batch.table.to_pandas(), frame, check_dtype=False)
 
 
 def test_rows_are_written_as_the_use_case_reads_them(everything: UseCase, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.model.columns import Column
-from updraft.sources.files import BLOCK, ROWS, File
+from updraft.sources.decoded import BLOCK
+from updraft.sources.files import ROWS, File
 from updraft.sources.source import BadSource, Batch
 from updraft.usecase import UseCase
 

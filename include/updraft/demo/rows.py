@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 from updraft.demo.columns import DAY, Bounds, Values, bounds_of, draw, draw_simple
 from updraft.model.columns import Column
 from updraft.usecase import UseCase
-from updraft.usecase.blocks import Scalar
+from updraft.usecase.blocks import NONE, Scalar
 from updraft.usecase.demo_block import Given, Words
 from updraft.usecase.schema import sides
 
@@ -51,11 +52,24 @@ def generate(case: UseCase, rows: int | None = None, seed: int = 0) -> pd.DataFr
 
 
 def write(case: UseCase, frame: pd.DataFrame, path: Path) -> Path:
-    """Write rows as a CSV that `case.read` reads: with its names, date patterns, delimiter and encoding."""
+    """Write rows as a CSV that `case.read` reads: with its names, date patterns, delimiter, quotes and encoding."""
     dates = {name: frame[name].dt.strftime(pattern) for name, pattern in case.read.dates.items()}
     original = {ours: theirs for theirs, ours in case.read.rename.items()}
-    frame.assign(**dates).rename(columns=original).to_csv(
-        path, index=False, sep=case.read.delimiter, encoding=case.read.encoding
+    frame = frame.assign(**dates).rename(columns=original)
+    if case.read.header == NONE:
+        last = max(int(str(name).rpartition("_")[2]) for name in frame)
+        frame = frame.reindex(columns=[f"column_{number}" for number in range(1, last + 1)])
+    plain = case.read.quote == NONE
+    frame.to_csv(
+        path,
+        index=False,
+        header=case.read.header != NONE,
+        sep=case.read.delimiter,
+        encoding=case.read.encoding,
+        quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+        quotechar='"' if plain else case.read.quote,
+        escapechar=case.read.escape or ("\\" if plain else None),
+        doublequote=case.read.escape is None,
     )
     return path
 

@@ -12,7 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from updraft.sources.files import FORMATS, Decoded, Delimited, Format
+from updraft.sources.decoded import Decoded
+from updraft.sources.delimited import Delimited
+from updraft.sources.files import FORMATS
+from updraft.sources.format import Format
 from updraft.sources.source import BadSource
 from updraft.usecase.blocks import Reading
 

@@ -51,12 +51,13 @@ def number_from_text(text: str) -> int | float | None:
     return sign * (float(number) if "." in number else int(number))
 
 
-def decimal_comma(text: str) -> float | None:
+def decimal_comma(text: str) -> int | float | None:
     """Read a number whose decimals stand after a comma: "1.234,5" is 1234.5; blank is null."""
     bare = text.strip()
     if bare and not _COMMA.fullmatch(bare):
         raise ValueError(f"{quoted(text)} is no number with a decimal comma, such as 1.234,5")
-    return float(bare.replace(".", "").replace(",", ".")) if bare else None
+    number = bare.replace(".", "").replace(",", ".")
+    return None if not bare else float(number) if "." in number else int(number)
 
 
 def unit(text: str) -> str:

@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from updraft.addresses import Connections
 from updraft.model.columns import Column
+from updraft.sources.decoded import Decoded, read_head
+from updraft.sources.delimited import Delimited
+from updraft.sources.format import Enough, Format, Part
 from updraft.sources.rows import Fit, undecoded
 from updraft.sources.source import BadSource, Batch, Reject
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Reading
 from updraft.usecase.source_blocks import FileSource
 
-ROWS, BLOCK = 25_000, 4 << 20
-Enough = Callable[[list[str]], bool]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a file: rows with their numbers, as a table in the file's own types, and those that are no rows."""
-
-    rows: pa.Table | list[dict[str, Any]]
-    numbers: Sequence[int]
-    broken: list[Reject] = field(default_factory=list)
-    torn: bool = True  # its texts may hold U+FFFD
-
-
-class Format(Protocol):
-    """A way to write rows into a file."""
-
-    textual: bool
-    total: int | None
-
-    def names(self, enough: Enough) -> list[str]:
-        """List the columns' names in the file, at least up to where they are enough."""
-        ...
-
-    def parts(self, names: list[str]) -> Iterator[Part]:
-        """Yield the file's rows in its order, columns by their names in the file."""
-        ...
+ROWS = 25_000
 
 
 @contextmanager
@@ -127,55 +101,6 @@ class File:
             raise BadSource(f"{self}: {' '.join(str(error).split())}") from None
 
 
-class Delimited:
-    """Text with a delimiter and a header; fields with delimiters or line ends in them stand in quotes."""
-
-    textual = True
-    total: int | None = None
-
-    def __init__(self, path: Path, reading: Reading, tab: bool = False) -> None:
-        self._path, self._reading = path, reading
-        self._delimiter = "\t" if tab and "delimiter" not in reading.model_fields_set else reading.delimiter
-
-    def names(self, enough: Enough) -> list[str]:
-        with Decoded(self._path, self._reading.encoding) as text:
-            reader = pyarrow.csv.open_csv(text.buffered(), parse_options=self._parse(lambda row: "skip"))
-            return list(reader.schema.names)
-
-    def parts(self, names: list[str]) -> Iterator[Part]:
-        """Read every column as text: what a text means is the suite's matter, not the reader's guess."""
-        broken: list[Reject] = []
-        missing: set[int] = set()
-
-        def set_aside(row: Any) -> str:
-            reason = f"{row.actual_columns} fields where the header has {row.expected_columns}"
-            broken.append(Reject(f"row {row.number}", {"text": row.text}, reason))
-            missing.add(row.number)
-            return "skip"
-
-        numbers = (number for number in count(2) if number not in missing)
-        with Decoded(self._path, self._reading.encoding) as text:
-            for record in pyarrow.csv.open_csv(
-                text.buffered(),
-                read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK),  # threads: no row numbers
-                parse_options=self._parse(set_aside),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    include_columns=names,
-                    column_types=dict.fromkeys(names, pa.string()),
-                    strings_can_be_null=True,
-                    null_values=["", *self._reading.nulls],
-                ),
-            ):
-                part = Part(pa.table(record), list(islice(numbers, len(record))), broken.copy(), text.torn)
-                broken.clear()
-                yield part
-        if broken:
-            yield Part([], [], broken)
-
-    def _parse(self, handler: Any) -> pyarrow.csv.ParseOptions:
-        return pyarrow.csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=handler)
-
-
 class JsonLines:
     """A JSON object on each line. A field that is left out is null where the suite lets it be, else missing."""
 
@@ -184,6 +109,7 @@ class JsonLines:
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self._path, self._encoding = path, reading.encoding
+        read_head(path, reading.encoding)
 
     def names(self, enough: Enough) -> list[str]:
         """List the names in the lines up to where they are enough."""
@@ -228,39 +154,6 @@ class Parquet:
             table = pa.table([_plain(column) for column in record.columns], names=record.schema.names)
             yield Part(table, range(start, start + len(record)))
             start += len(record)
-
-
-class Decoded(io.RawIOBase):
-    """A file's text, unpacked, as UTF-8. What is not of its encoding becomes U+FFFD; `torn` once there is any."""
-
-    def __init__(self, path: Path, encoding: str) -> None:
-        self._raw = pa.input_stream(str(path))  # unpacks .gz
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-        self._ready = memoryview(b"")
-        self.torn = False
-
-    def readable(self) -> bool:
-        return True
-
-    def buffered(self) -> io.BufferedReader:
-        """Give a reader that reads as much as it is asked for."""
-        return io.BufferedReader(self, BLOCK)
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            packed = self._raw.read(1 << 20)
-            text = self._decoder.decode(packed, final=not packed)
-            self.torn = self.torn or "\ufffd" in text
-            self._ready = memoryview(text.encode("utf-8", "replace"))
-            if not packed:
-                break
-        size = min(len(buffer), len(self._ready))
-        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
-        return size
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
 
 
 FORMATS: dict[str, Callable[[Path, Reading], Format]] = {

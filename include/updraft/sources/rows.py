@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +29,7 @@ ARROW: dict[Type, pa.DataType] = {
 EXACT = 2**53  # beyond this an integer may have been rounded to its float64
 TEXTS = (types.is_string, types.is_large_string, types.is_string_view)
 MOST_UNITS = 10
+_LARGE = re.compile(r"[+-]?\d{16,4000}(\.0*)?", re.ASCII)
 UNDECODED = "\ufffd"
 FIRST_DAY, LAST_DAY = pa.scalar(datetime.min, pa.timestamp("us")), pa.scalar(datetime.max, pa.timestamp("us"))
 
@@ -87,7 +89,8 @@ class Fit:
         if isinstance(value, str) and not value.isascii():
             _whole(value)
         if isinstance(value, Decimal):
-            value = float(value)
+            whole = value.is_finite() and value == value.to_integral_value()
+            value = None if value.is_nan() else int(value) if whole else float(value)
         rules = self.reading.casts.get(column.name, ())
         if isinstance(value, str) and "number_from_text" in rules and value.strip():
             self._note(column, unit(value))
@@ -207,6 +210,8 @@ def _is_text(found: pa.DataType) -> bool:
 
 def _typed(text: str | None, type_: Type) -> Any:
     """Read a text as the column's type, else as a number, else leave it as it is: `Column.convert` judges it."""
+    if text is not None and type_ in ("int64", "float64") and _LARGE.fullmatch(text):
+        return int(text.partition(".")[0])  # a float would round it
     for arrow in (ARROW[type_], pa.float64()) if text is not None and type_ != DATE else ():
         try:
             return pa.scalar(text).cast(arrow).as_py()
