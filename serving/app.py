@@ -17,7 +17,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from serving.body import request_rows
 from serving.metrics import Metrics
 from serving.models.live_models import LiveModels
-from serving.pages import models as pages
+from serving.pages import views as pages
 from serving.predict.predictor import RETRY_AFTER, Predictor
 from serving.predict.responses import as_csv, as_json
 from serving.prediction_log import views as log_views

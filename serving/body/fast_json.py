@@ -18,7 +18,7 @@ from updraft.model.columns import DATE, Column
 from updraft.model.signature import (
     MAX_ERRORS,
     Cell,
-    Fault,
+    FieldError,
     MakePointer,
     Rows,
     Signature,
@@ -95,7 +95,7 @@ class Decoder:
     def _check_in_python(self, columns: Sequence[Sequence[Any]], where: MakePointer) -> Rows | None:
         """Check the columns whose bounds msgspec cannot check; the others cost nothing here."""
         checked: list[Sequence[Cell]] = list(columns)
-        warnings: list[tuple[int, int, Fault]] = []
+        warnings: list[tuple[int, int, FieldError]] = []
         for position in self._python_checked:
             column = self._signature.columns[position]
             checked[position] = [column.convert(value) for value in columns[position]]

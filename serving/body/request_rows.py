@@ -19,7 +19,7 @@ from updraft.model.columns import quoted
 from updraft.model.signature import (
     MAX_ERRORS,
     BadRow,
-    Fault,
+    FieldError,
     Rows,
     Signature,
     column_pointer,
@@ -67,14 +67,16 @@ def _columns(columns: dict[str, Any], signature: Signature, max_rows: int) -> Ro
     """Check that the columns match the signature and are lists of equal length; then check their values row by row."""
     lists = {name: values for name, values in columns.items() if isinstance(values, list)}
     lengths = Counter(map(len, lists.values())).most_common()
-    if errors := list(islice(_column_faults(columns, signature, lengths), MAX_ERRORS)):
+    if errors := list(islice(_column_errors(columns, signature, lengths), MAX_ERRORS)):
         raise BadRow(errors)
     _check_row_count(lengths[0][0], max_rows, "/columns")
     rows = (dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True))
     return signature.check(rows, column_pointer)
 
 
-def _column_faults(columns: dict[str, Any], signature: Signature, lengths: list[tuple[int, int]]) -> Iterator[Fault]:
+def _column_errors(
+    columns: dict[str, Any], signature: Signature, lengths: list[tuple[int, int]]
+) -> Iterator[FieldError]:
     for name, values in columns.items():
         if not isinstance(values, list):
             yield _error(f"/columns/{escape_pointer(name)}", f"expected a list, found {quoted(values)}")
@@ -137,7 +139,7 @@ def _fault(pointer: str, detail: str) -> BadRow:
     return BadRow([_error(pointer, detail)])
 
 
-def _error(pointer: str, detail: str) -> Fault:
+def _error(pointer: str, detail: str) -> FieldError:
     return {"pointer": pointer, "detail": detail}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.openapi import schemas
 from updraft.model.columns import DATE, Column
-from updraft.model.signature import BadRow, Fault, Rows, Signature, single_row_pointer
+from updraft.model.signature import BadRow, FieldError, Rows, Signature, single_row_pointer
 
 MAX_OPTIONS, MAX_SUGGESTIONS, MAX_LISTED = 60, 1000, 12
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)  # valid values of a number field in browsers
@@ -64,7 +64,7 @@ def example(signature: Signature) -> dict[str, str]:
     return {column.name: _text(column, signature.example.get(column.name)) for column in signature.columns}
 
 
-def fields(signature: Signature, texts: Mapping[str, str], errors: Sequence[Fault] = ()) -> list[Field]:
+def fields(signature: Signature, texts: Mapping[str, str], errors: Sequence[FieldError] = ()) -> list[Field]:
     """Return the fields with their submitted values and errors."""
     messages = {fault["pointer"]: fault["detail"] for fault in reversed(errors)}  # reversed: the first of a field wins
     return [
@@ -147,7 +147,7 @@ def _hint(column: Column, signature: Signature, *, chosen: bool) -> str:
     return ", ".join(hints)
 
 
-def _form_message(fault: Fault, column: Column, text: str) -> Fault:
+def _form_message(fault: FieldError, column: Column, text: str) -> FieldError:
     """Reword an error about JSON for the form: every value is text there, and an empty field is a missing value."""
     if not text and not column.nullable:
         choices = column.allowed is not None or column.type == "bool"

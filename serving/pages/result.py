@@ -19,7 +19,7 @@ class LabelProbability:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ResultView:
     """The predicted label or number, and the probabilities, highest first.
 
     A binary prediction has one probability, of the positive label, and the threshold from which it is predicted.
@@ -34,11 +34,11 @@ class Outcome:
     warnings: list[dict[str, str]]
 
 
-def to_outcome(result: PredictionResult) -> Outcome:
+def to_view(result: PredictionResult) -> ResultView:
     """Convert the prediction of a single row for the page."""
     signature, prediction = result.live.model.signature, result.prediction
     label = prediction.names[0] if prediction.names else None
-    return Outcome(
+    return ResultView(
         target=signature.target,
         label=label,
         number=None if label is not None else prediction.predictions[0],
@@ -47,7 +47,7 @@ def to_outcome(result: PredictionResult) -> Outcome:
         ),
         threshold=signature.threshold,
         id=result.ids[0] if result.ids else None,
-        warnings=[{"name": _name(each["pointer"]), "detail": each["detail"]} for each in result.rows.warnings],
+        warnings=[{"name": _name(warning["pointer"]), "detail": warning["detail"]} for warning in result.rows.warnings],
     )
 
 
@@ -55,7 +55,7 @@ def _probabilities(signature: Signature, label: str | None, probability: Any) ->
     if probability is None:
         return []
     if not isinstance(probability, dict):
-        [positive] = [each.name for each in signature.labels if each.value == signature.positive]
+        [positive] = [label.name for label in signature.labels if label.value == signature.positive]
         return [LabelProbability(positive, probability, positive == label)]
     ranked = sorted(probability.items(), key=lambda item: -item[1])
     return [LabelProbability(name, probability, name == label) for name, probability in ranked]

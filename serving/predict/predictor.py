@@ -35,12 +35,12 @@ class Predictor:
     """Predicts with the live models, counts predictions, and logs them before the response is sent."""
 
     def __init__(self, live_models: LiveModels, metrics: Metrics, log: PredictionLog | None) -> None:
-        self._shelf, self._metrics, self._log = live_models, metrics, log
+        self._live_models, self._metrics, self._log = live_models, metrics, log
 
     def live(self, use_case: str) -> LiveModel:
         """Return the live model of a use case; NotFound if it is unknown, ServiceUnavailable if not loaded."""
-        live, live_models = self._shelf.live.get(use_case), self._shelf
-        if live is not None:
+        live_models = self._live_models
+        if live := live_models.live.get(use_case):
             return live
         if use_case in live_models.names:
             raise ServiceUnavailable(f"No verified model of {use_case} is loaded.", retry_after=RETRY_AFTER)
@@ -64,7 +64,7 @@ class Predictor:
 
     def log_refused(self, use_case: str, version: int | None, status: int, seconds: float, kind: str | None) -> None:
         """Log a refused request, without its body."""
-        if self._log and use_case in self._shelf.names:
+        if self._log and use_case in self._live_models.names:
             self._write(
                 Entry(
                     id=new_id(),

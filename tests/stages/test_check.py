@@ -124,7 +124,8 @@ def test_the_command_lists_every_fault_and_exits_with_1(repository: Path, updraf
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         *(f"{path.stem}: nothing wrong" for path in paths()),
-        f"Next: make demo USE_CASE={paths()[0].stem}",
+        f"Next: make demo USE_CASE={paths()[0].stem} DATA=rows.csv",
+        "      Without DATA it trains on synthetic rows.",
     ]
 
     yaml = repository / "include/usecases/vehicle_insurance.yaml"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.support.shop import Write, expectation, shop_suite, write_shop
 from updraft.usecase import BadUseCase, check_params, load, paths, with_params
-from updraft.usecase.blocks import Serving
+from updraft.usecase.blocks import BinaryMetric, Classifier, Serving
+from updraft.usecase.source_blocks import SourceBlock
 
-METRICS = "roc_auc, pr_auc, f1, precision, recall, brier, accuracy"
-CLASSIFIERS = (
-    "RandomForestClassifier, HistGradientBoostingClassifier, DecisionTreeClassifier, GradientBoostingClassifier, "
-    "AdaBoostClassifier, LogisticRegression, LinearSVC, MultinomialNB"
-)
+METRICS = ", ".join(get_args(BinaryMetric))
+CLASSIFIERS = ", ".join(get_args(Classifier))
+KINDS = ", ".join(SourceBlock.model_fields)
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
         ([("{collection: shop}", "{collection: my shop}")], 2,
          "source.mongodb.collection: String should match pattern '^[\\w-][\\w.-]*$', found 'my shop'"),
         ([("{mongodb: {collection: shop}}", "\n  mongo: {collection: shop}")], 3,
-         "source: 'mongo' is unknown (did you mean 'mongodb'?); there are: mongodb, file"),
+         f"source: 'mongo' is unknown (did you mean 'mongodb'?); there are: {KINDS}"),
         ([("{mongodb: {collection: shop}}", "{}")], 2,
-         "source: expected one kind with its settings, found none; there are: mongodb, file"),
+         f"source: expected one kind with its settings, found none; there are: {KINDS}"),
         ([("{mongodb: {collection: shop}}", "{file: {path: a.csv}, mongodb: {collection: shop}}")], 2,
-         "source: expected one kind with its settings, found mongodb, file; there are: mongodb, file"),
+         f"source: expected one kind with its settings, found mongodb, file; there are: {KINDS}"),
         ([("{mongodb: {collection: shop}}", "{file: }")], 2,
-         "source: expected one kind with its settings, found file without settings; there are: mongodb, file"),
+         f"source: expected one kind with its settings, found file without settings; there are: {KINDS}"),
         ([("{mongodb: {collection: shop}}", "rows.csv")], 2, "source: expected keys and values, found 'rows.csv'"),
         ([("source: {mongodb: {collection: shop}}\n", "")], None, "source: missing"),
         ([("{collection: shop}", "{colection: shop}")], 2,

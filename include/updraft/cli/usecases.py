@@ -41,7 +41,8 @@ def check(names: Names = None, as_json: Json = False) -> None:
         typer.echo(fault.format(ROOT))
     if faults:
         raise typer.Exit(1)
-    next_step(f"make demo USE_CASE={names[0] if names else next(iter(by_name), 'NAME')}")
+    next_step(f"make demo USE_CASE={names[0] if names else next(iter(by_name), 'NAME')} DATA=rows.csv")
+    typer.echo("      Without DATA it trains on synthetic rows.")
 
 
 @app.command("new", epilog="Example: updraft new customer_churn --data customers.csv --target churned")

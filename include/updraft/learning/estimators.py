@@ -32,8 +32,8 @@ from updraft.model.features import FillEmpty, date_parts, filled, floats
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import EstimatorName
 
-# ordinal: categories become integers, missing numbers stay missing.  native: the same, and the estimator gets the list of
-# categorical columns.  imputed: like ordinal, with missing numbers imputed.  scaled: categories are one-hot encoded,
+# ordinal: categories become integers, missing numbers stay missing.  native: the same, and the estimator gets a list of
+# the categorical columns.  imputed: like ordinal, with missing numbers imputed.  scaled: one-hot encoded categories,
 # numbers imputed and standardized.  nonnegative: like scaled, with numbers in 0..1 (for MultinomialNB).
 Preprocessing = Literal["ordinal", "native", "imputed", "scaled", "nonnegative"]
 SET_BY_UPDRAFT = {"n_jobs", "random_state", "categorical_features", "verbose", "warm_start"}

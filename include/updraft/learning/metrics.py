@@ -29,18 +29,22 @@ class NoThreshold(UserError):
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of scikit-learn; `of` says whether it is computed from the scores or from the decisions."""
+    """A metric of scikit-learn; `of` says whether it is computed from the scores or from the decisions.
+
+    `needs` is what the truth must be like for the metric to be defined; `extra` are arguments of the function.
+    """
 
     function: Callable[..., Any]
     of: Literal["scores", "decisions"]
     better: Literal["higher", "lower"] = "higher"
+    needs: Literal["both labels", "no zeros"] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
 _ZERO = {"zero_division": 0.0}  # a model that predicts no positive must not look good
 METRICS: dict[MetricName, Metric] = {
-    "roc_auc": Metric(sk.roc_auc_score, "scores"),
-    "pr_auc": Metric(sk.average_precision_score, "scores"),
+    "roc_auc": Metric(sk.roc_auc_score, "scores", needs="both labels"),
+    "pr_auc": Metric(sk.average_precision_score, "scores", needs="both labels"),
     "f1": Metric(sk.f1_score, "decisions", extra=_ZERO),
     "precision": Metric(sk.precision_score, "decisions", extra=_ZERO),
     "recall": Metric(sk.recall_score, "decisions", extra=_ZERO),
@@ -51,9 +55,8 @@ METRICS: dict[MetricName, Metric] = {
     "r2": Metric(sk.r2_score, "decisions"),
     "rmse": Metric(sk.root_mean_squared_error, "decisions", better="lower"),
     "mae": Metric(sk.mean_absolute_error, "decisions", better="lower"),
-    "mape": Metric(sk.mean_absolute_percentage_error, "decisions", better="lower"),
+    "mape": Metric(sk.mean_absolute_percentage_error, "decisions", better="lower", needs="no zeros"),
 }
-NEED_BOTH_LABELS, NEED_NO_ZERO = {"roc_auc", "pr_auc"}, {"mape"}
 
 
 def measure(name: MetricName, truth: Truth, scores: Any, decisions: Any, weights: Any = None) -> float:
@@ -65,14 +68,11 @@ def measure(name: MetricName, truth: Truth, scores: Any, decisions: Any, weights
 
 
 def measure_all(names: tuple[MetricName, ...], truth: Truth, scores: Any, decisions: Any) -> dict[MetricName, float]:
-    """Compute metrics, rounded to 6 places; those that are undefined on these rows are left out.
-
-    Ranking metrics need rows of both labels, a percentage error (mape) a truth without zeros.
-    """
-    undefined = NEED_BOTH_LABELS if truth.dtype == bool and (truth.all() or not truth.any()) else set()
+    """Compute metrics, rounded to 6 places; those that are undefined on these rows are left out."""
+    missing = {"both labels"} if truth.dtype == bool and (truth.all() or not truth.any()) else set()
     if truth.dtype.kind == "f" and (truth == 0).any():
-        undefined = NEED_NO_ZERO
-    defined = [name for name in names if name not in undefined]
+        missing = {"no zeros"}
+    defined = [name for name in names if METRICS[name].needs not in missing]
     return {name: round(measure(name, truth, scores, decisions), 6) for name in defined}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from updraft.errors import BadData
-from updraft.learning.metrics import Floats, Truth, measure_all
+from updraft.learning.metrics import METRICS, Floats, Truth, measure_all
 from updraft.model.model import Model
 from updraft.usecase import UseCase
 
@@ -56,7 +56,7 @@ def check_metrics(case: UseCase, metrics: dict[Any, float]) -> None:
     """Raise BadData when a metric that the use case relies on is undefined on its rows, or any is not finite."""
     required = {case.choose_by, case.gate.metric, *case.floors, *case.max_gap}
     if undefined := sorted(required - metrics.keys()):
-        reason = "the target has zeros" if undefined[0] == "mape" else "the rows have one label only"
+        reason = "the target has zeros" if METRICS[undefined[0]].needs == "no zeros" else "the rows have one label only"
         raise BadData(f"{case.name}: {undefined[0]} is not defined: {reason}")
     if infinite := [name for name, value in metrics.items() if not np.isfinite(value)]:
         raise BadData(f"{case.name}: {infinite[0]} is not finite: the target's numbers are too large to square")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_ERRORS, MAX_KEY_LENGTH = 100, 200  # keeps a response small, whatever the request holds
 
-Fault = dict[str, str]  # `pointer` (a JSON Pointer) and `detail` (a sentence)
+FieldError = dict[str, str]  # `pointer` (a JSON Pointer) and `detail` (a sentence)
 Cell = Value | datetime | None
 MakePointer = Callable[[int, str | None], str]  # from a row's index and a field's name, None for the row itself
 
@@ -41,7 +41,7 @@ def column_pointer(index: int, name: str | None) -> str:
 class BadRow(ValueError):
     """Rows that do not match the signature; `errors` lists up to MAX_ERRORS faults."""
 
-    def __init__(self, errors: list[Fault]) -> None:
+    def __init__(self, errors: list[FieldError]) -> None:
         self.errors = errors
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -55,7 +55,7 @@ class Rows:
     names: tuple[str, ...]
     columns: Sequence[Sequence[Cell]]
     types: tuple[str, ...]
-    warnings: list[Fault]
+    warnings: list[FieldError]
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -120,8 +120,8 @@ class Signature(BaseModel):
 
         The id is optional and ignored. Raises BadRow with every fault.
         """
-        errors: list[Fault] = []
-        warnings: list[Fault] = []
+        errors: list[FieldError] = []
+        warnings: list[FieldError] = []
         columns: list[list[Cell]] = [[] for _ in self.columns]
         for index, row in enumerate(rows):
             if not isinstance(row, dict):
@@ -137,7 +137,7 @@ class Signature(BaseModel):
             raise BadRow(errors)
         return self.rows(columns, warnings)
 
-    def rows(self, columns: Sequence[Sequence[Cell]], warnings: Sequence[Fault] = ()) -> Rows:
+    def rows(self, columns: Sequence[Sequence[Cell]], warnings: Sequence[FieldError] = ()) -> Rows:
         """Build rows from values that were validated, columns in the signature's order."""
         return Rows(self.names, columns, tuple(column.type for column in self.columns), list(warnings))
 

@@ -105,7 +105,7 @@ def _add_forms(views: Blueprint, predictor: Predictor, *, keys: bool) -> None:
         except BadRow as error:
             return _form(live, form.fields(signature, texts, error.errors), 422, keys=keys)
         prediction = predictor.predict(live, rows, g.get("start", time.perf_counter()))
-        outcome = result.to_outcome(prediction)
+        outcome = result.to_view(prediction)
         return _form(live, form.fields(signature, texts), keys=keys, outcome=outcome, row=form.values(rows))
 
 
