@@ -15,10 +15,12 @@ from updraft.model.columns import DATE
 from updraft.model.signature import Task
 from updraft.new.column_roles import assign_roles, duplicates, guess_target
 from updraft.new.column_types import ColumnProfile, profile_column
+from updraft.new.draft import Draft
 from updraft.new.guess_suite import outlier
 from updraft.new.read_file import read_sample
-from updraft.new.render import Draft, suite_text, yaml_text
+from updraft.new.suite_json import suite_text
 from updraft.new.target_leaks import find_leaks
+from updraft.new.usecase_yaml import yaml_text
 from updraft.usecase import UseCase, load
 from updraft.usecase.messages import listed, nearest
 from updraft.usecase.schema import NAME, NAME_RULE

@@ -27,13 +27,14 @@ DELIMITERS = ",;\t|"
 
 @dataclass(frozen=True)
 class FileSample:
-    """The first rows of a file (`textual`: all values are text), how it is read, and notes on what is odd about it."""
+    """The first rows of a file (`textual`: all values are text), how it is read and why, and notes on what is odd."""
 
     path: Path
     frame: pd.DataFrame
     reading: Reading
     textual: bool
     notes: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def read_sample(path: Path) -> FileSample:
