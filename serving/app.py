@@ -159,8 +159,9 @@ def _refusal_logger(metrics: Metrics, predictor: Predictor) -> LogRefused:
 
 
 def _summary(live_models: LiveModels, name: str) -> dict[str, Any]:
-    """Describe a use case for GET /models: its live version, and the last version that was refused."""
+    """Describe a use case for GET /models: its live version, the last move of production, and what is refused now."""
     live, refusal = live_models.live.get(name), live_models.refusals.get(name)
+    move = live_models.pointers.get(name)
     summary: dict[str, Any] = {"use_case": name, "version": None, "refused": None}
     if live is not None:
         summary |= {
@@ -172,6 +173,9 @@ def _summary(live_models: LiveModels, name: str) -> dict[str, Any]:
             "run_id": live.manifest.get("run_id"),
             "loaded_at": live.loaded_at.isoformat(timespec="seconds"),
         }
+    if move is not None:
+        summary["production"] = move.production
+        summary["last_move"] = {key: getattr(move, key) for key in ("action", "version", "when", "why")}
     if refusal is not None:
         at = refusal.at.isoformat(timespec="seconds")
         summary["refused"] = {"version": refusal.version, "reason": refusal.reason, "at": at}

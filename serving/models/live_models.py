@@ -50,11 +50,14 @@ class LiveModel:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The last version of a use case that was refused. `version` is None if its pointer failed verification."""
+    """Why a use case's version is refused. `version` is None if its pointer is refused."""
 
     version: int | None
     reason: str
     at: datetime
+
+    def __str__(self) -> str:
+        return "the pointer" if self.version is None else f"version {self.version}"
 
 
 class LiveModels:
@@ -79,6 +82,8 @@ class LiveModels:
         self.live: Mapping[str, LiveModel] = {}
         self.refusals: Mapping[str, Refusal] = {}
         self.refused: frozenset[str] = frozenset()  # use cases whose pointer, or the version it names, is refused now
+        self.removed: frozenset[str] = frozenset()  # use cases that were ended by a signed move
+        self.pointers: Mapping[str, Pointer] = {}  # the last move of each use case, verified
         self.listed: frozenset[str] = frozenset()
         self.reachable: bool | None = None  # None before the first round
         self.reached = False
@@ -86,7 +91,7 @@ class LiveModels:
     @property
     def names(self) -> list[str]:
         """Return the known use cases, loaded or not."""
-        return sorted(self.live.keys() | self.listed | self.refusals.keys())
+        return sorted((self.live.keys() | self.listed | self.refusals.keys()) - self.removed)
 
     def subscribe(self, *, on_swap: Listener, on_refusal: Listener) -> None:
         """Register listeners that are called with the use case whenever a version goes live or is refused."""
@@ -137,33 +142,62 @@ class LiveModels:
             wait = max(poll_seconds, backoff) if failures else poll_seconds
 
     def _follow_pointer(self, name: str) -> bool:
-        """Deploy the version that the pointer names; return False if that has to be retried."""
-        settled = self._settled.get(name)
+        """Do what the use case's pointer says; return False if that has to be retried."""
         try:
-            pointer = self._registry.pointer(name, settled)
-            done = pointer is None or pointer is settled or self._deploy(name, pointer.production)
+            return self._follow(name)
         except TRANSIENT as error:
             log.warning("%s: will be retried: %s", name, _one_line(error))
             self._fall_back(name)
             return False
-        except VerificationError as error:  # the pointer itself
+        except Exception as error:  # the pointer is not believed; whatever it is, the other use cases go on
+            if not isinstance(error, VerificationError):
+                log.exception("%s: following the pointer failed", name)
             self._refuse(name, None, error)
             self.refused |= {name}
             self._settled.pop(name, None)
             self._fall_back(name)
-            return True
+            return isinstance(error, VerificationError)
+
+    def _follow(self, name: str) -> bool:
+        """Read the pointer and deploy the version that it names; raises what reading it raises."""
+        settled = self._settled.get(name)
+        pointer = self._registry.pointer(name, settled)
         if pointer is None:
             self._mark_missing(name)
             return True
         self._missing.discard(name)
-        if done:
-            self._settled[name] = pointer
+        if pointer is settled:
+            return True
+        pointer = self._require_new_move(name, pointer)
+        self.pointers = {**self.pointers, name: pointer}
+        if pointer.production is None:
+            self._remove(name)
+        elif not self._deploy(name, pointer.production):
+            return True  # the registry does not have the version yet: look again although the pointer does not move
+        self._settled[name] = pointer
         return True
+
+    def _require_new_move(self, name: str, pointer: Pointer) -> Pointer:
+        """Return the pointer unless a later move was seen before; VerificationError: somebody put back an old one."""
+        registry = str(self._registry.bucket)
+        with self._cache.lock(name):
+            sequence, move = self._cache.last_move(name, registry)
+            if pointer.sequence < sequence:  # or another worker was faster to see the next one
+                pointer = self._registry.pointer(name) or pointer
+            if (pointer.sequence, pointer.move) == (sequence, move):
+                return pointer
+            if pointer.sequence <= sequence:
+                raise VerificationError(
+                    f"{name}: the pointer is at move {pointer.sequence}, but move {sequence} was seen before: an old "
+                    f"pointer was put back; after a restore run `updraft registry sign {name} --above {sequence}`"
+                )
+            self._cache.see_move(name, registry, pointer.sequence, pointer.move)
+            return pointer
 
     def _deploy(self, name: str, number: int) -> bool:
         """Make a version live unless it is already, or refuse it. Raises TRANSIENT errors, which say nothing about it.
 
-        Returns False if the registry does not have it yet: retry even though the pointer does not move.
+        Returns False if the registry does not have it yet.
         """
         live = self.live.get(name)
         try:
@@ -179,8 +213,23 @@ class LiveModels:
             self.refused |= {name}
             self._fall_back(name)
             return not isinstance(error, NoSuchVersion)
-        self.refused -= {name}
+        self.removed -= {name}
+        self._accept(name)
         return True
+
+    def _remove(self, name: str) -> None:
+        """Stop to serve a use case that a signed move ended."""
+        with self._cache.lock(name):
+            self._cache.forget(name)
+        self.live = {other: live for other, live in self.live.items() if other != name}
+        self.removed |= {name}
+        self._accept(name)
+        log.info("%s: removed from the registry: no longer served", name)
+
+    def _accept(self, name: str) -> None:
+        """Forget why a use case's version or pointer was refused: the cause is gone."""
+        self.refused -= {name}
+        self.refusals = {other: refusal for other, refusal in self.refusals.items() if other != name}
 
     def _fall_back(self, name: str) -> None:
         """Make the latest good version in the cache live if none is; tried once per use case."""
@@ -202,11 +251,9 @@ class LiveModels:
     def _activate(self, live: LiveModel) -> None:
         previous = self.live.get(live.use_case)
         self.live = {**self.live, live.use_case: live}
-        refusal = self.refusals.get(live.use_case)
-        if refusal and refusal.version in (None, live.version):
-            self.refusals = {name: other for name, other in self.refusals.items() if name != live.use_case}
         self._on_swap(live.use_case)
-        log.info("%s: version %d is live, previous: %s", live.use_case, live.version, previous and previous.version)
+        before = f"version {previous.version}" if previous else "none"
+        log.info("%s: version %d is live, previous: %s", live.use_case, live.version, before)
         try:
             self._cache.record(live.use_case, live.version)
         except OSError as error:
@@ -219,9 +266,10 @@ class LiveModels:
         repeated = previous and (previous.version, previous.reason) == (number, reason)
         if repeated and number not in self._cache.recent(name):
             return  # already reported, and not live since
-        self.refusals = {**self.refusals, name: Refusal(number, reason, datetime.now(UTC))}
+        refusal = Refusal(number, reason, datetime.now(UTC))
+        self.refusals = {**self.refusals, name: refusal}
         self._on_refusal(name)
-        log.error("%s: version %s is refused: %s", name, number, _one_line(error.__cause__ or error))
+        log.error("%s: %s is refused: %s", name, refusal, _one_line(error.__cause__ or error))
 
     def _registry_failed(self, error: Exception) -> None:
         if self.reachable is not False:
@@ -237,8 +285,9 @@ class LiveModels:
             self._mark_missing(name)
 
     def _mark_missing(self, name: str) -> None:
+        if name in self.refused:
+            self._accept(name)
         self._fall_back(name)
-        self.refused -= {name}
         self._settled.pop(name, None)
         if name in self.live and name not in self._missing:
             self._missing.add(name)

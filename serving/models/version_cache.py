@@ -2,6 +2,7 @@
 
 <use case>/0007/        a version as `Registry.pull` leaves it; `Registry.verify_folder` checks it
 <use case>/kept.json    the versions that were live, the latest first
+<use case>/seen.json    the last move of production that was seen, by the registry's address: no earlier one is accepted
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-HISTORY_FILE = "kept.json"
+HISTORY_FILE, SEEN_FILE = "kept.json", "seen.json"
 
 
 class Cache:
@@ -54,6 +55,29 @@ class Cache:
         for path in (self.root / name).iterdir():
             if path.is_dir() and path.name not in keep:  # includes the partial download of a worker that died
                 shutil.rmtree(path, ignore_errors=True)
+
+    def last_move(self, name: str, registry: str) -> tuple[int, str]:
+        """Return the sequence and the id of the last move that was seen; 0 and "" before the first."""
+        sequence, move = self._seen(name).get(registry, (0, ""))
+        return sequence, move
+
+    def see_move(self, name: str, registry: str, sequence: int, move: str) -> None:
+        """Record a move as the last one that was seen, before anything is done about it."""
+        self._write(self.root / name / SEEN_FILE, json.dumps(self._seen(name) | {registry: (sequence, move)}).encode())
+
+    def forget(self, name: str) -> None:
+        """Delete a use case's versions; the last move that was seen stays."""
+        (self.root / name / HISTORY_FILE).unlink(missing_ok=True)
+        for path in (self.root / name).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _seen(self, name: str) -> dict[str, tuple[int, str]]:
+        try:
+            content = json.loads((self.root / name / SEEN_FILE).read_bytes())
+            return {str(registry): (int(sequence), str(move)) for registry, (sequence, move) in content.items()}
+        except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}
 
     def _write(self, path: Path, content: bytes) -> None:
         """Write atomically: a process that dies half-way leaves the old file."""

@@ -44,7 +44,7 @@ def blueprint(
     _add_documentation(views, document, keys=keys, logs=logs, trains=trainer is not None)
     training.add_pages(views, live_models, trainer)
     views.record_once(lambda state: _reserve_paths(state.app))
-    _add_forms(views, predictor, keys=keys)
+    _add_forms(views, live_models, predictor, keys=keys)
     return views
 
 
@@ -87,13 +87,16 @@ def _add_documentation(
         return html.render("docs.html", keys=keys, **options, **values)
 
 
-def _add_forms(views: Blueprint, predictor: Predictor, *, keys: bool) -> None:
+def _add_forms(views: Blueprint, live_models: LiveModels, predictor: Predictor, *, keys: bool) -> None:
+    def page(live: LiveModel, fields: list[form.Field], status: int = 200, **values: Any) -> Response:
+        return _form(live, fields, status, keys=keys, move=live_models.pointers.get(live.use_case), **values)
+
     @views.get("/<unreserved:use_case>")
     def ask(use_case: str) -> Response:
         live = predictor.live(use_case)
         signature = live.model.signature
         texts = form.example(signature) if request.args.get("example") else {}
-        return _form(live, form.fields(signature, texts), keys=keys)
+        return page(live, form.fields(signature, texts))
 
     @views.post("/<unreserved:use_case>")
     def answer(use_case: str) -> Response:
@@ -103,10 +106,10 @@ def _add_forms(views: Blueprint, predictor: Predictor, *, keys: bool) -> None:
         try:
             rows = form.check(texts, signature)
         except BadRow as error:
-            return _form(live, form.fields(signature, texts, error.errors), 422, keys=keys)
+            return page(live, form.fields(signature, texts, error.errors), 422)
         prediction = predictor.predict(live, rows, g.get("start", time.perf_counter()))
         outcome = result.to_view(prediction)
-        return _form(live, form.fields(signature, texts), keys=keys, outcome=outcome, row=form.values(rows))
+        return page(live, form.fields(signature, texts), outcome=outcome, row=form.values(rows))
 
 
 def _form(live: LiveModel, fields: list[form.Field], status: int = 200, *, keys: bool, **values: Any) -> Response:

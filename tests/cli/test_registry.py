@@ -51,10 +51,10 @@ def test_promote_and_roll_back(run: Run, two_versions: Registry) -> None:
     again = run("promote", NAME, "2", "--why", "twice")
     assert (again.exit_code, again.stdout) == (0, f"{NAME}: version 2 is in production already\n{NEXT}")
     back = run("rollback", NAME, "--why", "it is worse")
-    assert (back.exit_code, back.stdout) == (0, f"{NAME}: production is version 1 again\n{NEXT}")
+    assert (back.exit_code, back.stdout) == (0, f"{NAME}: production is version 1 again; version 2 is held\n{NEXT}")
     assert two_versions.production(NAME) == 1
     last = two_versions.history(NAME)[-1]
-    assert (last["who"], last["why"], last["action"]) == (getpass.getuser(), "it is worse", "rollback")
+    assert (last.who, last.why, last.action) == (getpass.getuser(), "it is worse", "rollback")
 
 
 def test_list(run: Run, two_versions: Registry) -> None:
@@ -74,6 +74,48 @@ def test_show(run: Run, two_versions: Registry) -> None:
     one = json.loads(run("show", NAME, "1", "--json").stdout)
     assert (one["version"], one["production"], one["manifest"]["metrics"]) == (1, False, {"roc_auc": 0.85})
     assert [move["production"] for move in one["history"]] == [2]
+
+
+def test_what_is_held_says_so_and_force_lifts_it(run: Run, two_versions: Registry) -> None:
+    for number in ("1", "2"):
+        assert run("promote", NAME, number, "--why", "better").exit_code == 0
+    run("rollback", NAME, "--why", "2 is bad")
+    row = next(line for line in run("list", NAME).stdout.splitlines() if "[run] 2" in line)
+    assert "held" in row and "2 is bad" in row
+    shown = run("show", NAME, "2")
+    assert "version 2 (held)" in shown.stdout and f"by {getpass.getuser()} on" in shown.stdout
+    assert json.loads(run("show", NAME, "2", "--json").stdout)["state"] == "held"
+    refused = run("promote", NAME, "2", "--why", "again")
+    assert (refused.exit_code, refused.stdout) == (1, "") and "2 is bad; --force" in refused.stderr
+    forced = run("promote", NAME, "2", "--why", "it was good", "--force")
+    assert forced.exit_code == 0 and "the hold is lifted: held as version 2" in forced.stdout
+    held = run("hold", NAME, "1", "--why", "old")
+    assert (held.exit_code, held.stdout.splitlines()[0]) == (0, f"{NAME}: version 1 is held")
+    removed = run("remove", NAME, "--why", "replaced")
+    assert (removed.exit_code, two_versions.production(NAME)) == (0, None)
+    assert [row["state"] for row in json.loads(run("list", "--json").stdout)] == ["held", "former"]
+
+
+def test_sign_takes_a_use_case_or_all(run: Run, two_versions: Registry) -> None:
+    run("promote", NAME, "1", "--why", "better")
+    for arguments in ([NAME], ["--all"]):
+        signed = run("sign", *arguments)
+        assert (signed.exit_code, signed.stdout) == (
+            0,
+            f"{NAME}: 2 versions and 1 moves signed; version 1 is in production\n",
+        )
+    for arguments in ([], [NAME, "--all"]):
+        assert "expected a use case, or --all" in run("sign", *arguments).stderr
+
+
+def test_a_broken_history_is_one_line_and_hides_no_version(run: Run, two_versions: Registry) -> None:
+    run("promote", NAME, "1", "--why", "better")
+    two_versions.bucket.put(f"{NAME}/history/000001.json", b"[" * 5_000)
+    listed = run("list", "--json")
+    assert [row["state"] for row in json.loads(listed.stdout)] == ["unknown", "unknown"]
+    for failed in (listed, run("show", NAME, "1"), run("promote", NAME, "2", "--why", "x")):
+        assert f"{NAME}/history/000001.json is not a JSON object" in failed.stderr
+        assert failed.stderr.count("\n") == 1
 
 
 def test_verify_names_the_version_that_is_refused(run: Run, two_versions: Registry) -> None:

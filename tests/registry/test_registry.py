@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 import threading
@@ -17,35 +16,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.key_pairs import write_key_pair
+from tests.support.versions import NAME, model_folder, overwrite, promoted, pushed
 from updraft.registry.registry import NoSuchVersion, PointerMoved, Registry, VerificationError, open_registry
 from updraft.registry.s3 import split_uri
-
-NAME = "vehicle_insurance"
-
-
-def model_folder(folder: Path, content: str = "a model") -> Path:
-    (folder / "pictures").mkdir(parents=True)
-    (folder / "model.joblib").write_bytes(content.encode() * 1000)
-    (folder / "signature.json").write_text(json.dumps({"content": content}))
-    (folder / "pictures" / "roc curve.png").write_bytes(b"\x89PNG")
-    return folder
-
-
-def pushed(registry: Registry, tmp_path: Path, count: int) -> None:
-    for each in range(1, count + 1):
-        registry.push(NAME, model_folder(tmp_path / f"model{each}", f"model {each}"), {}, f"run {each}")
-
-
-def promoted(registry: Registry, tmp_path: Path, *numbers: int) -> None:
-    pushed(registry, tmp_path, max(numbers))
-    for number in numbers:
-        registry.promote(NAME, number, expect=registry.production(NAME), who="a test", why=f"version {number}")
-
-
-def overwrite(registry: Registry, key: str, change: Callable[[bytes], bytes]) -> None:
-    found = registry.bucket.get(key)
-    assert found
-    registry.bucket.put(key, change(found[0]))
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
@@ -197,12 +170,12 @@ def test_exactly_one_of_two_promoters_wins(registry: Registry, tmp_path: Path) -
         lost = [outcome for outcome in outcomes if isinstance(outcome, PointerMoved)]
         assert (len(won), len(lost)) == (1, 1), outcomes
         assert registry.production(NAME) == won[0].production
-        assert [move["sequence"] for move in registry.history(NAME)] == list(range(1, turn + 2))
+        assert [move.sequence for move in registry.history(NAME)] == list(range(1, turn + 2))
 
 
 def test_promote_compares_with_what_is_in_production(registry: Registry, tmp_path: Path) -> None:
     promoted(registry, tmp_path, 1, 2)
-    with pytest.raises(PointerMoved, match="vehicle_insurance: production is 2, expected None"):
+    with pytest.raises(PointerMoved, match="vehicle_insurance: production is version 2, expected nothing"):
         registry.promote(NAME, 1, expect=None, who="a test", why="it was empty when I looked")
     with pytest.raises(ValueError, match="reason"):
         registry.promote(NAME, 1, expect=2, who="a test", why=" ")
@@ -222,22 +195,24 @@ def test_polling_returns_the_known_pointer_until_it_moves(registry: Registry, tm
     assert (moved.production, moved.previous, moved.sequence, moved.action) == (2, 1, 2, "promote")
 
 
-def test_rollback_goes_back_and_further_back(registry: Registry, tmp_path: Path) -> None:
+def test_rollback_goes_back_and_further_back_and_never_to_what_was_taken_back(
+    registry: Registry, tmp_path: Path
+) -> None:
     promoted(registry, tmp_path, 1, 2, 3)
     assert registry.rollback(NAME, who="a test", why="3 is bad") == 2
     assert registry.rollback(NAME, who="a test", why="2 is bad too") == 1
-    with pytest.raises(NoSuchVersion, match="nothing was in production before version 1"):
+    with pytest.raises(NoSuchVersion, match="was in production before version 1"):
         registry.rollback(NAME, who="a test", why="and 1")
-    registry.promote(NAME, 3, expect=1, who="a test", why="3 was good after all")
+    registry.promote(NAME, 3, expect=1, who="a test", why="3 was good after all", force=True)
     assert registry.rollback(NAME, who="a test", why="no") == 1
-    assert [(move["action"], move["previous"], move["production"]) for move in registry.history(NAME)] == [
-        ("promote", None, 1),
-        ("promote", 1, 2),
-        ("promote", 2, 3),
-        ("rollback", 3, 2),
-        ("rollback", 2, 1),
-        ("promote", 1, 3),
-        ("rollback", 3, 1),
+    assert [(move.action, move.version, move.previous, move.production) for move in registry.history(NAME)] == [
+        ("promote", 1, None, 1),
+        ("promote", 2, 1, 2),
+        ("promote", 3, 2, 3),
+        ("rollback", 3, 3, 2),
+        ("rollback", 2, 2, 1),
+        ("promote", 3, 1, 3),
+        ("rollback", 3, 3, 1),
     ]
 
 
@@ -266,7 +241,7 @@ def test_a_write_whose_response_was_lost_is_recognized(registry: Registry, tmp_p
     registry.promote(NAME, 2, expect=1, who="a test", why="second")
     assert len(twice) > 10
     assert registry.numbers(NAME) == [1, 2]
-    assert [move["production"] for move in registry.history(NAME)] == [1, 2]
+    assert [move.production for move in registry.history(NAME)] == [1, 2]
 
 
 def test_a_lost_history_entry_is_healed(registry: Registry, tmp_path: Path) -> None:
@@ -368,14 +343,12 @@ def test_a_version_copied_elsewhere_is_refused(registry: Registry, tmp_path: Pat
 @pytest.mark.parametrize("file", ["../escaped", "/tmp/escaped", "a/../../escaped", "..", "", "a\\b", "a//b", "a\nb"])
 def test_a_signed_manifest_cannot_write_outside_its_folder(registry: Registry, tmp_path: Path, file: str) -> None:
     """Even the holder of the key gets no file written elsewhere than into the folder that was asked for."""
-    key = registry.signing_key
-    assert key
     pushed(registry, tmp_path, 1)
     manifest = registry.version(NAME, 1).manifest
     manifest["files"][file] = manifest["files"]["model.joblib"]
     body = json.dumps(manifest).encode()
     registry.bucket.put(f"{NAME}/versions/0001/manifest.json", body)
-    registry.bucket.put(f"{NAME}/versions/0001/manifest.sig", base64.b64encode(key.sign(body)))
+    registry.bucket.put(f"{NAME}/versions/0001/manifest.sig", registry.keys.sign(body))
     with pytest.raises(VerificationError, match="not a safe file name"):
         registry.pull(NAME, 1, tmp_path / "shelf" / "0001")
     assert not (tmp_path / "shelf").exists()
@@ -447,7 +420,7 @@ def test_a_reader_needs_the_public_key_alone(
 ) -> None:
     pushed(registry, tmp_path, 1)
     reader = open_registry({key: value for key, value in registry_environ.items() if key != "UPDRAFT_SIGNING_KEY"})
-    assert reader.signing_key is None
+    assert reader.keys.signing is None
     reader.verify(NAME, 1)
     with pytest.raises(ValueError, match="UPDRAFT_SIGNING_KEY"):
         reader.push(NAME, tmp_path / "model1", {}, "run 2")

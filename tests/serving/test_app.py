@@ -100,6 +100,7 @@ def test_the_index_the_models_and_both_kinds_of_health(client: FlaskClient) -> N
     [summary] = client.get("/models").json["models"]
     loaded_at = summary.pop("loaded_at")
     assert loaded_at.endswith("+00:00")
+    assert summary.pop("last_move").pop("when")[:2] == "20"
     assert summary == {
         "use_case": NAME,
         "title": "Would a customer buy vehicle insurance?",
@@ -108,6 +109,7 @@ def test_the_index_the_models_and_both_kinds_of_health(client: FlaskClient) -> N
         "threshold": 0.3,
         "metrics": {"f1": 0.5},
         "run_id": "run",
+        "production": 1,
         "refused": None,
     }
 

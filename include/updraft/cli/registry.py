@@ -1,4 +1,4 @@
-"""`updraft registry …`: list, verify, promote and roll back versions from a shell.
+"""`updraft registry …`: list, verify, promote, take back and sign versions from a shell.
 
 Each command imports what it needs: completion imports this module at each press of Tab.
 """
@@ -12,9 +12,12 @@ import typer
 
 from updraft.cli.parameters import Json, UseCaseName, next_step, use_case_names
 
-app = typer.Typer(name="registry", help="List, show, promote, roll back and verify versions.", no_args_is_help=True)
+app = typer.Typer(name="registry", help="List, show, promote, take back and sign versions.", no_args_is_help=True)
+
+STYLES = {"production": "green", "held": "red", "unknown": "red"}
 
 Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
+Version = Annotated[int, typer.Argument(help="The number of the version.")]
 
 
 @app.command("list", epilog="Example: updraft registry list vehicle_insurance --json")
@@ -24,7 +27,7 @@ def list_versions(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the versions of a use case, or of all; nothing is verified."""
+    """List the versions of a use case, or of all, and what became of each; their files are not verified."""
     from rich.table import Table
     from rich.text import Text
 
@@ -39,12 +42,13 @@ def list_versions(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("use case", "version", "production", "created", "run", "size")
+    table = Table("use case", "version", "state", "created", "run", "size", "reason")
     for row in rows:
-        mark = Text("production", style="green") if row["production"] else Text("")
+        state = Text(row["state"], style=STYLES.get(row["state"], ""))
         created = str(row["created_at"])[:19].replace("T", " ")
         size = f"{row['size'] / 1e6:.1f} MB"
-        table.add_row(row["name"], str(row["version"]), mark, created, Text(str(row["run_id"])), size)
+        reason = Text(row["reason"] or "")
+        table.add_row(row["name"], str(row["version"]), state, created, Text(str(row["run_id"])), size, reason)
     console().print(table)
 
 
@@ -54,56 +58,115 @@ def show(
     version: Annotated[int | None, typer.Argument(help="The one in production without it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a version's manifest and the history of production; nothing is verified."""
+    """Show a version's state and manifest, and the history of production; its files are not verified."""
     from updraft.cli.registry_access import (
         console,
         history_table,
         manifest_table,
         one_line_errors,
         open_from_environment,
+        version_state,
     )
     from updraft.registry.registry import NoSuchVersion
+    from updraft.registry.states import replay
 
     with one_line_errors(), open_from_environment() as registry:
-        production = registry.production(name)
-        number = version or production
+        history = registry.history(name)
+        states = replay(history)
+        number = version or states.production
         if number is None:
             raise NoSuchVersion(f"{name}: nothing is in production; name a version")
         shown = registry.version(name, number)
-        history = registry.history(name)
+    state = version_state(shown, states)
     if as_json:
-        summary = {"name": name, "version": number, "production": number == production}
-        typer.echo(json.dumps({**summary, "manifest": shown.manifest, "history": history}, indent=2))
+        summary = {"name": name, "version": number, "production": number == states.production, **state}
+        moves = [move.model_dump() for move in history]
+        typer.echo(json.dumps({**summary, "manifest": shown.manifest, "history": moves}, indent=2))
         return
-    console().print(manifest_table(shown, number == production), history_table(history))
+    console().print(manifest_table(shown, state), history_table(history))
 
 
 @app.command(epilog='Example: updraft registry promote vehicle_insurance 3 --why "better recall"')
 def promote(
-    name: UseCaseName, version: Annotated[int, typer.Argument(help="The number of the version.")], why: Why
+    name: UseCaseName,
+    version: Version,
+    why: Why,
+    force: Annotated[bool, typer.Option("--force", help="Also one that is held, which lifts the hold.")] = False,
 ) -> None:
     """Verify a version and put it into production."""
     from updraft.cli.registry_access import one_line_errors, open_from_environment, who
 
     with one_line_errors(), open_from_environment() as registry:
-        before = registry.production(name)
-        registry.promote(name, version, expect=before, who=who(), why=why)
+        states = registry.states(name)
+        before, hold = states.production, states.hold(registry.version(name, version).model_sha256)
+        registry.promote(name, version, expect=before, who=who(), why=why, force=force)
     if before == version:
         typer.echo(f"{name}: version {version} is in production already")
     else:
         typer.echo(f"{name}: production is version {version} now (was {before or 'nothing'})")
+        if hold:
+            typer.echo(f"{name}: the hold is lifted: {hold}")
     next_step(f"updraft registry show {name}")
 
 
 @app.command(epilog='Example: updraft registry rollback vehicle_insurance --why "drift in Age"')
 def rollback(name: UseCaseName, why: Why) -> None:
-    """Put back the version that was in production before the current one; repeat to go further back."""
+    """Take back the version in production and put back the one before; repeat to go further back.
+
+    What is taken back is held: no run promotes it again, nor another version with the same model; `promote --force`
+    does.
+    """
     from updraft.cli.registry_access import one_line_errors, open_from_environment, who
 
     with one_line_errors(), open_from_environment() as registry:
+        before = registry.production(name)
         number = registry.rollback(name, who=who(), why=why)
-    typer.echo(f"{name}: production is version {number} again")
+    typer.echo(f"{name}: production is version {number} again; version {before} is held")
     next_step(f"updraft registry show {name}")
+
+
+@app.command(epilog='Example: updraft registry hold vehicle_insurance 5 --why "trained on broken rows"')
+def hold(name: UseCaseName, version: Version, why: Why) -> None:
+    """Hold a version that is not in production: no run promotes it, nor another one with the same model."""
+    from updraft.cli.registry_access import one_line_errors, open_from_environment, who
+
+    with one_line_errors(), open_from_environment() as registry:
+        registry.hold(name, version, who=who(), why=why)
+    typer.echo(f"{name}: version {version} is held")
+    next_step(f"updraft registry list {name}")
+
+
+@app.command(epilog='Example: updraft registry remove vehicle_insurance --why "replaced by insurance_v2"')
+def remove(name: UseCaseName, why: Why) -> None:
+    """End a use case: services stop to serve it. Its versions stay; a promotion begins it again."""
+    from updraft.cli.registry_access import one_line_errors, open_from_environment, who
+
+    with one_line_errors(), open_from_environment() as registry:
+        registry.remove(name, who=who(), why=why)
+    typer.echo(f"{name}: removed; services drop it at their next poll")
+    next_step(f"updraft registry list {name}")
+
+
+@app.command(epilog="Example: updraft registry sign --all")
+def sign(
+    name: Annotated[str | None, typer.Argument(help="One use case.", autocompletion=use_case_names)] = None,
+    every: Annotated[bool, typer.Option("--all", help="All use cases.")] = False,
+    above: Annotated[
+        int | None, typer.Option(min=1, help="Go on above this move, which services have seen before a restore.")
+    ] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out moves that cannot be read.")] = False,
+) -> None:
+    """Sign versions, history and pointer with the signing key: after an update, or to rotate the key."""
+    from updraft.cli.registry_access import one_line_errors, open_from_environment, who
+    from updraft.errors import UserError
+    from updraft.registry.sign import sign
+
+    with one_line_errors(), open_from_environment() as registry:
+        if (name is None) != every:
+            raise UserError("registry sign: expected a use case, or --all")
+        for each in registry.names() if every else [str(name)]:
+            for line in sign(registry, each, who=who(), above=above, skip_broken=skip_broken):
+                typer.echo(line)
 
 
 @app.command(epilog="Example: updraft registry verify vehicle_insurance 3")

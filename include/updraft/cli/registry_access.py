@@ -19,7 +19,9 @@ from rich.text import Text
 from updraft.errors import UserError
 from updraft.local_stack.environment import home_folder
 from updraft.local_stack.stores import check_stores
-from updraft.registry.registry import PointerMoved, Registry, Version, open_registry
+from updraft.registry.moves import Move
+from updraft.registry.registry import PointerMoved, Registry, VerificationError, Version, open_registry
+from updraft.registry.states import States
 
 S3_ERRORS = (ClientError, BotoCoreError, Boto3Error)
 ERRORS = (UserError, OSError, PointerMoved, *S3_ERRORS)  # what a person can do something about
@@ -56,13 +58,18 @@ def who() -> str:
 
 
 def version_rows(registry: Registry, name: str) -> list[dict[str, Any]]:
-    """Return the versions of a use case, as `--json` prints them."""
-    production = registry.production(name)
+    """Return the versions of a use case, as `--json` prints them; a history that is broken is one line on stderr."""
+    try:
+        states = registry.states(name)
+    except VerificationError as error:
+        typer.echo(f"updraft: refused: {error}", err=True)
+        states = None
     return [
         {
             "name": name,
             "version": version.number,
-            "production": version.number == production,
+            "production": bool(states and version.number == states.production),
+            **version_state(version, states),
             "created_at": version.manifest.get("created_at"),
             "run_id": version.manifest.get("run_id"),
             "size": version.size,
@@ -71,9 +78,21 @@ def version_rows(registry: Registry, name: str) -> list[dict[str, Any]]:
     ]
 
 
-def manifest_table(version: Version, production: bool) -> Table:
-    """Return a table of a version's manifest and files."""
-    table = Table(title=f"{version}{' (in production)' if production else ''}", show_header=False)
+def version_state(version: Version, states: States | None) -> dict[str, str | None]:
+    """Return what became of a version, and why where it is held; "unknown" without a history that is believed."""
+    if states is None:
+        return {"state": "unknown", "reason": None}
+    hold = states.hold(version.model_sha256)
+    state = states.of(version.number, version.model_sha256)
+    return {"state": state, "reason": str(hold) if state == "held" else None}
+
+
+def manifest_table(version: Version, state: dict[str, str | None]) -> Table:
+    """Return a table of a version's state, manifest and files."""
+    title = f"{version} ({'in production' if state['state'] == 'production' else state['state']})"
+    table = Table(title=title, show_header=False)
+    if state["reason"]:
+        table.add_row("state", Text(state["reason"]))
     for key, value in version.manifest.items():
         if key != "files":
             table.add_row(key, Text(value if isinstance(value, str) else json.dumps(value, indent=1)))
@@ -82,12 +101,14 @@ def manifest_table(version: Version, production: bool) -> Table:
     return table
 
 
-def history_table(moves: list[dict[str, Any]]) -> Table:
+def history_table(moves: list[Move]) -> Table:
     """Return a table of the moves of a use case's production pointer."""
-    table = Table("when", "who", "action", "production", "why", title="moves of production")
+    table = Table("move", "when", "who", "action", "version", "production", "why", title="moves of production")
     for move in moves:
-        when = str(move["when"])[:19].replace("T", " ")
-        table.add_row(when, Text(move["who"]), move["action"], str(move["production"]), Text(move["why"]))
+        when = move.when[:19].replace("T", " ")
+        version = str(move.version or "") or ", ".join(map(str, move.versions))
+        production = str(move.production or "nothing")
+        table.add_row(str(move.sequence), when, Text(move.who), move.action, version, production, Text(move.why))
     return table
 
 

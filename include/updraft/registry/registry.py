@@ -5,8 +5,8 @@
     <use case>/versions/0007/…                the files
     <use case>/versions/0007/manifest.sig     base64 of the Ed25519 signature of the bytes of manifest.json
     <use case>/versions/0007/manifest.json    written last, with If-None-Match: *; until then the version does not exist
-    <use case>/pointer.json                   what is in production; moved only with If-Match
-    <use case>/history/000012.json            every content that pointer.json had
+    <use case>/pointer.json                   the last move, signed: what is in production; moved only with If-Match
+    <use case>/history/000012.json            every move, signed: what became of each version (`states.py`)
 
 S3 has no locks and no transactions, and a writer may die at any moment; conditional writes and the order of writes take
 their place. `claim.json` reserves a number before anything is uploaded, so that two runs never write to one folder.
@@ -16,36 +16,34 @@ completes it. A bucket that does not exist reads as an empty registry; `push` cr
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote
-
-from cryptography.exceptions import InvalidSignature
 
 from updraft.errors import UserError
-from updraft.registry import pointer
-from updraft.registry.folder_hashes import describe_file, is_safe_name, list_files, matches_manifest, replace_folder
-from updraft.registry.pointer import Pointer as Pointer
-from updraft.registry.pointer import PointerMoved as PointerMoved
-from updraft.registry.pointer import VerificationError as VerificationError
-from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, json_object, key_for, s3_client, split_uri
+from updraft.registry import claims
+from updraft.registry.claims import version_folder
+from updraft.registry.folder_hashes import describe_file, list_files, matches_manifest, replace_folder
+from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, MODEL_FILE, verified
+from updraft.registry.manifest import Version as Version
+from updraft.registry.moves import Move, Moves, describe
+from updraft.registry.moves import Pointer as Pointer
+from updraft.registry.moves import PointerMoved as PointerMoved
+from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, key_for, parse_json, s3_client, split_uri
+from updraft.registry.s3 import VerificationError as VerificationError
 from updraft.registry.s3 import client_config as client_config
-from updraft.registry.signing_keys import load_keys
+from updraft.registry.signing_keys import Keys, load_keys
+from updraft.registry.states import Hold as Hold
+from updraft.registry.states import States, replay
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
     from mypy_boto3_s3 import S3Client
 
-RESERVED_KEYS = {"name", "version", "run_id", "created_at", "files"}
+RESERVED_KEYS = {"name", "version", "run_id", "created_at", "files", "model_sha256"}
 RESERVED_FILES = {"claim.json", "manifest.json", "manifest.sig"}
 
 
@@ -53,44 +51,20 @@ class NoSuchVersion(UserError, LookupError):
     """A use case or a version does not exist, or there is no version to roll back to."""
 
 
-@dataclass(frozen=True)
-class Version:
-    """A version and its manifest: name, version, run_id, created_at, files, and the metadata passed to `push`."""
+class HeldModel(UserError):
+    """A version whose model a person took back: only a person promotes it again, with `--force`."""
 
-    name: str
-    number: int
-    manifest: dict[str, Any]
-
-    @property
-    def files(self) -> dict[str, dict[str, Any]]:
-        """Sha256 and size of each file, by name."""
-        files = self.manifest.get("files")
-        return files if isinstance(files, dict) else {}
-
-    @property
-    def size(self) -> int:
-        """Total size of the files in bytes."""
-        return sum(int(file.get("size", 0)) for file in self.files.values() if isinstance(file, dict))
-
-    def __str__(self) -> str:
-        return f"{self.name} version {self.number}"
+    def __init__(self, version: Version, hold: Hold) -> None:
+        super().__init__(f"{version} has a model that is {hold}; --force promotes it all the same and lifts the hold")
+        self.hold = hold
 
 
 class Registry:
-    """Read and write a registry. Pushing needs the private key, verifying the public one (or the private)."""
+    """Read and write a registry. Writing needs the private key, verifying the public one (or the private)."""
 
-    def __init__(
-        self,
-        client: S3Client,
-        bucket: str,
-        prefix: str = "",
-        *,
-        signing_key: Ed25519PrivateKey | None = None,
-        verify_key: Ed25519PublicKey | None = None,
-    ) -> None:
+    def __init__(self, client: S3Client, bucket: str, prefix: str = "", *, keys: Keys) -> None:
         self.bucket = Bucket(client, bucket, prefix)
-        self.signing_key = signing_key
-        self.verify_key = verify_key or (signing_key.public_key() if signing_key else None)
+        self.keys = keys
 
     def names(self) -> list[str]:
         """List the use cases that have a version."""
@@ -105,8 +79,11 @@ class Registry:
         return [self.version(name, number) for number in self.numbers(name)]
 
     def version(self, name: str, number: int) -> Version:
-        """Read a manifest without verifying it (unreadable JSON reads as an empty one). Raises NoSuchVersion."""
-        return Version(name, number, json_object(self._manifest(name, number)))
+        """Read a manifest without verifying it (what is no manifest reads as an empty one). Raises NoSuchVersion."""
+        try:
+            return Version(name, number, parse_json(self._manifest(name, number), ""))
+        except VerificationError:
+            return Version(name, number, {})
 
     def production(self, name: str) -> int | None:
         """Return the number in production; None if there is none."""
@@ -114,16 +91,24 @@ class Registry:
         return now.production if now else None
 
     def pointer(self, name: str, known: Pointer | None = None) -> Pointer | None:
-        """Read the pointer; None if there is none. For polling: returns `known` itself if it has not moved."""
-        return pointer.read(self.bucket, name, known)
+        """Read and verify the pointer; None if there is none. For polling: returns `known` if it has not moved."""
+        return self.moves(name).pointer(known)
 
-    def history(self, name: str) -> list[dict[str, Any]]:
-        """List every move of the pointer, oldest first."""
-        return pointer.history(self.bucket, name)
+    def moves(self, name: str) -> Moves:
+        """Return a use case's moves, to read and write them one by one."""
+        return Moves(self.bucket, self.keys, name)
+
+    def history(self, name: str) -> list[Move]:
+        """List every move of the pointer, oldest first, verified."""
+        return self.moves(name).history()
+
+    def states(self, name: str) -> States:
+        """Derive what became of each version from the history."""
+        return replay(self.history(name))
 
     def verify(self, name: str, number: int) -> Version:
         """Verify signature, name, number, and each file's size and sha256. Raises NoSuchVersion, VerificationError."""
-        version, _, _ = self._read_verified(name, number)
+        version, _, _ = self.read_verified(name, number)
         for file in version.files:
             self._download(version, file)
         return version
@@ -134,7 +119,7 @@ class Registry:
         Manifest and signature lie beside them, for `verify_folder`. A folder that matches the manifest is kept. Raises
         NoSuchVersion or VerificationError.
         """
-        version, manifest, signature = self._read_verified(name, number)
+        version, manifest, signature = self.read_verified(name, number)
         if matches_manifest(into, version.files, manifest):
             return into
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +142,7 @@ class Registry:
             manifest, signature = ((folder / file).read_bytes() for file in ("manifest.json", "manifest.sig"))
         except OSError:
             raise VerificationError(f"{name} version {number}: no signed manifest in this folder") from None
-        version = self._verified(name, number, manifest, signature)
+        version = verified(name, number, manifest, signature, self.keys)
         if not matches_manifest(folder, version.files, manifest):
             raise VerificationError(f"{version}: the files in this folder are not the signed ones")
         return version
@@ -168,122 +153,126 @@ class Registry:
         `metadata` (JSON) goes into the manifest. Files of two runs never mix. Two simultaneous attempts of ONE run with
         different files can corrupt their version, which then fails verification.
         """
-        key = self.signing_key
-        if key is None:
-            raise BadRegistry("registry: no key to sign with; set UPDRAFT_SIGNING_KEY")
+        self.keys.require_signing()
         if reserved := sorted(RESERVED_KEYS & metadata.keys()):
             raise BadRegistry(f"{name}: metadata may not contain {reserved[0]!r}, which the manifest itself sets")
         sources = list_files(files)
         if reserved := sorted(RESERVED_FILES & sources.keys()):
             raise BadRegistry(f"{name}: the file name {reserved[0]!r} is reserved")
-        number, created_at = self._claim(name, run_id)
+        number, created_at = claims.claim(self.bucket, name, run_id)
         if number in self.numbers(name):
-            return self.version(name, number)
-        generated = {"name": name, "version": number, "run_id": run_id, "created_at": created_at}
-        body = json_bytes(
-            metadata | generated | {"files": {file: describe_file(path) for file, path in sources.items()}}
-        )
-        folder = _version_at(name, number)
+            return self._pushed_before(name, number, run_id)
+        described = {file: describe_file(path) for file, path in sources.items()}
+        generated = {"name": name, "version": number, "run_id": run_id, "created_at": created_at, "files": described}
+        generated["model_sha256"] = described.get(MODEL_FILE, {}).get("sha256")
+        body = json_bytes(metadata | generated)
+        folder = version_folder(name, number)
         for file, path in sources.items():
             self.bucket.upload(f"{folder}/{file}", path)
         # The manifest makes the version visible, so everything that a reader then needs must be there before it.
-        self.bucket.put(f"{folder}/manifest.sig", base64.b64encode(key.sign(body)))
+        self.bucket.put(f"{folder}/manifest.sig", self.keys.sign(body))
         self.bucket.create(f"{folder}/manifest.json", body)
         return self.version(name, number)
 
-    def promote(self, name: str, number: int, *, expect: int | None, who: str, why: str) -> Pointer:
+    def promote(
+        self, name: str, number: int, *, expect: int | None, who: str, why: str, force: bool = False
+    ) -> Pointer:
         """Verify a version and put it into production in place of `expect`; raise PointerMoved if another one is there.
 
-        Promoting the version in production changes nothing, so that a retry succeeds.
+        Promoting the version in production changes nothing, so that a retry succeeds. Raises HeldModel if the model is
+        held; with `force`, which is a person's, the promotion lifts the hold.
         """
-        now = self.pointer(name)
+        self.keys.require_signing()
+        moves = self.moves(name)
+        now = moves.pointer()
         if now and now.production == number:
-            pointer.record(self.bucket, name, now)
+            moves.record(now)
             return now
-        if (now.production if now else None) != expect:
-            raise PointerMoved(f"{name}: production is {now.production if now else None}, expected {expect}")
-        self.verify(name, number)
-        return pointer.move(self.bucket, name, now, number, "promote", who, why)
+        current = now.production if now else None
+        if current != expect:
+            raise PointerMoved(f"{name}: production is {describe(current)}, expected {describe(expect)}")
+        version = self.verify(name, number)
+        hold = self.states(name).hold(version.model_sha256)
+        if hold and not force:
+            raise HeldModel(version, hold)
+        return moves.move(now, "promote", number, who, why, version=number, model_sha256=version.model_sha256)
 
     def rollback(self, name: str, *, who: str, why: str) -> int:
-        """Put the previously promoted version back into production; a second call goes one further back.
+        """Take back the version in production, which is held from then on, and put back the latest one that is not.
 
         Raises NoSuchVersion if there is none, PointerMoved if someone else moves the pointer at the same moment.
         """
-        now = self.pointer(name)
-        if now is None:
+        self.keys.require_signing()
+        moves = self.moves(name)
+        now = moves.pointer()
+        if now is None or now.production is None:
             raise NoSuchVersion(f"{name}: nothing is in production")
-        promoted = pointer.promoted_versions(self.history(name))
-        if len(promoted) < 2:
-            raise NoSuchVersion(f"{name}: nothing was in production before version {now.production}")
-        self.verify(name, promoted[-2])
-        return pointer.move(self.bucket, name, now, promoted[-2], "rollback", who, why).production
+        states = self.states(name)
+        below = states.below()
+        if below is None:
+            raise NoSuchVersion(
+                f"{name}: no version that is not held was in production before version {now.production}"
+            )
+        self.verify(name, below)
+        model_sha256 = states.promoted[-1][1]
+        moves.move(now, "rollback", below, who, why, version=now.production, model_sha256=model_sha256)
+        return below
 
-    def _claim(self, name: str, run_id: str) -> tuple[int, str]:
-        """Return the run's version number and when it was claimed: the number it has, else the next unclaimed one."""
-        if not run_id:
-            raise BadRegistry(f"{name}: a push needs a run id")
-        run = key_for(name, f"runs/{quote(run_id, safe='')}.json")
-        self.bucket.create_if_missing()
-        number: int | None = self.bucket.read(run).get("version")
-        if number is None:
-            claimed = [int(each) for each in self.bucket.folders(key_for(name, "versions/")) if each.isdigit()]
-            number = max(claimed, default=0) + 1
-            while not self._try_claim(name, number, run_id):
-                number += 1
-            self.bucket.create(run, json_bytes({"version": number}))
-            number = int(self.bucket.read(run).get("version", number))  # another attempt may have won
-        # The time of the claim, not of this attempt: all attempts write the same manifest, so any signature matches it.
-        claim = self.bucket.read(f"{_version_at(name, number)}/claim.json")
-        return number, str(claim.get("claimed_at", _now()))
+    def hold(self, name: str, number: int, *, who: str, why: str) -> Pointer:
+        """Hold the model of a version: no run promotes it, nor one with the same bytes. Raises NoSuchVersion."""
+        self.keys.require_signing()
+        moves = self.moves(name)
+        now = moves.pointer()
+        version, _, _ = self.read_verified(name, number)
+        if version.model_sha256 is None:
+            raise BadRegistry(f"{version} has no {MODEL_FILE}, by which a model is held")
+        states = self.states(name)
+        if states.production and states.promoted[-1] == (states.production, version.model_sha256):
+            in_production = f"{version} has the model in production"
+            raise BadRegistry(f"{in_production}; `updraft registry rollback {name}` takes it back and holds it")
+        rollout = states.rollout if states.rollout and states.rollout.version != number else None
+        content = {"version": number, "model_sha256": version.model_sha256, "rollout": rollout}
+        return moves.move(now, "hold", states.production, who, why, **content)
 
-    def _try_claim(self, name: str, number: int, run_id: str) -> bool:
-        key = f"{_version_at(name, number)}/claim.json"
-        etag = self.bucket.create(key, json_bytes({"run_id": run_id, "claimed_at": _now()}))
-        return etag is not None or self.bucket.read(key).get("run_id") == run_id
+    def remove(self, name: str, *, who: str, why: str) -> Pointer:
+        """End a use case: services stop to serve it. Its versions and what is held stay. Raises NoSuchVersion."""
+        self.keys.require_signing()
+        moves = self.moves(name)
+        now = moves.pointer()
+        if now is None or now.action == "remove":
+            raise NoSuchVersion(f"{name}: {'removed already' if now else 'nothing was ever in production'}")
+        return moves.move(now, "remove", None, who, why)
+
+    def _pushed_before(self, name: str, number: int, run_id: str) -> Version:
+        """Return the version that an earlier attempt of the run stored; claims are not signed, so look who made it."""
+        version, _, _ = self.read_verified(name, number)
+        if version.manifest["run_id"] != run_id:
+            raise VerificationError(f"{version} is of run {version.manifest['run_id']!r}, though {run_id!r} claims it")
+        return version
 
     def _numbers(self, name: str) -> Iterator[int]:
         keys = self.bucket.keys(key_for(name, "versions/"))
-        return (int(match[1]) for key in keys if (match := re.fullmatch(r"(\d{4,})/manifest\.json", key)))
+        return (int(match[1]) for key in keys if (match := re.fullmatch(r"([0-9]{4,9})/manifest\.json", key)))
 
     def _manifest(self, name: str, number: int) -> bytes:
-        answer = self.bucket.get(f"{_version_at(name, number)}/manifest.json")
+        answer = self.bucket.get(f"{version_folder(name, number)}/manifest.json", limit=MAX_MANIFEST)
         if answer is None:
             raise NoSuchVersion(f"{name}: there is no version {number} in {self.bucket}")
         return answer[0]
 
-    def _read_verified(self, name: str, number: int) -> tuple[Version, bytes, bytes]:
+    def read_verified(self, name: str, number: int) -> tuple[Version, bytes, bytes]:
         """Read and verify a version's manifest; return the version and the bytes of manifest and signature."""
         manifest = self._manifest(name, number)
-        signature = self.bucket.get(f"{_version_at(name, number)}/manifest.sig")
+        signature = self.bucket.get(f"{version_folder(name, number)}/manifest.sig", limit=MAX_SIGNATURE)
         if signature is None:
             raise VerificationError(f"{name} version {number}: not signed (there is no manifest.sig)")
-        return self._verified(name, number, manifest, signature[0]), manifest, signature[0]
-
-    def _verified(self, name: str, number: int, manifest: bytes, signature: bytes) -> Version:
-        """Verify the signature, and only then parse the manifest and check name, number and file names."""
-        if self.verify_key is None:
-            raise BadRegistry("registry: no key to verify with; set UPDRAFT_VERIFY_KEY")
-        try:
-            self.verify_key.verify(base64.b64decode(signature, validate=True), manifest)
-        except (InvalidSignature, binascii.Error):
-            raise VerificationError(
-                f"{name} version {number}: the manifest was altered or signed with another key"
-            ) from None
-        version = Version(name, number, json_object(manifest))
-        signed = (version.manifest.get("name"), version.manifest.get("version"))
-        if signed != (name, number):  # a signed manifest that was copied from another version
-            raise VerificationError(f"{version}: the manifest is that of {signed[0]} version {signed[1]}")
-        for file in version.files:
-            if not is_safe_name(file):
-                raise VerificationError(f"{version}: the manifest names {file!r}, which is not a safe file name")
-        return version
+        return verified(name, number, manifest, signature[0], self.keys), manifest, signature[0]
 
     def _download(self, version: Version, file: str, sink: BinaryIO | None = None) -> None:
         """Stream a file, into `sink` if any; raise VerificationError unless size and sha256 match the manifest."""
         expected, digest, size = version.files[file], hashlib.sha256(), 0
         try:
-            for chunk in self.bucket.stream(f"{_version_at(version.name, version.number)}/{file}"):
+            for chunk in self.bucket.stream(f"{version_folder(version.name, version.number)}/{file}"):
                 digest.update(chunk)
                 size += len(chunk)
                 if size > expected["size"]:
@@ -306,13 +295,5 @@ def open_registry(environ: Mapping[str, str], client: S3Client | None = None) ->
         bucket, prefix = split_uri(environ.get("UPDRAFT_REGISTRY", ""))
     except BadRegistry as error:
         raise BadRegistry(f"UPDRAFT_REGISTRY: {error}") from None
-    signing_key, verify_key = load_keys(environ)
-    return Registry(client or s3_client(environ), bucket, prefix, signing_key=signing_key, verify_key=verify_key)
-
-
-def _version_at(name: str, number: int) -> str:
-    return key_for(name, f"versions/{number:04d}")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+    keys = load_keys(environ)
+    return Registry(client or s3_client(environ), bucket, prefix, keys=keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,10 +23,15 @@ ENDPOINT = re.compile(r"https?://[^/\s@?#]+/?")
 EXPECTED_ENDPOINT = "expected a URL such as http://127.0.0.1:8333, without a login or a path"
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 CHUNK = 1 << 20
+SMALL = 64 << 10  # bytes of an object that is not a file of a version
 
 
 class BadRegistry(UserError, ValueError):
     """A variable, name or folder that the registry cannot use; the message names it and says what was expected."""
+
+
+class VerificationError(UserError):
+    """An object that is not believed: unsigned, altered, too large, in the wrong place, or nothing that we write."""
 
 
 def key_for(name: str, path: str) -> str:
@@ -91,8 +97,11 @@ class Bucket:
     def __str__(self) -> str:
         return f"s3://{self.name}/{self.base}".rstrip("/")
 
-    def get(self, key: str, if_none_match: str | None = None) -> tuple[bytes, str] | None:
-        """Read a small object and its ETag; None if it does not exist, b"" if its ETag is still `if_none_match`."""
+    def get(self, key: str, if_none_match: str | None = None, limit: int = SMALL) -> tuple[bytes, str] | None:
+        """Read a small object and its ETag; None if it does not exist, b"" if its ETag is still `if_none_match`.
+
+        Raises VerificationError for an object of more than `limit` bytes, which is not read.
+        """
         get = partial(self.client.get_object, Bucket=self.name, Key=self.base + key)
         try:
             answer = get(IfNoneMatch=if_none_match) if if_none_match else get()
@@ -102,12 +111,16 @@ class Bucket:
             if _status(error) == 404:
                 return None
             raise
-        return answer["Body"].read(), answer["ETag"]
+        with closing(answer["Body"]) as stream:
+            body = stream.read(limit + 1) if answer["ContentLength"] <= limit else b""
+        if len(body) > limit or answer["ContentLength"] > limit:
+            raise VerificationError(f"{self}/{key} has {answer['ContentLength']:,} bytes, expected at most {limit:,}")
+        return body, answer["ETag"]
 
     def read(self, key: str) -> dict[str, Any]:
-        """Read a small JSON object; empty if it is missing or not JSON."""
+        """Read a small JSON object; empty if it is missing. Raises VerificationError if it is anything else."""
         answer = self.get(key)
-        return json_object(answer[0]) if answer else {}
+        return parse_json(answer[0], f"{self}/{key}") if answer else {}
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Read an object of any size in chunks; raises FileNotFoundError."""
@@ -122,6 +135,10 @@ class Bucket:
     def put(self, key: str, body: bytes) -> None:
         """Write a small object unconditionally."""
         self.client.put_object(Bucket=self.name, Key=self.base + key, Body=body)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that does not exist is no error."""
+        self.client.delete_object(Bucket=self.name, Key=self.base + key)
 
     def upload(self, key: str, path: Path) -> None:
         """Upload a file of any size unconditionally; large ones in parts."""
@@ -191,13 +208,15 @@ def json_bytes(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
 
 
-def json_object(body: bytes) -> dict[str, Any]:
-    """Parse a JSON object; empty if `body` is anything else."""
+def parse_json(body: bytes, place: str) -> dict[str, Any]:
+    """Parse a JSON object; VerificationError names `place` if `body` is anything else."""
     try:
         parsed = json.loads(body)
-    except ValueError:
-        return {}
-    return cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
+    except (ValueError, RecursionError):  # the second for a text that is nested some thousand times
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise VerificationError(f"{place} is not a JSON object")
+    return cast(dict[str, Any], parsed)
 
 
 def _status(error: ClientError) -> int:

@@ -1,40 +1,82 @@
-"""Load the Ed25519 keys that sign and verify versions."""
+"""The Ed25519 keys that sign and verify what is in the registry."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from updraft.registry.s3 import BadRegistry
 
+MAX_VERIFY_KEYS = 2  # the new one and the old one, while keys are rotated
+
 Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
 
 
-def load_keys(environ: Mapping[str, str]) -> tuple[Ed25519PrivateKey | None, Ed25519PublicKey]:
+@dataclass(frozen=True)
+class Keys:
+    """The key that signs, if this process may write, and those that verify: what any of them signed is accepted."""
+
+    signing: Ed25519PrivateKey | None = None
+    verifying: tuple[Ed25519PublicKey, ...] = ()
+
+    def require_signing(self) -> Ed25519PrivateKey:
+        """Return the signing key; BadRegistry where there is none: call it before anything is written."""
+        if self.signing is None:
+            raise BadRegistry("registry: no key to sign with; set UPDRAFT_SIGNING_KEY")
+        return self.signing
+
+    def sign(self, body: bytes) -> bytes:
+        """Return the signature of `body` in base64."""
+        return base64.b64encode(self.require_signing().sign(body))
+
+    def verifies(self, body: bytes, signature: bytes) -> bool:
+        """Whether `signature` (base64) is one of these keys' for `body`."""
+        try:
+            decoded = base64.b64decode(signature, validate=True)
+        except binascii.Error:
+            return False
+        return any(_verifies(key, body, decoded) for key in self.verifying)
+
+
+def load_keys(environ: Mapping[str, str]) -> Keys:
     """Load the keys at the paths in UPDRAFT_SIGNING_KEY and UPDRAFT_VERIFY_KEY; the first implies the second.
 
-    BadRegistry names the variable that is missing or wrong and quotes its path, never the file's content.
+    UPDRAFT_VERIFY_KEY may name two, as PATH does: `new.pem:old.pem`. BadRegistry names the variable that is missing or
+    wrong and quotes its path, never the file's content.
     """
-    signing = _load(environ, "UPDRAFT_SIGNING_KEY", Ed25519PrivateKey)  # type: ignore[type-abstract]
-    verifying = _load(environ, "UPDRAFT_VERIFY_KEY", Ed25519PublicKey)  # type: ignore[type-abstract]
-    derived = signing.public_key() if signing else None
-    if verifying is not None and derived is not None and verifying != derived:
+    path = environ.get("UPDRAFT_SIGNING_KEY")
+    signing = _load("UPDRAFT_SIGNING_KEY", path, Ed25519PrivateKey) if path else None  # type: ignore[type-abstract]
+    paths = [path for path in environ.get("UPDRAFT_VERIFY_KEY", "").split(os.pathsep) if path]
+    if len(paths) > MAX_VERIFY_KEYS:
+        raise BadRegistry(f"UPDRAFT_VERIFY_KEY: {len(paths)} paths, expected one key, or two while they are rotated")
+    verifying = [_load("UPDRAFT_VERIFY_KEY", path, Ed25519PublicKey) for path in paths]  # type: ignore[type-abstract]
+    if signing and verifying and signing.public_key() not in verifying:
         raise BadRegistry("UPDRAFT_VERIFY_KEY: not the public half of the key in UPDRAFT_SIGNING_KEY")
-    public = verifying or derived
-    if public is None:
+    if signing and not verifying:
+        verifying = [signing.public_key()]
+    if not verifying:
         raise BadRegistry("UPDRAFT_VERIFY_KEY: not set; expected the path of an Ed25519 public key (PEM)")
-    return signing, public
+    return Keys(signing, tuple(verifying))
 
 
-def _load(environ: Mapping[str, str], variable: str, kind: type[Key]) -> Key | None:
-    path = environ.get(variable)
-    if not path:
-        return None
+def _verifies(key: Ed25519PublicKey, body: bytes, signature: bytes) -> bool:
+    try:
+        key.verify(signature, body)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _load(variable: str, path: str, kind: type[Key]) -> Key:
     key: object = None
     try:
         pem = Path(path).expanduser().read_bytes()

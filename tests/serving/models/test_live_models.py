@@ -24,6 +24,8 @@ from tests.support.small_models import NAME, OTHER, ROW, model, promote, push
 from updraft.model import golden
 from updraft.model.model import Model
 from updraft.registry.registry import Registry, open_registry
+from updraft.registry.sign import sign
+from updraft.registry.signing_keys import Keys
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def unreachable(registry: Registry) -> Registry:
         aws_secret_access_key="nothing",
         config=Config(retries={"total_max_attempts": 1}),
     )
-    return Registry(client, registry.bucket.name, verify_key=registry.verify_key)
+    return Registry(client, registry.bucket.name, keys=Keys(None, registry.keys.verifying))
 
 
 def probability(live_models: LiveModels, row: dict[str, Any] = ROW, name: str = NAME) -> float:
@@ -182,7 +184,9 @@ def test_nothing_of_an_untrusted_version_is_unpickled(
     exploded = tmp_path / "exploded"
     bad = put(model(), spoil=lambda folder: (folder / "model.joblib").write_bytes(pickle.dumps(Bomb(exploded))))
     if signer == "stranger":
-        registry.verify_key = Ed25519PrivateKey.generate().public_key()
+        stranger, folder = Keys(Ed25519PrivateKey.generate()), f"{NAME}/versions/{bad:04d}"
+        manifest, _ = registry.bucket.get(f"{folder}/manifest.json") or (b"", "")
+        registry.bucket.put(f"{folder}/manifest.sig", stranger.sign(manifest))
     else:
         _remove(registry, f"{NAME}/versions/{bad:04d}/manifest.sig")
     live_models = LiveModels(registry, cache)
@@ -495,3 +499,101 @@ def test_an_invalid_pointer_is_reported_and_slows_no_other_use_case(
         assert live_models.refresh()
     assert (live_models.live[NAME].version, live_models.refusals[NAME].version) == (1, None)
     assert caplog.text.count("is refused") == 1
+
+
+def test_an_old_pointer_that_was_put_back_is_refused_also_after_a_restart(
+    registry: Registry, cache: Cache, put: Callable[..., int]
+) -> None:
+    put(model())
+    old, _ = registry.bucket.get(f"{NAME}/pointer.json") or (b"", "")
+    second = put(model(seed=1))
+    new, _ = registry.bucket.get(f"{NAME}/pointer.json") or (b"", "")
+    live_models = LiveModels(registry, cache)
+    live_models.refresh()
+    registry.bucket.put(f"{NAME}/pointer.json", old)
+    for models in (live_models, LiveModels(registry, cache)):
+        assert models.refresh()
+        assert (models.live[NAME].version, models.refusals[NAME].version) == (second, None)
+        assert "move 2 was seen before" in models.refusals[NAME].reason
+        assert f"`updraft registry sign {NAME} --above 2`" in models.refusals[NAME].reason
+    registry.bucket.put(f"{NAME}/pointer.json", new)
+    assert live_models.refresh()
+    assert NAME not in live_models.refusals
+
+
+def test_a_restored_registry_is_followed_once_it_goes_on_above(
+    registry: Registry, cache: Cache, put: Callable[..., int]
+) -> None:
+    put(model())
+    kept = {key: registry.bucket.get(key) for key in registry.bucket.keys("")}
+    put(model(seed=1))
+    live_models = LiveModels(registry, cache)
+    live_models.refresh()
+    _remove(registry, NAME)
+    for key, content in kept.items():
+        registry.bucket.put(key, content[0] if content else b"")
+    promote(registry, registry.version(NAME, 1))  # changes nothing
+    live_models.refresh()
+    assert live_models.live[NAME].version == 2
+    assert list(sign(registry, NAME, who="tests", above=2))
+    live_models.refresh()
+    assert (live_models.live[NAME].version, dict(live_models.refusals)) == (1, {})
+
+
+def test_a_refusal_disappears_with_its_cause(
+    live_models: LiveModels, registry: Registry, put: Callable[..., int]
+) -> None:
+    put(model())
+    live_models.refresh()
+    put(model(seed=1), spoil=lambda folder: (folder / "model.joblib").write_bytes(b"no pickle"))
+    live_models.refresh()
+    assert live_models.refusals[NAME].version == 2
+    registry.rollback(NAME, who="tests", why="it does not load")
+    live_models.refresh()
+    assert (live_models.live[NAME].version, dict(live_models.refusals), live_models.refused) == (1, {}, frozenset())
+
+
+def test_a_removed_use_case_is_dropped_and_does_not_come_back_from_the_cache(
+    live_models: LiveModels,
+    registry: Registry,
+    cache: Cache,
+    unreachable: Registry,
+    put: Callable[..., int],
+    tmp_path: Path,
+) -> None:
+    put(model())
+    put(model("vehicle_price"))
+    live_models.refresh()
+    before, _ = registry.bucket.get(f"{NAME}/pointer.json") or (b"", "")
+    registry.remove(NAME, who="tests", why="replaced")
+    assert live_models.refresh()
+    assert (list(live_models.live), live_models.names) == (["vehicle_price"], ["vehicle_price"])
+    for source in (unreachable, registry):
+        again = LiveModels(source, cache)
+        again.refresh()
+        assert (list(again.live), again.names) == (["vehicle_price"], ["vehicle_price"])
+    registry.bucket.put(f"{NAME}/pointer.json", before)  # put back by somebody who can write
+    again.refresh()
+    assert NAME not in again.live and "move 2 was seen before" in again.refusals[NAME].reason
+    assert list(sign(registry, NAME, who="tests"))
+    back = push(registry, tmp_path / "back", model(seed=5))
+    promote(registry, back)
+    live_models.refresh()
+    assert live_models.live[NAME].version == back.number
+
+
+HOSTILE = (b"[" * 60_000, b'{"a":' * 900 + b"1" + b"}" * 900, b"0" * 70_000, b"9" * 50_000, b'{"name": "\\ud800"}')
+
+
+@pytest.mark.parametrize("content", HOSTILE, ids=["lists", "objects", "large", "digits", "surrogate"])
+@pytest.mark.parametrize("key", ["pointer.json", "versions/0001/manifest.json", "versions/0001/manifest.sig"])
+def test_one_broken_object_does_not_end_the_round_of_all(
+    key: str, content: bytes, registry: Registry, cache: Cache, put: Callable[..., int]
+) -> None:
+    put(model("a_first"))
+    put(model("vehicle_price"))
+    registry.bucket.put(f"a_first/{key}", content)
+    live_models = LiveModels(registry, cache)
+    assert live_models.refresh()
+    assert list(live_models.live) == ["vehicle_price"]
+    assert "a_first" in live_models.refusals and "\n" not in live_models.refusals["a_first"].reason

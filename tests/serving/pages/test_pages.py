@@ -215,8 +215,34 @@ def test_a_refused_version_is_shown_with_its_reason(registry: Registry, tmp_path
     small_models.promote(registry, bad)
     live_models.refresh()
     text = get(create_app(live_models).test_client(), "/").text
-    assert "Version 2 was refused; version 1 stays live" in text
+    assert "Version 2 is refused; version 1 stays live" in text
     assert live_models.refusals[NAME].reason in text
+    assert "not in production" in text
+
+
+def test_a_refused_pointer_is_called_that(registry: Registry, tmp_path: Path) -> None:
+    small_models.promote(registry, small_models.push(registry, tmp_path / "good", small_models.model()))
+    registry.bucket.put(f"{NAME}/pointer.json", b"[" * 10_000)
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    live_models.refresh()
+    text = get(create_app(live_models).test_client(), "/").text
+    assert "The pointer is refused" in text and "None" not in text
+
+
+def test_the_state_of_a_model_and_its_reason_are_shown(registry: Registry, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        version = small_models.push(registry, tmp_path / str(seed), small_models.model(seed=seed))
+        small_models.promote(registry, version)
+    registry.rollback(NAME, who="ann", why="2 <is> bad")
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    assert live_models.refresh()
+    client = create_app(live_models).test_client()
+    assert "Stateproduction" in "".join(get(client, "/").text.split())
+    assert "version 1, in production" in get(client, f"/{NAME}").text
+    for path in ("/", f"/{NAME}"):
+        text = get(client, path).text
+        assert "rollback of version 2 on 20" in text and "2 <is> bad" in text
+        assert "ann" not in text.split()  # the page is open to whoever reaches it
 
 
 # --- the form ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,62 @@
+"""JSON objects that carry their own signature, and what is accepted of an object of the registry.
+
+Whoever can write to the bucket can put anything there. What is read is therefore bounded in size, parsed without a
+traceback, verified, and held against a strict schema, in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from updraft.registry.s3 import VerificationError, json_bytes, parse_json
+from updraft.registry.signing_keys import Keys
+
+SIGNATURE = "signature"
+# A signature of such an object must not pass for one of a manifest, whose bytes are signed as they are.
+PURPOSE = b"updraft signed object\n"
+
+
+class Unsigned(VerificationError):
+    """An object without a signature."""
+
+
+class Schema(BaseModel):
+    """Content with strict types: `true` is no version 1. Unknown keys are those of a later Updraft."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+Content = TypeVar("Content", bound=Schema)
+
+
+def seal(content: Mapping[str, Any], keys: Keys) -> bytes:
+    """Serialize an object with its signature; BadRegistry without a signing key."""
+    return json_bytes({**content, SIGNATURE: keys.sign(PURPOSE + json_bytes(content)).decode()})
+
+
+def unseal(body: bytes, keys: Keys, place: str) -> dict[str, Any]:
+    """Parse a sealed object and verify it; VerificationError names `place`, Unsigned where there is no signature."""
+    content = parse_json(body, place)
+    signature = content.pop(SIGNATURE, None)
+    if signature is None:
+        raise Unsigned(f"{place} is not signed")
+    try:
+        valid = isinstance(signature, str) and keys.verifies(PURPOSE + json_bytes(content), signature.encode())
+    except (ValueError, RecursionError):  # NaN, half of a surrogate pair, …: nothing that `seal` writes
+        valid = False
+    if not valid:
+        raise VerificationError(f"{place} was altered or signed with another key")
+    return content
+
+
+def parse(schema: type[Content], content: Mapping[str, Any], place: str) -> Content:
+    """Hold parsed JSON against a schema; VerificationError names `place` and the first key that does not fit."""
+    try:
+        return schema.model_validate(dict(content))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise VerificationError(f"{place} has no valid {key!r} ({first['msg'].lower()})") from None

@@ -1,0 +1,86 @@
+"""What became of each version: derived from the signed moves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from updraft.registry.moves import Move, Rollout
+
+State = Literal["stored", "rollout", "production", "former", "held"]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a model's bytes are not promoted again without `--force`: the version that was held, who did it, and why."""
+
+    version: int
+    who: str
+    when: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"held as version {self.version} by {self.who} on {self.when[:10]}: {self.why}"
+
+
+@dataclass(frozen=True)
+class States:
+    """The state of every version of a use case.
+
+    `promoted` are the versions that were put into production and neither taken back nor held nor removed since, the
+    current one last, with the sha256 of their models; `ever` are all that ever were; `holds` go by the model's sha256.
+    """
+
+    production: int | None
+    rollout: Rollout | None
+    promoted: tuple[tuple[int, str | None], ...]
+    ever: frozenset[int]
+    holds: Mapping[str, Hold]
+
+    def of(self, number: int, model_sha256: str | None) -> State:
+        """Return a version's state."""
+        if number == self.production:
+            return "production"
+        if model_sha256 in self.holds:
+            return "held"
+        if self.rollout and number == self.rollout.version:
+            return "rollout"
+        return "former" if number in self.ever else "stored"
+
+    def hold(self, model_sha256: str | None) -> Hold | None:
+        """Return why a model is held; None if it is not."""
+        return self.holds.get(model_sha256) if model_sha256 else None
+
+    def below(self) -> int | None:
+        """Return the version that a rollback puts back: the latest one before production with a model not held."""
+        if not self.promoted:
+            return None
+        taken_back = self.promoted[-1]
+        for number, model_sha256 in reversed(self.promoted[:-1]):
+            if number != taken_back[0] and model_sha256 != taken_back[1] and model_sha256 not in self.holds:
+                return number
+        return None
+
+
+def replay(moves: Iterable[Move]) -> States:
+    """Derive the states from all moves, oldest first: a promotion stacks a version, a rollback unstacks it."""
+    stack: list[tuple[int, str | None]] = []
+    ever: set[int] = set()
+    holds: dict[str, Hold] = {}
+    last: Move | None = None
+    for move in moves:
+        last = move
+        if move.action in ("rollback", "hold") and move.model_sha256 and move.version:
+            holds[move.model_sha256] = Hold(move.version, move.who, move.when, move.why)
+        if move.action == "rollback":
+            while stack and stack[-1][0] != move.production:
+                stack.pop()
+        elif move.action == "remove":
+            stack.clear()
+        elif move.production and move.production == move.version and (not stack or stack[-1][0] != move.production):
+            holds.pop(move.model_sha256 or "", None)  # promoted although held: by a person, with --force
+            stack.append((move.production, move.model_sha256))
+        ever |= {move.production} if move.production else set()
+    production, rollout = (last.production, last.rollout) if last else (None, None)
+    return States(production, rollout, tuple(stack), frozenset(ever), holds)
