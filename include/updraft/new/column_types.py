@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from updraft.model.casts import Cast, decimal_comma, number_from_text
 from updraft.model.columns import DATE, Column, Type
-from updraft.sources.casts import decimal_comma, number_from_text
-from updraft.usecase.blocks import Cast
 
 Role = Literal["target", "id", "ignored", "text", "categorical", "feature"]
 # A column is of numbers or dates when this share of its values are; the rest are misfits, such as "n/a". With a lower

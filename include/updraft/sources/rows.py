@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from updraft.model.casts import apply, dated, unit
 from updraft.model.columns import DATE, Column, Type, quoted
-from updraft.sources.casts import apply, dated, unit
 from updraft.sources.source import Batch, Reject
 from updraft.usecase.blocks import Reading
 

@@ -5,8 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from updraft.sources.casts import CASTS, apply, dated
-from updraft.usecase.blocks import Cast
+from updraft.model.casts import CASTS, Cast, apply, dated
 
 
 def test_every_cast_that_a_yaml_may_name_is_there_and_says_what_it_does() -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Literal
 
 from updraft.model.columns import quoted
-from updraft.usecase.blocks import Cast
+
+Cast = Literal["strip", "lower", "number_from_text", "decimal_comma", "boolean_from_text"]
 
 Result = int | float | str | bool | datetime | None
 
