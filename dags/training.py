@@ -2,11 +2,13 @@
 
 `ingest → validate → transform → train (one for each candidate) → evaluate → push`
 
-Each task passes on the URI of what it wrote under the run's folder, and nothing else. `ingest` quarantines rows that do
-not fit the suite's types, `validate` stops the run when a critical expectation fails, `evaluate` decides, and `push` is
+Each task passes on URIs of what is in the run's folder, and nothing else. `ingest` quarantines rows that do not fit the
+suite's types, `validate` stops the run when a critical expectation fails, `evaluate` decides, and `push` is
 **skipped**, with its reason in the log, when the challenger does not beat the champion.
 
-Everything else, the schedule, candidates, floors and margins, is in the use case's YAML and suite.
+Everything else, the schedule, candidates, floors and margins, is in the use case's YAML and suite. `ingest` keeps both
+in the run's folder, and the run goes on with them whatever becomes of the files; cleared from `ingest`, it takes the
+new ones.
 """
 
 from __future__ import annotations
@@ -15,22 +17,34 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, get_current_context, get_parsing_context, task
+from airflow.sdk import (
+    DAG,
+    Asset,
+    CronTriggerTimetable,
+    Param,
+    TriggerRule,
+    get_current_context,
+    get_parsing_context,
+    task,
+)
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.run_params import RunParams
-from updraft.stages.runs import RunFiles, Stage, artifacts, folder_of
-from updraft.usecase import BadUseCase, UseCase, check_params, load, paths, with_params
+from updraft.stages.runs import SPLIT, RunFiles, Stage, artifacts, folder_of
+from updraft.usecase import UseCase, check_params, parse, paths, unreadable, with_params
+from updraft.usecase.schema import NAME
 
 log = logging.getLogger("airflow.task")
+
+PREFIX = "train_"  # of a DAG's id; the rest is the use case's name
 
 
 @dataclass(frozen=True)
@@ -43,18 +57,38 @@ class StageRun:
     files: RunFiles
     out: Path
 
+    def download(self, uri: str | None, stage: Stage) -> Path:
+        """Return the local path of what `stage` returned."""
+        if uri is None:
+            raise UserError(_nothing_from(stage))
+        return self.files.download(uri)
+
+    def models(self, uris: Sequence[str]) -> list[Path]:
+        """Return the folders of the trained candidates, all of them."""
+        # The slice is one request, which raises; read one by one, an error would end the list early.
+        folders = [self.files.download(uri) for uri in uris[:]]
+        if missing := [name for name in self.case.candidates if name not in {folder.name for folder in folders}]:
+            raise UserError(f"{_nothing_from('train')}, candidate {', '.join(missing)}")
+        return folders
+
 
 @contextmanager
 def stage(name: str, verb: Stage) -> Iterator[StageRun]:
-    """Load the use case for a task, fold its log, and fail for good, in one line, on what a person must mend."""
+    """Load the run's configuration, fold a task's log, and fail for good, in one line, on what a person must mend.
+
+    The run's parameters are those that it was triggered with: the defaults in `context["params"]` are the live YAML's.
+    """
+    from updraft.stages.configuration import begin, resume
+
     context = get_current_context()
     run_id: str = context["run_id"]
     started = time.monotonic()
     try:
-        with folded(f"{verb} {name}"):
-            params = check_params(dict(context["params"]) | (context["dag_run"].conf or {}))
-            with files_of(name, run_id, verb) as files:
-                yield StageRun(with_params(load(name), params), params, run_id, files, files.out(verb))
+        params = check_params(context["dag_run"].conf or {})
+        with files_of(name, run_id, verb) as files:
+            case = begin(name, files, context["ti"].max_tries) if verb == "ingest" else resume(name, files)
+            with folded(f"{verb} {name}"):
+                yield StageRun(with_params(case, params), params, run_id, files, files.out(verb))
     except UserError as error:
         log.error("%s", error)
         raise AirflowFailException(str(error)) from None
@@ -93,10 +127,11 @@ def ingest(name: str) -> str:
     from connections import source_address
     from updraft.sources import open_source
     from updraft.stages.check import require_valid
+    from updraft.stages.configuration import FOLDER
     from updraft.stages.ingest import ingest
 
     with stage(name, "ingest") as run:
-        require_valid(name)
+        require_valid(name, run.files.folder / FOLDER)
         with open_source(run.case, source_address, run.params.limit) as source:
             dataset = ingest(run.case, source, run.out)
         return run.files.upload(dataset, run.out)
@@ -108,27 +143,33 @@ def validate(name: str, dataset: str) -> str:
     from updraft.stages.validate import validate
 
     with stage(name, "validate") as run:
-        return run.files.upload(validate(run.case, run.files.download(dataset), run.out), run.out)
+        return run.files.upload(validate(run.case, run.download(dataset, "ingest"), run.out), run.out)
 
 
 @task
-def transform(name: str, dataset: str) -> str:
-    """Split the dataset by the use case's rule."""
+def transform(name: str, dataset: str) -> list[str]:
+    """Split the dataset by the use case's rule, and say where `train` is to leave each candidate's model.
+
+    `train` is mapped over that list, as Airflow maps only what a task returns; the split is an XCom besides.
+    """
     from updraft.stages.transform import transform
 
     with stage(name, "transform") as run:
-        return run.files.upload(transform(run.case, run.files.download(dataset), run.out), run.out)
+        split = run.files.upload(transform(run.case, run.download(dataset, "validate"), run.out), run.out)
+        get_current_context()["ti"].xcom_push(SPLIT, split)
+        return [run.files.uri(run.files.out("train") / candidate) for candidate in run.case.candidates]
 
 
 @task(map_index_template="{{ candidate }}")
-def train(name: str, split: str, candidate: str) -> str:
-    """Fit one candidate; its score and threshold come from cross-validation on the training rows."""
+def train(name: str, split: str, model: str) -> str:
+    """Fit the candidate that the folder `model` is named after; cross-validated on the training rows."""
     from updraft.stages.train import train
 
+    candidate = unquote(model.rpartition("/")[2])
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
     with stage(name, "train") as run:
-        model = train(run.case, candidate, run.files.download(split), run.out / candidate)
-        return run.files.upload(model, model)
+        folder = train(run.case, candidate, run.download(split, "transform"), run.out / candidate)
+        return run.files.upload(folder, folder)
 
 
 @task
@@ -139,11 +180,9 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
     from updraft.stages.push import champion
 
     with stage(name, "evaluate") as run:
-        download = run.files.download
+        trained, rows = run.models(models), run.download(split, "transform")
         rival = champion(run.case, registry(), run.files.folder / "champion")
-        # The slice is one request, which raises; read one by one, an error would end the list early.
-        trained = [download(model) for model in models[:]]
-        chosen = evaluate(run.case, trained, download(split), rival, run.out)
+        chosen = evaluate(run.case, trained, rows, rival, run.out)
         return run.files.upload(chosen, run.out)
 
 
@@ -155,11 +194,12 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
     from updraft.stages.runs import Run
 
     with stage(name, "push") as run:
-        context, download = get_current_context(), run.files.download
+        context = get_current_context()
         me = Run(run.run_id, run.files, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id))
-        trained = [download(model) for model in models[:]]  # the slice is one request, as in `evaluate`
+        trained, rows = run.models(models), run.download(split, "transform")
+        data, evaluated = run.download(dataset, "validate"), run.download(evaluation, "evaluate")
         store = registry()
-        outcome = push(run.case, trained, download(split), download(dataset), download(evaluation), store, me)
+        outcome = push(run.case, trained, rows, data, evaluated, store, me)
         if outcome.version is None:
             raise AirflowSkipException(outcome.reason)
         event = {"version": outcome.version.number, "decision": outcome.decision, "reason": outcome.reason}
@@ -169,7 +209,7 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
 
 def model_asset(name: str) -> Asset:
     """Return the asset that stands for a use case's model; each version in the registry is an event of it."""
-    return Asset(name=f"{name}_model", uri=f"x-updraft://registry/{name}")
+    return Asset(name=f"{name}_model", uri=f"x-updraft://registry/{quote(name)}")
 
 
 def access() -> dict[str, dict[str, set[str]]] | None:
@@ -181,25 +221,43 @@ def access() -> dict[str, dict[str, set[str]]] | None:
     return {role: {"DAGs": {"can_read", "can_edit"}, "DAG Runs": {"can_create", "can_read"}}} if role else None
 
 
-def build(case: UseCase) -> DAG:
-    """Build the DAG of one use case."""
+def read(name: str) -> tuple[UseCase, str]:
+    """Read what a DAG takes of a use case outside of its tasks; also return the faults of YAML and suite.
+
+    The parts of the YAML that have faults are at their defaults.
+    """
+    try:
+        parsed = parse(name)
+    except Exception as error:  # whatever it is, it must not hide the other use cases
+        return unreadable(name), f"{error if isinstance(error, UserError) else f'{type(error).__name__}: {error}'}"
+    return parsed.case or unreadable(name), "\n".join(fault.format(ROOT) for fault in parsed.faults)
+
+
+def build(dag_id: str, case: UseCase, faults: str) -> DAG:
+    """Build the DAG of one use case: the same tasks whatever is in its files, as runs may be under way.
+
+    With `faults` the DAG says so, and `ingest` of a new run fails with them.
+    """
     with DAG(
-        dag_id=f"train_{case.name}",
+        dag_id=dag_id,
         dag_display_name=f"train {case.name}",
-        description=case.title,
-        doc_md=__doc__,
+        description=f"cannot be loaded: {faults.splitlines()[0]}" if faults else case.title,
+        doc_md=f"### Cannot be loaded\n\n```\n{faults}\n```\n\n{__doc__}" if faults else __doc__,
         # Without a start date and with run_immediately=False, the first unpausing makes no run for a tick long gone.
         schedule=CronTriggerTimetable(case.schedule, timezone="UTC", run_immediately=False) if case.schedule else None,
         catchup=False,
         max_active_runs=1,
-        tags=["training", case.name],
+        tags=["training", case.name, *(["cannot be loaded"] if faults else [])],
         access_control=access(),
         default_args={
             "owner": case.owner,
             "retries": case.retry.tries,
             "retry_delay": case.retry.delay,
             "retry_exponential_backoff": 2.0,
+            "max_retry_delay": case.retry.max_delay,
             "execution_timeout": case.retry.timeout,
+            # When a person skips a task, the next one is not skipped, too: it fails and says what it lacks.
+            "trigger_rule": TriggerRule.NONE_FAILED,
         },
         params={
             "limit": Param(
@@ -223,31 +281,16 @@ def build(case: UseCase) -> DAG:
         },
     ) as dag:
         dataset = validate(case.name, ingest(case.name))
-        split = transform(case.name, dataset)
-        models = train.partial(name=case.name, split=split).expand(candidate=list(case.candidates))
+        folders = transform(case.name, dataset)
+        split = folders[SPLIT]
+        models = train.partial(name=case.name, split=split).expand(model=folders)
         evaluation = evaluate(case.name, split, models)
         push.override(outlets=[model_asset(case.name)])(case.name, models, split, dataset, evaluation)
     return dag
 
 
-def broken(name: str, fault: str) -> DAG:
-    """Build a DAG that stands in for a use case that cannot be loaded, so that people see it and why."""
-    told = f"```\n{fault}\n```"
-    with DAG(
-        f"train_{re.sub('[^A-Za-z0-9_.-]', '_', name)}",
-        schedule=None,
-        description="cannot be loaded",
-        doc_md=told,
-        tags=["training"],
-        access_control=access(),
-    ) as dag:
-
-        @task(retries=0)
-        def configuration() -> None:
-            raise AirflowFailException(fault)
-
-        configuration()
-    return dag
+def _nothing_from(stage: Stage) -> str:
+    return f"`{stage}` left nothing: a person marked it as success or skipped it; clear the run from `{stage}`"
 
 
 def _run_url(dag_id: str, run_id: str) -> str | None:
@@ -255,13 +298,19 @@ def _run_url(dag_id: str, run_id: str) -> str | None:
     return f"{base}/dags/{dag_id}/runs/{quote(run_id, safe='')}" if base else None
 
 
-wanted: Any = get_parsing_context().dag_id
-for path in paths():
-    if wanted not in (None, f"train_{path.stem}"):
-        continue
-    try:
-        globals()[f"train_{path.stem}"] = build(load(path.stem))
-    except BadUseCase as error:
-        globals()[f"train_{path.stem}"] = broken(path.stem, str(error))
-    except Exception as error:  # whatever it is, it must not hide the other use cases
-        globals()[f"train_{path.stem}"] = broken(path.stem, f"{path}: {type(error).__name__}: {error}")
+def dag_ids() -> dict[str, str]:
+    """Return the name of each use case by the id of its DAG.
+
+    A worker asks for one DAG: its use case may have been removed since the run began.
+    """
+    names = sorted((path.stem for path in paths()), key=lambda name: not NAME.fullmatch(name))
+    ids: dict[str, str] = {}
+    for name in names:
+        ids.setdefault(f"{PREFIX}{re.sub('[^A-Za-z0-9_.-]', '_', name)}", name)
+    wanted = get_parsing_context().dag_id
+    return {wanted: ids.get(wanted, wanted.removeprefix(PREFIX))} if wanted else ids
+
+
+for dag_id, name in dag_ids().items():
+    if dag_id.startswith(PREFIX):
+        globals()[dag_id] = build(dag_id, *read(name))

@@ -199,9 +199,9 @@ class Airflow:
         tasks = self._get_all(f"{_run(dag_id, run_id)}/taskInstances", _Tasks, lambda page: page.task_instances)
         return sorted(tasks, key=lambda task: (task.start_date or LAST, task.map_index))
 
-    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """Return the value that a task returned; None when there is none."""
-        xcom = self._get(f"{_run(dag_id, run_id)}/taskInstances/{_segment(task_id)}/xcomEntries/return_value", _XCom)
+    def result(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+        """Return the value that a task returned, or pushed under another key; None when there is none."""
+        xcom = self._get(f"{_run(dag_id, run_id)}/taskInstances/{_segment(task_id)}/xcomEntries/{key}", _XCom)
         return xcom.value if xcom else None
 
     def model_event(self, dag_id: str, run_id: str) -> ModelEvent:

@@ -94,6 +94,7 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
         assert set(dag.params) == {"limit", "seed", "promote"}
     dag = dags[f"train_{case.name}"]
     assert all(task.retries == case.retry.tries and task.retry_delay == case.retry.delay for task in dag.tasks)
+    assert all(task.max_retry_delay == case.retry.max_delay for task in dag.tasks)
     assert dag.schedule == CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=False)
     assert [asset.name for asset in dag.get_task("push").outlets] == [f"{case.name}_model"]
 
@@ -111,7 +112,9 @@ def test_a_role_that_is_named_may_start_and_follow_every_use_case(
         }
 
 
-def test_a_broken_yaml_shows_as_a_dag_that_says_why_and_hides_no_other(tmp_path: Path, airflow_db: None) -> None:
+def test_a_broken_yaml_keeps_its_dag_with_its_tasks_which_says_why_and_hides_no_other(
+    tmp_path: Path, airflow_db: None
+) -> None:
     import shutil
     import subprocess
     import sys
@@ -120,9 +123,13 @@ def test_a_broken_yaml_shows_as_a_dag_that_says_why_and_hides_no_other(tmp_path:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "include" / "usecases" / "broken.yaml").write_text("tarjet: x\n")
     (tmp_path / "include" / "usecases" / "odd name.yaml").write_text("title: x\n")
+    half = (tmp_path / "include" / "usecases" / "sms_spam.yaml").read_text()
+    (tmp_path / "include" / "usecases" / "sms_spam.yaml").write_text(half[: len(half) // 2] + "\n  {")
     script = (
         "import runpy; made = runpy.run_path('dags/training.py')\n"
-        "print(*[made[name].dag_id for name in made if name.startswith('train_')]); print(made['train_broken'].doc_md)"
+        "dags = {key: dag for key, dag in made.items() if key.startswith('train_')}\n"
+        "print(*dags); print({*(tuple(dag.task_ids) for dag in dags.values())}); print(dags['train_broken'].doc_md)\n"
+        "print(*[key for key, dag in dags.items() if 'cannot be loaded' in dag.tags])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -132,8 +139,13 @@ def test_a_broken_yaml_shows_as_a_dag_that_says_why_and_hides_no_other(tmp_path:
         text=True,
         check=True,
     )
-    made = done.stdout.splitlines()[0].split()
-    assert made == sorted(["train_broken", "train_odd_name", *(f"train_{path.stem}" for path in paths())])
+    ids, tasks, *_, broken = done.stdout.splitlines()
+    assert sorted(ids.split()) == sorted([
+        "train_broken",
+        "train_odd_name",
+        *(f"train_{path.stem}" for path in paths()),
+    ])
+    assert tasks == str({STAGES}) and sorted(broken.split()) == ["train_broken", "train_odd_name", "train_sms_spam"]
     assert "broken.json: no such suite" in done.stdout
 
 
@@ -147,7 +159,7 @@ def test_a_run_from_mongodb_to_the_registry_and_a_second_one_that_does_not_win(
     )
     assert registry.production(case.name) == 1
     folder = tmp_path / "runs" / case.name / first.run_id
-    assert {path.name for path in folder.iterdir()} == {*STAGES}
+    assert {path.name for path in folder.iterdir()} == {*STAGES, "configuration"}
     assert {path.name for path in (folder / "train").iterdir()} == set(case.candidates)
 
     second = dag.test(logical_date=None)
@@ -175,9 +187,9 @@ def test_with_artifacts_on_s3_nothing_stays_on_the_machine(
     place = f"{case.name}/{run.run_id}"
     passed = {ti.task_id: ti.xcom_pull(task_ids=ti.task_id) for ti in run.get_task_instances() if ti.map_index < 0}
     assert passed["ingest"] == passed["validate"] == f"{root}/{place}/ingest/dataset.parquet"
-    assert passed["transform"] == f"{root}/{place}/transform"
+    assert passed["transform"] == [f"{root}/{place}/train/{name}" for name in case.candidates]
     marks = {key.removesuffix("/complete.json") for key in bucket.keys(f"artifacts/{place}/") if "complete.json" in key}
-    assert marks == {*STAGES} - {"train", "push"} | {f"train/{name}" for name in case.candidates}
+    assert marks == {*STAGES, "configuration"} - {"train", "push"} | {f"train/{name}" for name in case.candidates}
     assert not list(tmp_path.rglob("updraft-run-*")) and not list(tmp_path.rglob("*.parquet"))
 
 

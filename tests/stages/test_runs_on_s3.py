@@ -13,7 +13,7 @@ from tests.support.trained import Trained
 from updraft.registry.registry import Registry
 from updraft.registry.s3 import Bucket, s3_client
 from updraft.stages.push import Outcome, push
-from updraft.stages.runs import BadArtifacts, Run
+from updraft.stages.runs import BadArtifacts, MissingFiles, Run
 from updraft.stages.runs_on_s3 import MARK, IncompleteUpload, S3RunFiles, s3_run_files
 from updraft.stages.stage_folder import read_json
 from updraft.stages.transform import BadData
@@ -114,7 +114,7 @@ def test_a_file_that_changed_or_is_gone_after_the_mark_is_not_used(here: S3RunFi
     with pytest.raises(IncompleteUpload, match="is not the file that its task uploaded"):
         there.download(uri)
     here.bucket.client.delete_object(Bucket=here.bucket.name, Key=f"{here.bucket.base}ingest/dataset")
-    with pytest.raises(IncompleteUpload, match="missing"):
+    with pytest.raises(MissingFiles, match="ingest/dataset is gone; clear the run from `ingest`"):
         there.download(uri)
 
 

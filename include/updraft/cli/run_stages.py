@@ -19,6 +19,7 @@ from updraft.cli.store_access import find_address, require_running
 from updraft.registry.registry import open_registry
 from updraft.sources import open_source
 from updraft.stages.check import require_valid
+from updraft.stages.configuration import FOLDER, begin
 from updraft.stages.evaluate import EVALUATION, evaluate
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.ingest import ingest
@@ -29,7 +30,6 @@ from updraft.stages.train import train
 from updraft.stages.transform import transform
 from updraft.stages.validate import validate
 from updraft.usecase import check_params, from_file, with_params
-from updraft.usecase import load as load_case
 
 
 def run_stages(
@@ -37,14 +37,14 @@ def run_stages(
 ) -> None:
     """Run the stages of a use case and print the outcome; see the options of `updraft run`."""
     params = check_params({"limit": limit, "seed": seed, "promote": promote})
-    case = with_params(load_case(name), params)
-    case = from_file(case, data) if data else case
     if os.environ.get("UPDRAFT_REGISTRY"):
         require_running("s3")
     store = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
-    this_run = _new_run(case.name)
+    this_run = _new_run(name)
+    case = with_params(begin(name, this_run.files, attempts=0), params)
+    case = from_file(case, data) if data else case
     with open_source(case, find_address, limit) as source, show_steps() as step:
-        require_valid(name)
+        require_valid(name, this_run.files.folder / FOLDER)
         with step("ingest") as count:
             dataset = ingest(case, source, this_run.files.out("ingest"), count)
         with step("validate"):

@@ -26,7 +26,7 @@ from updraft.local_stack.stack import Stack
 from updraft.local_stack.startup import Report
 from updraft.local_stack.task_progress import follow, task_name
 from updraft.stages.evaluation_table import evaluation_table
-from updraft.stages.runs import Stage, local
+from updraft.stages.runs import SPLIT, local
 from updraft.usecase import UseCase, from_file
 from updraft.usecase import load as load_case
 
@@ -183,18 +183,14 @@ def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:
     from updraft.stages.evaluate import EVALUATION
     from updraft.stages.stage_folder import read_json
 
-    return dict(read_json(_output(airflow, dag_id, run_id, "evaluate") / EVALUATION))
-
-
-def _output(airflow: Airflow, dag_id: str, run_id: str, stage: Stage) -> Path:
-    return local(str(airflow.result(dag_id, run_id, stage)))
+    return dict(read_json(local(str(airflow.result(dag_id, run_id, "evaluate"))) / EVALUATION))
 
 
 def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> dict[str, Any]:
     """Read a row that the model was not trained on, features and target, as JSON values."""
     from updraft.stages.stage_folder import TEST, first_row, read_frame
 
-    split = _output(airflow, dag_id, run_id, "transform")
+    split = local(str(airflow.result(dag_id, run_id, "transform", key=SPLIT)))
     return first_row(read_frame(case, split / TEST)[[*case.feature_names, case.target]])
 
 

@@ -204,6 +204,8 @@ def _airflow(home: Path, port: int, secret: dict[str, str]) -> dict[str, str]:
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+        # How long a removed use case keeps its DAG: Airflow schedules no task of a run whose DAG is gone.
+        "DAG_PROCESSOR__STALE_DAG_THRESHOLD": "3600",
     }
     return {"AIRFLOW_HOME": str(home / "airflow")} | {f"AIRFLOW__{name}": value for name, value in settings.items()}
 

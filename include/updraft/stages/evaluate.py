@@ -57,6 +57,7 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
     model = results[chosen].model
     evaluation = {
         "use_case": case.name,
+        "configuration_sha256": case.configuration_sha256,
         "task": case.task,
         "chosen": chosen,
         "params": summaries[chosen]["params"],

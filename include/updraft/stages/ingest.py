@@ -52,7 +52,8 @@ def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None =
             log.info("%s rows read, %.1f s%s", f"{read:,}", time.monotonic() - started, _share(read, source.total))
             if progress:
                 progress(read, source.total)
-    facts = {"source": str(source), "rows_read": read, "rows": kept, "quarantined": read - kept, "nan_as_null": nans}
+    facts: dict[str, Any] = {"configuration_sha256": case.configuration_sha256}
+    facts |= {"source": str(source), "rows_read": read, "rows": kept, "quarantined": read - kept, "nan_as_null": nans}
     facts |= {"reasons": dict(reasons.most_common()), "examples": examples}
     facts |= {"absent_columns": source.absent, "other_columns": source.others}
     facts |= {"units": {column: sorted(found) for column, found in units.items()}}

@@ -108,6 +108,7 @@ def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Path
         "metrics": summary["metrics"],
         "data_sha256": sha256(dataset),
         "suite_sha256": sha256(case.suite),
+        "configuration_sha256": case.configuration_sha256,
         "libraries": signature.versions,
         "code_commit": commit(),
         "run_url": run.url,

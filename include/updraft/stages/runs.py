@@ -13,11 +13,23 @@ from updraft.defaults import ROOT
 from updraft.errors import UserError
 
 Stage = Literal["ingest", "validate", "transform", "train", "evaluate", "push"]  # its task id and folder, too
+SPLIT = "split"  # the key of the XCom of `transform` with the split's URI; what it returns is where models go
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class BadArtifacts(UserError):
     """UPDRAFT_ARTIFACTS, or a URI from another task, is not a folder of this machine."""
+
+
+class MissingFiles(UserError):
+    """What an earlier stage of the run wrote is gone; only a person can have the run write it again."""
+
+    def __init__(self, place: object) -> None:
+        super().__init__(f"{place} is gone; clear the run from `ingest`")
+
+
+class IncompleteUpload(OSError):
+    """A folder on S3 is not what its task wrote; the task may still be uploading, or was cut short."""
 
 
 class RunFiles:
@@ -31,11 +43,18 @@ class RunFiles:
         return self.folder / stage
 
     def download(self, uri: str) -> Path:
-        """Return the local path of another task's output."""
-        return local(uri)
+        """Return the local path of another task's output; raise MissingFiles when it is gone."""
+        path = local(uri)
+        if not path.exists():
+            raise MissingFiles(path)
+        return path
 
     def upload(self, path: Path, out: Path) -> str:
         """Make the folder `out` available to other tasks; return the URI of `path`, which is in it or an input."""
+        return self.uri(path)
+
+    def uri(self, path: Path) -> str:
+        """Return the URI by which other tasks download a path below `folder`."""
         return path.as_uri()
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from updraft.errors import UserError
 from updraft.registry.folder_hashes import describe_file, is_safe_name, list_files
 from updraft.registry.s3 import BadRegistry, Bucket, json_bytes, split_uri
-from updraft.stages.runs import BadArtifacts, RunFiles, Stage
+from updraft.stages.runs import BadArtifacts, IncompleteUpload, MissingFiles, RunFiles, Stage
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -26,10 +26,6 @@ log = logging.getLogger(__name__)
 
 MARK = "complete.json"
 SCRATCH = "updraft-run-"
-
-
-class IncompleteUpload(OSError):
-    """A folder on S3 is not what its task wrote; the task may still be uploading, or was cut short."""
 
 
 @contextmanager
@@ -61,7 +57,8 @@ class S3RunFiles(RunFiles):
     def download(self, uri: str) -> Path:
         """Download a folder that a task of this run has uploaded, or one file of it.
 
-        Raises IncompleteUpload when it is not complete, BadArtifacts when the URI is not one of this run.
+        Raises MissingFiles when nothing is left of it, IncompleteUpload when it is not complete, BadArtifacts when the
+        URI is not one of this run.
         """
         start, place = f"{self.bucket}/", uri.removeprefix(f"{self.bucket}/")
         if not uri.startswith(start) or not is_safe_name(place):
@@ -73,7 +70,9 @@ class S3RunFiles(RunFiles):
                 for file in files if only is None else [only]:
                     self._fetch(f"{folder}/{file}", files[file])
                 return self.folder / place
-        raise IncompleteUpload(f"{self.bucket}/{place}: missing or incomplete: no {MARK} names it")
+        if next(self.bucket.keys(place), None) is None and not self.bucket.get(f"{above}/{MARK}"):
+            raise MissingFiles(f"{self.bucket}/{place}")
+        raise IncompleteUpload(f"{self.bucket}/{place}: incomplete: no {MARK} names it")
 
     def upload(self, path: Path, out: Path) -> str:
         """Upload the folder `out`, replacing what an earlier try uploaded; return the URI of `path`."""
@@ -84,6 +83,9 @@ class S3RunFiles(RunFiles):
         described = {name: describe_file(file) for name, file in files.items()}
         self.bucket.put(f"{place}/{MARK}", json_bytes({"files": described}))
         log.info("uploaded to %s/%s/", self.bucket, place)
+        return self.uri(path)
+
+    def uri(self, path: Path) -> str:
         return f"{self.bucket}/{self._place(path)}"
 
     def upload_partial(self, stage: Stage) -> None:
@@ -115,7 +117,7 @@ class S3RunFiles(RunFiles):
                     digest.update(chunk)
                     size += len(chunk)
         except FileNotFoundError:
-            raise IncompleteUpload(f"{self.bucket}/{place} is missing") from None
+            raise MissingFiles(f"{self.bucket}/{place}") from None
         if {"sha256": digest.hexdigest(), "size": size} != expected:
             raise IncompleteUpload(
                 f"{self.bucket}/{place} is not the file that its task uploaded (sha256 or size differs)"

@@ -54,6 +54,7 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
     Model(_signature(case, candidate, frame, threshold, split), pipeline).save(out)
     summary = {"candidate": candidate, "params": params, "validation": validation, "threshold": threshold}
     summary |= {"choose_by": case.choose_by, "rows": len(frame), "folds": case.folds, "seed": case.seed}
+    summary |= {"configuration_sha256": case.configuration_sha256}
     write_json(out / TRAINING, summary | {"seconds": round(time.monotonic() - started, 2)})
     suffix = "" if threshold is None else f"; threshold {threshold:.4f}"
     log.info("%s: cross-validated %s%s", candidate, format_metrics(validation), suffix)

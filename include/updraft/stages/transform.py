@@ -31,6 +31,7 @@ def transform(case: UseCase, dataset: Path, out: Path) -> Path:
     for name, side in sides.items():
         _check_target(case, side[case.target], name)
         side.to_parquet(out / name, compression="zstd", index=False)
+    summary |= {"configuration_sha256": case.configuration_sha256}
     summary |= {"constant": [column.name for column in case.features if _constant(sides[TRAIN][column.name])]}
     summary |= {Path(name).stem: _counts(case, side) for name, side in sides.items()}
     write_json(out / "split.json", summary)

@@ -47,6 +47,7 @@ def validate(case: UseCase, dataset: Path, out: Path) -> Path:
     failed = [entry for entry in entries if not entry["success"]]
     critical = [entry for entry in failed if entry["severity"] == "critical"]
     report = {
+        "configuration_sha256": case.configuration_sha256,
         "success": not critical,
         "rows": len(frame),
         "expectations": len(entries),

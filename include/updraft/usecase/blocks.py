@@ -166,11 +166,16 @@ class Retry(Part):
 
     tries: Annotated[int, Field(ge=0)] = 3
     delay_seconds: Annotated[float, Field(ge=0)] = 10
+    max_delay_seconds: Annotated[float, Field(ge=0)] = 600
     timeout_minutes: Annotated[float, Field(gt=0)] = 60
 
     @property
     def delay(self) -> timedelta:
         return timedelta(seconds=self.delay_seconds)
+
+    @property
+    def max_delay(self) -> timedelta:
+        return timedelta(seconds=self.max_delay_seconds)
 
     @property
     def timeout(self) -> timedelta:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,12 @@ class ParsedUseCase:
     case: UseCase | None
 
 
-def load(name: str, root: Path = ROOT) -> UseCase:
-    """Load a use case by name; raise BadUseCase, which lists every fault of its YAML and suite."""
-    parsed = parse(name, root)
+def load(name: str, root: Path = ROOT, rows_root: Path | None = None) -> UseCase:
+    """Load a use case by name; raise BadUseCase, which lists every fault of its YAML and suite.
+
+    Relative paths of rows start at `rows_root`, without one at `root`.
+    """
+    parsed = parse(name, root, rows_root)
     if parsed.faults or parsed.case is None:
         raise BadUseCase("\n".join(fault.format(root) for fault in parsed.faults))
     return parsed.case
@@ -56,12 +60,11 @@ def from_file(case: UseCase, file: Path) -> UseCase:
     return case.model_copy(update={"source": SourceBlock(file=FileSource(path=str(file)))})
 
 
-def parse(name: str, root: Path = ROOT) -> ParsedUseCase:
+def parse(name: str, root: Path = ROOT, rows_root: Path | None = None) -> ParsedUseCase:
     """Parse a use case and collect its faults; raise BadUseCase when it does not exist."""
-    path, suite = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
+    path, suite = files_of(name, root)
     if not path.is_file():
-        known = [path.stem for path in paths(root)]
-        raise BadUseCase(f"no use case {name!r}{nearest(name, known)}; there are: {listed(known) or 'none'}")
+        raise no_such_use_case(name, root)
     yaml = read_document(path)
     columns, names, suite_faults = _columns(suite)
     faults = [*yaml.faults, *suite_faults]
@@ -70,7 +73,8 @@ def parse(name: str, root: Path = ROOT) -> ParsedUseCase:
     if not yaml.values:
         return ParsedUseCase(yaml, faults, None)
     values, replaced = _without_replaced_keys(yaml.values)
-    case, errors = _read(values | {"name": name, "suite": suite, "columns": columns}, names, root)
+    computed = {"name": name, "suite": suite, "columns": columns, "configuration_sha256": _sha256(path, suite)}
+    case, errors = _read(values | computed, names, rows_root or root)
     reported = {fault.line for fault in yaml.faults}  # the blocks would report the same mistake once more
     in_yaml = (yaml.fault(place, message) for place, message in [*replaced, *errors])
     faults += [fault for fault in in_yaml if fault.line is None or fault.line not in reported]
@@ -80,6 +84,28 @@ def parse(name: str, root: Path = ROOT) -> ParsedUseCase:
 def paths(root: Path = ROOT) -> list[Path]:
     """List the YAML files of all use cases, by name."""
     return sorted((root / "include" / "usecases").glob("*.yaml"))
+
+
+def files_of(name: str, root: Path = ROOT) -> tuple[Path, Path]:
+    """Return the paths of a use case's YAML and of its suite."""
+    return root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
+
+
+def no_such_use_case(name: str, root: Path = ROOT) -> BadUseCase:
+    """Return the error for a name that no YAML has."""
+    known = [path.stem for path in paths(root)]
+    return BadUseCase(f"no use case {name!r}{nearest(name, known)}; there are: {listed(known) or 'none'}")
+
+
+def unreadable(name: str, root: Path = ROOT) -> UseCase:
+    """Return what stands for a use case of which nothing can be read: every key at its default, no columns."""
+    return Draft.model_validate({"name": name, "suite": files_of(name, root)[1], "columns": ()})
+
+
+def _sha256(*files: Path) -> str:
+    """Hash files by content; one that is missing counts as empty."""
+    digests = [hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest() for file in files]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _without_replaced_keys(values: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Place, str]]]:

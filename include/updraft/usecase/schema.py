@@ -59,6 +59,7 @@ class UseCase(Part):
     title: str
     suite: Path
     columns: tuple[Column, ...]
+    configuration_sha256: str = ""  # of YAML and suite
     source: SourceBlock
     read: Reading = Reading()
     schedule: Annotated[str, AfterValidator(_cron)] | None = None

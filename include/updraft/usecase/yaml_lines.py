@@ -14,7 +14,12 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 Place = tuple[str, ...]  # keys and indices from the top of the file to a value
-RESERVED = {"name": "is the file's name", "suite": "is the file in expectations/", "columns": "are in the suite"}
+RESERVED = {
+    "name": "is the file's name",
+    "suite": "is the file in expectations/",
+    "columns": "are in the suite",
+    "configuration_sha256": "is computed",
+}
 
 
 @dataclass(frozen=True)
