@@ -206,8 +206,8 @@ def test_rows_that_were_set_aside_can_be_read_on_s3_after_the_run_has_failed(
         client.get_default_database()[COLLECTION].update_many({}, {"$set": {"Age": "old"}})
     run = dags[f"train_{case.name}"].test(logical_date=None)
     assert states(run)["ingest"] == "failed"
-    aside = registry.bucket.get(f"artifacts/{case.name}/{run.run_id}/ingest/quarantine.jsonl")
-    assert aside is not None and aside[0].count(b"\n") == 2000
+    quarantined = b"".join(registry.bucket.stream(f"artifacts/{case.name}/{run.run_id}/ingest/quarantine.jsonl"))
+    assert quarantined.count(b"\n") == 2000
 
 
 def test_an_unknown_run_parameter_is_refused_before_any_row_is_read(
