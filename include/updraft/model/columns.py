@@ -27,6 +27,7 @@ ViolationKind = Literal["null", "unseen", "out_of_range", "text", "too_large"]
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INFINITY = re.compile(r"[+-]?inf(inity)?", re.I)
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 MAX_NUMBER_LENGTH = 4000  # characters; Python converts integers of 4,300 digits at most
 MAX_LISTED, MAX_QUOTED = 100, 300  # values and characters that a message repeats
@@ -355,8 +356,10 @@ def _outside(converted: Any, low: Any, high: Any) -> Iterator[Violation]:
 
 
 def _number(text: str) -> object:
-    """Parse a number as JSON writes it, or with a plus sign; anything else stays text, for `convert` to reject."""
+    """Parse a number as JSON writes it, with a plus sign, or infinite; other text stays, for `convert` to reject."""
     bare = text.strip()
+    if _INFINITY.fullmatch(bare):
+        return float(bare)
     if len(bare) > MAX_NUMBER_LENGTH or not _NUMBER.fullmatch(bare):
         return text
     return int(bare) if bare.lstrip("+-").isdigit() else float(bare)

@@ -1,15 +1,25 @@
-"""How a source writes its rows: the `read` block of a YAML, which a model's signature carries into the service."""
+"""How rows are read: the `read` block of a YAML, which a model's signature carries, and its rules for one cell.
+
+A file, a collection and a request to the service are all read by these rules. `sources/rows.py` has a faster way to the
+same values for whole columns.
+"""
 
 from __future__ import annotations
 
 import codecs
+import math
+import unicodedata
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from updraft.model.casts import Cast
+from updraft.model.casts import Cast, apply, dated
+from updraft.model.columns import Column, Value, quoted
 
 NONE = "none"
+NANS = ("NaN", "nan")  # what pandas and R write for a missing value, also in a column of text
+UNDECODED = "\ufffd"
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 Casts = Annotated[tuple[Cast, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -65,3 +75,33 @@ class Reading(BaseModel):
         if same:
             raise ValueError(f"{' and '.join(same)} are both {marks[same[0]]!r}")
         return self
+
+
+def read_value(column: Column, value: object, reading: Reading, *, textual: bool) -> Value | datetime | None:
+    """Return a source's value as the column's type: nulls, Unicode's NFC, casts and date patterns, then the type.
+
+    In a `textual` source all values are text, so that text may be a number. Raises ValueError, which says why a value
+    does not fit.
+    """
+    if value in reading.nulls or value in NANS or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str) and not value.isascii():
+        value = normalized(value)
+    value = apply(reading.casts.get(column.name, ()), value)
+    if column.name in reading.dates:
+        value = dated(reading.dates[column.name], value)
+    return column.from_text(value) if textual and isinstance(value, str) else column.convert(value)
+
+
+def normalized(text: str) -> str:
+    """Return a text in Unicode's NFC, where each way to write an accent is the same text.
+
+    Raises ValueError for U+FFFD and for half a character.
+    """
+    if UNDECODED in text:
+        raise ValueError(f"{quoted(text)} holds U+FFFD, which stands for bytes that could not be decoded")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{quoted(text)} holds half a character (a lone surrogate)") from None
+    return unicodedata.normalize("NFC", text)

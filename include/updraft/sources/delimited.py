@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
+from updraft.model.reading import NANS, NONE, Reading
 from updraft.sources.decoded import BLOCK, Decoded, read_head
 from updraft.sources.format import Enough, Part
 from updraft.sources.open_quotes import OpenQuotes, lines_of
 from updraft.sources.source import BadSource, Reject
-from updraft.usecase.blocks import NONE, Reading
 
 SEPARATOR = re.compile(r'"?sep=([^\r\n])"?(\r\n|\r|\n)', re.I)  # the line by which Excel names the delimiter
 QUOTE_NONE = "`read: {quote: none}` reads quotes as they are"
@@ -103,7 +103,9 @@ class Delimited:
             invalid_row_handler=handler,
         )
         convert = pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=["", *read.nulls]
+            column_types=dict.fromkeys(header, pa.string()),
+            strings_can_be_null=True,
+            null_values=["", *NANS, *read.nulls],
         )
         with self._spanned(1):
             return pyarrow.csv.open_csv(text.buffered(), options, parse, convert)

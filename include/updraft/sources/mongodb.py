@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from updraft.addresses import Address, Connections, variable_of
 from updraft.defaults import DATABASE
 from updraft.model.columns import DATE, Column, Type
-from updraft.sources.rows import ARROW, UNDECODED, Fit, sound
+from updraft.model.reading import UNDECODED
+from updraft.sources.rows import ARROW, Fit, sound
 from updraft.sources.source import BadSource, Batch
 from updraft.usecase import UseCase
 from updraft.usecase.source_blocks import MongoDBSource

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from updraft.model.casts import apply, dated, unit
-from updraft.model.columns import DATE, Column, Type, quoted
+from updraft.model.casts import unit
+from updraft.model.columns import DATE, Column, Type
+from updraft.model.reading import NANS, UNDECODED, Reading, read_value
 from updraft.sources.source import Batch, Reject
-from updraft.usecase.blocks import Reading
 
 ARROW: dict[Type, pa.DataType] = {
     "int64": pa.int64(),
@@ -30,7 +31,6 @@ EXACT = 2**53  # beyond this an integer may have been rounded to its float64
 TEXTS = (types.is_string, types.is_large_string, types.is_string_view)
 MOST_UNITS = 10
 _LARGE = re.compile(r"[+-]?\d{16,4000}(\.0*)?", re.ASCII)
-UNDECODED = "\ufffd"
 FIRST_DAY, LAST_DAY = pa.scalar(datetime.min, pa.timestamp("us")), pa.scalar(datetime.max, pa.timestamp("us"))
 
 
@@ -59,6 +59,7 @@ class Fit:
             elif _is_kind(values.type, column.type):
                 finer = types.is_timestamp(values.type) and values.type.unit == "ns"
                 typed = values.cast(ARROW[column.type], safe=not finer)  # than a microsecond: is cut
+                typed = _plain_text(typed) if column.type == "str" else typed
             else:
                 return None
         except (ValueError, OverflowError, pa.ArrowException):
@@ -84,22 +85,12 @@ class Fit:
 
     def value(self, column: Column, value: object) -> object:
         """Cast one value and convert it to the column's type; raise ValueError saying why it does not fit."""
-        if value in self.reading.nulls or (isinstance(value, float) and math.isnan(value)):
-            return None
-        if isinstance(value, str) and not value.isascii():
-            _whole(value)
         if isinstance(value, Decimal):
             whole = value.is_finite() and value == value.to_integral_value()
             value = None if value.is_nan() else int(value) if whole else float(value)
-        rules = self.reading.casts.get(column.name, ())
-        if isinstance(value, str) and "number_from_text" in rules and value.strip():
+        if isinstance(value, str) and value.strip() and "number_from_text" in self.reading.casts.get(column.name, ()):
             self._note(column, unit(value))
-        value = apply(rules, value)
-        if column.name in self.reading.dates:
-            value = dated(self.reading.dates[column.name], value)
-        if self.textual and isinstance(value, str) and column.type != "str":
-            value = _typed(value.strip() or None, column.type)
-        return column.convert(value)
+        return read_value(column, value, self.reading, textual=self.textual)
 
     def is_cast(self, column: Column) -> bool:
         """Tell whether a column's texts are to be read: by the YAML, or because JSON writes dates so."""
@@ -174,18 +165,28 @@ def undecoded(values: pa.ChunkedArray) -> bool:
     return _is_text(values.type) and bool(pc.any(pc.match_substring(values, UNDECODED)).as_py())
 
 
-def _whole(text: str) -> None:
-    if UNDECODED in text:
-        raise ValueError(f"{quoted(text)} holds U+FFFD, which stands for bytes that could not be decoded")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{quoted(text)} holds half a character (a lone surrogate)") from None
+def _plain_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Do to texts what `read_value` does where a column has no rules of its own: NaN is null, Unicode is NFC."""
+    nan = pc.is_in(values, value_set=pa.array(NANS))
+    if pc.any(nan).as_py():
+        values = pc.if_else(nan, pa.scalar(None, pa.string()), values)
+    foreign = pc.invert(pc.string_is_ascii(values)).fill_null(False)
+    texts = values.filter(foreign).to_pylist() if pc.any(foreign).as_py() else []
+    if all(unicodedata.is_normalized("NFC", text) for text in texts):
+        return values
+    composed = pa.array([unicodedata.normalize("NFC", text) for text in texts], pa.string())  # Arrow's own NFC is NFD
+    return pc.replace_with_mask(_combined(values), _combined(foreign), composed)
+
+
+def _combined(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _from_text(values: pa.ChunkedArray, type_: Type) -> pa.ChunkedArray:
     if type_ == "str":
-        return values
+        return _plain_text(values)
+    if type_ == "int64" and pc.any(pc.match_substring_regex(values, "[xX]")).as_py():
+        raise ValueError("Arrow would read hexadecimal numbers")
     try:
         return values.cast(ARROW[type_])
     except pa.ArrowInvalid:
