@@ -180,9 +180,9 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
     from updraft.stages.push import champion
 
     with stage(name, "evaluate") as run:
-        trained, rows = run.models(models), run.download(split, "transform")
-        rival = champion(run.case, registry(), run.files.folder / "champion")
-        chosen = evaluate(run.case, trained, rows, rival, run.out)
+        trained, rows, store = run.models(models), run.download(split, "transform"), registry()
+        rival, holds = champion(run.case, store), store.states(name).holds
+        chosen = evaluate(run.case, trained, rows, rival, run.out, holds=holds)
         return run.files.upload(chosen, run.out)
 
 

@@ -76,6 +76,13 @@ def test_show(run: Run, two_versions: Registry) -> None:
     assert [move["production"] for move in one["history"]] == [2]
 
 
+def test_show_says_what_a_lost_race_came_to(run: Run, two_versions: Registry) -> None:
+    two_versions.note_judgement(NAME, 1, "reject", "version 2 is [bold]better[/bold]", who="airflow:train")
+    assert "reject: version 2 is [bold]better[/bold]" in run("show", NAME, "1").stdout
+    assert json.loads(run("show", NAME, "1", "--json").stdout)["judged_again"]["decision"] == "reject"
+    assert json.loads(run("show", NAME, "2", "--json").stdout)["judged_again"] is None
+
+
 def test_what_is_held_says_so_and_force_lifts_it(run: Run, two_versions: Registry) -> None:
     for number in ("1", "2"):
         assert run("promote", NAME, number, "--why", "better").exit_code == 0

@@ -3,16 +3,21 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.trained import Trained
+from tests.support.versions import overwrite
+from updraft.errors import UserError
 from updraft.model.golden import replay
 from updraft.model.model import Model
-from updraft.registry.registry import Registry
+from updraft.registry.registry import Registry, VerificationError, open_registry
+from updraft.stages.evaluate import evaluate
 from updraft.stages.push import Outcome, champion, push
 from updraft.stages.runs import Run, RunFiles
 from updraft.stages.stage_folder import read_json, write_json
+from updraft.stages.train import train
 from updraft.usecase import UseCase
 
 
@@ -43,12 +48,13 @@ def test_the_first_model_is_pushed_promoted_and_pulled_back_whole(
     outcome = push_run(case, run, registry)
     assert outcome.version is not None and outcome.decision == "promote"
     assert registry.production(case.name) == 1
-    pulled = champion(case, registry, tmp_path / "pulled")
-    assert pulled is not None and pulled.number == 1
-    signature = Model.load(pulled.folder).signature
-    evaluation = read_json(pulled.folder / "evaluation.json")
+    read = champion(case, registry)
+    assert read is not None and read.number == 1
+    folder = registry.pull(case.name, 1, tmp_path / "pulled")
+    signature = Model.from_bytes(read.files["signature.json"], read.files["model.joblib"]).signature
+    evaluation = read_json(folder / "evaluation.json")
     assert (signature.threshold, signature.candidate) == (evaluation["threshold"], evaluation["chosen"])
-    assert {path.name for path in pulled.folder.iterdir()} >= {
+    assert {path.name for path in folder.iterdir()} >= {
         "model.joblib",
         "signature.json",
         "training.json",
@@ -56,7 +62,7 @@ def test_the_first_model_is_pushed_promoted_and_pulled_back_whole(
         "card.html",
         "golden.json",
     }
-    replay(Model.load(pulled.folder), pulled.folder)
+    replay(Model.load(folder), folder)
 
 
 def test_the_manifest_says_where_the_version_comes_from(case: UseCase, run: Run, registry: Registry) -> None:
@@ -102,7 +108,10 @@ def test_a_run_that_was_cleared_and_made_another_model_gives_another_version(
         for name in case.candidates
         if name != read_json(run.files.folder / "evaluate" / "evaluation.json")["chosen"]
     )
-    push_run(case, run, registry, rewrite(run, chosen=other))
+    model = run.files.folder / "train" / other / "model.joblib"
+    push_run(
+        case, run, registry, rewrite(run, chosen=other, model_sha256=hashlib.sha256(model.read_bytes()).hexdigest())
+    )
     assert registry.numbers(case.name) == [1, 2]
 
 
@@ -114,10 +123,112 @@ def test_when_another_champion_came_meanwhile_the_model_is_judged_again(
     assert push_run(case, other, registry).decision == "promote"
     outcome = push_run(case, run, registry)
     assert outcome.decision == "reject" and "version 1" in outcome.reason
-    assert registry.production(case.name) == 1
+    assert (outcome.version, registry.numbers(case.name), registry.production(case.name)) == (None, [1], 1)
 
 
-def test_a_spoiled_champion_stops_the_run(case: UseCase, run: Run, registry: Registry, tmp_path: Path) -> None:
+def test_a_version_that_lost_a_race_keeps_a_judgement_that_says_so(
+    case: UseCase, run: Run, registry: Registry, registry_environ: dict[str, str]
+) -> None:
+    """Its twin is promoted in the moment before its own pointer is written: it is stored, and does not beat it."""
+    other = open_registry(registry_environ)
+    twin: list[int] = []
+
+    def promote_twin(model: Any, params: dict[str, Any], **_: Any) -> None:
+        if not twin and params["url_path"].endswith("pointer.json"):
+            twin.append(0)
+            folder = run.files.folder / "push"
+            twin[0] = other.push(case.name, folder, {}, "the twin").number
+            other.promote(case.name, twin[0], expect=None, who="somebody else", why="faster")
+
+    registry.bucket.client.meta.events.register("before-call.s3.PutObject", promote_twin)
+    outcome = push_run(case, run, registry)
+    assert outcome.version is not None
+    assert (outcome.version.number, outcome.decision, registry.production(case.name)) == (1, "reject", 2)
+    judgement = registry.judgement(case.name, 1)
+    assert judgement and judgement["decision"] == "reject"
+    assert "judged again after production moved" in judgement["reason"] and "version 2" in judgement["reason"]
+    assert registry.judgement(case.name, 2) is None
+    overwrite(registry, f"{case.name}/versions/0001/judged_again.json", lambda body: body.replace(b"reject", b"accept"))
+    with pytest.raises(VerificationError, match="altered"):
+        registry.judgement(case.name, 1)
+
+
+def test_a_model_that_was_exchanged_after_its_evaluation_is_not_pushed(
+    case: UseCase, run: Run, registry: Registry
+) -> None:
+    chosen = read_json(run.files.folder / "evaluate" / "evaluation.json")["chosen"]
+    (run.files.folder / "train" / chosen / "model.joblib").write_bytes(b"another")
+    with pytest.raises(UserError, match="is not the model that was evaluated"):
+        push_run(case, run, registry)
+    assert registry.names() == []
+
+
+# --- what a person took back -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rolled_back(case: UseCase, run: Run, registry: Registry) -> Registry:
+    """A registry with the run's model as version 2, taken back, and another one before it in production again."""
+    other = run.files.folder / "other"
+    shutil.copytree(run.files.folder / "train", other)
+    chosen = read_json(run.files.folder / "evaluate" / "evaluation.json")["chosen"]
+    first = registry.push(case.name, next(path for path in other.iterdir() if path.name != chosen), {}, "before")
+    registry.promote(case.name, first.number, expect=None, who="tests", why="the first")
+    easy = rewrite(run, champion={"version": 1})  # as if it had won against version 1
+    assert push_run(case, run, registry, easy).decision == "promote"
+    assert registry.rollback(case.name, who="ann", why="it sells to nobody") == 1
+    return registry
+
+
+def require_held(case: UseCase, outcome: Outcome, registry: Registry) -> None:
+    assert (outcome.version, outcome.decision) == (None, "hold")
+    for words in ("held as version 2 by ann", "it sells to nobody", "--force"):
+        assert words in outcome.reason
+    assert (registry.production(case.name), registry.numbers(case.name)) == (1, [1, 2])
+
+
+def evaluate_again(case: UseCase, run: Run, registry: Registry) -> Path:
+    folder = run.files.folder
+    models = [folder / "train" / candidate for candidate in case.candidates]
+    rival, holds = champion(case, registry), registry.states(case.name).holds
+    return evaluate(case, models, folder / "transform", rival, folder / "evaluate", holds=holds)
+
+
+def test_clearing_push_does_not_undo_a_rollback(case: UseCase, run: Run, rolled_back: Registry) -> None:
+    require_held(case, push_run(case, run, rolled_back), rolled_back)
+
+
+def test_clearing_evaluate_and_push_does_not_undo_a_rollback(case: UseCase, run: Run, rolled_back: Registry) -> None:
+    evaluation = read_json(evaluate_again(case, run, rolled_back) / "evaluation.json")
+    assert evaluation["decision"] == "hold" and "it sells to nobody" in evaluation["reason"]
+    require_held(case, push_run(case, run, rolled_back), rolled_back)
+
+
+def test_the_next_run_on_the_same_data_does_not_undo_a_rollback(case: UseCase, run: Run, rolled_back: Registry) -> None:
+    following = Run("scheduled__2", RunFiles(run.files.folder), "airflow:train", None)
+    for candidate in case.candidates:  # the same rows and seed give the same bytes
+        train(case, candidate, run.files.folder / "transform", run.files.folder / "train" / candidate)
+    assert read_json(evaluate_again(case, following, rolled_back) / "evaluation.json")["decision"] == "hold"
+    require_held(case, push_run(case, following, rolled_back), rolled_back)
+
+
+def test_a_model_that_is_held_while_push_runs_is_stored_and_not_promoted(
+    case: UseCase, run: Run, registry: Registry, registry_environ: dict[str, str]
+) -> None:
+    other, held = open_registry(registry_environ), list[bool]()
+
+    def hold(model: Any, params: dict[str, Any], **_: Any) -> None:
+        if not held and params["url_path"].endswith("pointer.json"):
+            held.append(True)
+            other.hold(case.name, 1, who="ann", why="in the last moment")
+
+    registry.bucket.client.meta.events.register("before-call.s3.PutObject", hold)
+    outcome = push_run(case, run, registry)
+    assert outcome.version is not None and outcome.decision == "hold" and "in the last moment" in outcome.reason
+    assert registry.production(case.name) is None
+
+
+def test_a_spoiled_champion_stops_the_run(case: UseCase, run: Run, registry: Registry) -> None:
     push_run(case, run, registry)
     bucket = registry.bucket
     key = f"{case.name}/versions/0001/model.joblib"
@@ -125,5 +236,4 @@ def test_a_spoiled_champion_stops_the_run(case: UseCase, run: Run, registry: Reg
     body[len(body) // 2] ^= 1
     bucket.put(key, bytes(body))
     with pytest.raises(Exception, match=r"'model\.joblib' is not the file that was signed"):
-        champion(case, registry, tmp_path / "pulled")
-    assert not (tmp_path / "pulled").exists()
+        champion(case, registry)

@@ -159,8 +159,13 @@ def test_the_test_rows_are_scored_raw_and_whole(case: UseCase, trained: Trained)
     assert set(evaluation["metrics"]) == set(case.metrics)
 
 
-def comparison(gain: float) -> dict[str, Any]:
-    return {"version": 3, "challenger": 0.5 + gain, "champion": 0.5, "gain": gain, "interval": [gain - 0.1, gain + 0.1]}
+def comparison(gain: float, width: float = 0.01) -> dict[str, Any]:
+    interval = [gain - width, gain + width]
+    return {"version": 3, "challenger": 0.5 + gain, "champion": 0.5, "gain": gain, "interval": interval}
+
+
+def champion_of(folder: Path, number: int) -> Champion:
+    return Champion(number, {path.name: path.read_bytes() for path in folder.iterdir()})
 
 
 def evaluated(metrics: dict[str, float], champion: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
@@ -179,7 +184,10 @@ def evaluated(metrics: dict[str, float], champion: dict[str, Any] | None, **more
             "f1 beats the champion's, version 3, by 0.02: 0.5200 against 0.5000, +0.02",
         ),
         ({}, {}, comparison(0.019), "reject", "does not beat"),
-        ({}, {}, comparison(-0.1), "reject", "-0.1000 (95 % -0.2000 to +0.0000)"),
+        ({}, {}, comparison(-0.1, 0.1), "reject", "-0.1000 (95 % -0.2000 to +0.0000)"),
+        ({}, {}, comparison(0.0583, 0.0678), "reject", "the interval is not above zero"),
+        ({}, {}, comparison(0.1, 0.1), "reject", "the interval is not above zero"),
+        ({}, {}, comparison(0.1, float("nan")), "reject", "the interval is not above zero"),
         ({"promote": "never"}, {}, comparison(0.1), "hold", "but promote is 'never'"),
         ({"promote": "never"}, {}, None, "hold", "but promote is 'never'"),
         ({}, {}, {"version": 3, "error": "columns are missing: {'x'}"}, "hold", "version 3, cannot score these rows"),
@@ -198,6 +206,19 @@ def test_the_decision(
 ) -> None:
     decided = decide(case.model_copy(update=update), evaluated(metrics, champion))
     assert decided[0] == decision and reason in decided[1]
+
+
+def test_an_interval_that_is_only_reported_asks_for_the_margin_alone(case: UseCase) -> None:
+    gate = case.gate.model_copy(update={"interval": "reported"})
+    decided = decide(case.model_copy(update={"gate": gate}), evaluated({}, comparison(0.0583, 0.0678)))
+    assert decided[0] == "promote" and "-0.0095 to +0.1261" in decided[1]
+
+
+def test_a_held_model_is_a_hold_whatever_it_scores(case: UseCase) -> None:
+    held = "held as version 3 by ann on 2026-11-28: it is bad"
+    for champion in (None, comparison(0.3), comparison(-0.3)):
+        decision, reason = decide(case, evaluated({}, champion, held=held))
+        assert decision == "hold" and held in reason and "--force" in reason
 
 
 def test_a_margin_of_zero_still_requires_a_gain(case: UseCase) -> None:
@@ -223,7 +244,7 @@ def test_the_champion_is_scored_on_the_same_rows_and_does_not_beat_itself(
 ) -> None:
     chosen = read_json(trained.evaluation / "evaluation.json")["chosen"]
     folder = next(model for model in trained.models if model.name == chosen)
-    out = evaluate(case, trained.models, trained.split, Champion(4, folder), tmp_path / "out")
+    out = evaluate(case, trained.models, trained.split, champion_of(folder, 4), tmp_path / "out")
     evaluation = read_json(out / "evaluation.json")
     assert evaluation["decision"] == "reject" and "version 4" in evaluation["reason"]
     assert evaluation["champion"]["metrics"] == evaluation["metrics"]
@@ -240,7 +261,7 @@ def test_a_champion_of_other_columns_leads_to_hold(
     frame.drop(columns="Vintage").to_parquet(dataset)
     split = transform(fewer, dataset, tmp_path / "split")
     model = train(fewer, "hist_gradient_boosting", split, tmp_path / "train" / "hist_gradient_boosting")
-    out = evaluate(fewer, [model], split, Champion(1, trained.models[0]), tmp_path / "out")
+    out = evaluate(fewer, [model], split, champion_of(trained.models[0], 1), tmp_path / "out")
     evaluation = read_json(out / "evaluation.json")
     assert evaluation["decision"] == "hold" and "Vintage" in evaluation["reason"]
 

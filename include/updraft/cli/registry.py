@@ -76,14 +76,20 @@ def show(
         number = version or states.production
         if number is None:
             raise NoSuchVersion(f"{name}: nothing is in production; name a version")
-        shown = registry.version(name, number)
+        shown, judgement = registry.version(name, number), registry.judgement(name, number)
     state = version_state(shown, states)
     if as_json:
-        summary = {"name": name, "version": number, "production": number == states.production, **state}
+        summary = {
+            "name": name,
+            "version": number,
+            "production": number == states.production,
+            **state,
+            "judged_again": judgement,
+        }
         moves = [move.model_dump() for move in history]
         typer.echo(json.dumps({**summary, "manifest": shown.manifest, "history": moves}, indent=2))
         return
-    console().print(manifest_table(shown, state), history_table(history))
+    console().print(manifest_table(shown, state, judgement), history_table(history))
 
 
 @app.command(epilog='Example: updraft registry promote vehicle_insurance 3 --why "better recall"')

@@ -87,12 +87,14 @@ def version_state(version: Version, states: States | None) -> dict[str, str | No
     return {"state": state, "reason": str(hold) if state == "held" else None}
 
 
-def manifest_table(version: Version, state: dict[str, str | None]) -> Table:
-    """Return a table of a version's state, manifest and files."""
+def manifest_table(version: Version, state: dict[str, str | None], judgement: dict[str, Any] | None) -> Table:
+    """Return a table of a version's state, its judgement after the evaluation if any, its manifest and files."""
     title = f"{version} ({'in production' if state['state'] == 'production' else state['state']})"
     table = Table(title=title, show_header=False)
     if state["reason"]:
         table.add_row("state", Text(state["reason"]))
+    if judgement:
+        table.add_row("judged again", Text(f"{judgement['decision']}: {judgement['reason']}"))
     for key, value in version.manifest.items():
         if key != "files":
             table.add_row(key, Text(value if isinstance(value, str) else json.dumps(value, indent=1)))

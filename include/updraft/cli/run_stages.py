@@ -20,7 +20,7 @@ from updraft.registry.registry import open_registry
 from updraft.sources import open_source
 from updraft.stages.check import require_valid
 from updraft.stages.configuration import FOLDER, begin
-from updraft.stages.evaluate import EVALUATION, evaluate
+from updraft.stages.evaluate import EVALUATION, NO_HOLDS, evaluate
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.ingest import ingest
 from updraft.stages.push import Outcome, champion, push
@@ -56,8 +56,9 @@ def run_stages(
             with step(f"train {candidate}"):
                 models.append(train(case, candidate, split, this_run.files.out("train") / candidate))
         with step("evaluate"):
-            rival = champion(case, store, this_run.files.folder / "champion") if store else None
-            evaluated = evaluate(case, models, split, rival, this_run.files.out("evaluate"))
+            rival = champion(case, store) if store else None
+            holds = store.states(case.name).holds if store else NO_HOLDS
+            evaluated = evaluate(case, models, split, rival, this_run.files.out("evaluate"), holds=holds)
         facts = read_json(evaluated / EVALUATION)
         outcome = Outcome(None, facts["decision"], f"{facts['reason']}; without UPDRAFT_REGISTRY nothing is pushed")
         if store:

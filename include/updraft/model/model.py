@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,13 +52,18 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path) -> Model:
-        """Load a model folder. This unpickles: verify the folder first unless this machine has just written it.
+        """Load a model folder that this machine has just written: see `from_bytes`."""
+        return cls.from_bytes((folder / SIGNATURE).read_bytes(), (folder / MODEL).read_bytes())
+
+    @classmethod
+    def from_bytes(cls, signature: bytes, model: bytes) -> Model:
+        """Load a model from the contents of its files. This unpickles: pass the very bytes that were verified.
 
         Raises OutdatedModel when the model was saved by a version of Updraft whose modules had other names.
         """
-        signature = Signature.model_validate_json((folder / SIGNATURE).read_bytes())
+        checked = Signature.model_validate_json(signature)
         try:
-            return cls(signature, joblib.load(folder / MODEL))
+            return cls(checked, joblib.load(BytesIO(model)))
         except (ModuleNotFoundError, AttributeError) as error:  # a module, or a name in a module, that is gone
             if not re.search(r"module (named )?'updraft\.", str(error)):
                 raise

@@ -40,8 +40,8 @@ def claim(bucket: Bucket, name: str, run_id: str) -> tuple[int, str]:
     if not run_id:
         raise BadRegistry(f"{name}: a push needs a run id")
     bucket.create_if_missing()
-    note = key_for(name, f"runs/{quote(run_id, safe='')}.json")
-    number = _noted(bucket, name, note, run_id)
+    note = _note_key(name, run_id)
+    number = number_of(bucket, name, run_id)
     if number is None:
         number = _next(bucket, name)
         while not _try_claim(bucket, name, number, run_id):
@@ -54,6 +54,11 @@ def claim(bucket: Bucket, name: str, run_id: str) -> tuple[int, str]:
     # The time of the claim, not of this attempt: all attempts write the same manifest, so any signature matches it.
     claimed = _claim_of(bucket, name, number)
     return number, claimed.claimed_at if claimed else _now()
+
+
+def number_of(bucket: Bucket, name: str, run_id: str) -> int | None:
+    """Return the number that a run has claimed; None if it has claimed none."""
+    return _noted(bucket, name, _note_key(name, run_id), run_id)
 
 
 def release(bucket: Bucket, name: str, number: int) -> None:
@@ -96,6 +101,10 @@ def _read(bucket: Bucket, schema: type[Content], key: str) -> Content | None:
     except VerificationError as error:
         log.warning("ignored: %s", error)
         return None
+
+
+def _note_key(name: str, run_id: str) -> str:
+    return key_for(name, f"runs/{quote(run_id, safe='')}.json")
 
 
 def _claim_key(name: str, number: int) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +16,9 @@ from updraft.learning import model_card
 from updraft.learning.metrics import bootstrap_gain, gain, measure, measure_all
 from updraft.learning.score import ScoringResult, format_metrics, score
 from updraft.model import golden
-from updraft.model.model import Model
+from updraft.model.model import MODEL, SIGNATURE, Model
 from updraft.monitoring.reference import REFERENCE, describe
+from updraft.registry.states import Hold
 from updraft.stages.stage_folder import TEST, TRAIN, read_frame, read_json, recreate_folder, write_json
 from updraft.stages.train import TRAINING, choose_candidate
 from updraft.usecase import UseCase
@@ -30,17 +33,29 @@ Decision = Literal["promote", "hold", "reject"]
 
 @dataclass(frozen=True)
 class Champion:
-    """The version in production: its number in the registry, and the folder that it was pulled into."""
+    """The version in production: its number in the registry, and its verified files' contents by name."""
 
     number: int
-    folder: Path
+    files: Mapping[str, bytes]
 
 
-def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion | None, out: Path) -> Path:
+NO_HOLDS: Mapping[str, Hold] = {}
+
+
+def evaluate(
+    case: UseCase,
+    models: list[Path],
+    split: Path,
+    champion: Champion | None,
+    out: Path,
+    *,
+    holds: Mapping[str, Hold] = NO_HOLDS,
+) -> Path:
     """Choose a candidate by cross-validation, compare it with floors and champion on the test rows, and decide.
 
     Test rows are raw: never resampled, cast or imputed. All candidates' metrics are reported; only the chosen one's
-    count. Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json` (a profile of the training
+    count. `holds` are the registry's, by the model's sha256: a model that is held is not promoted, however good it is.
+    Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json` (a profile of the training
     data) and `out/golden.json` (the chosen model's scores of synthetic rows); returns `out`.
     """
     recreate_folder(out)
@@ -49,17 +64,20 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
     summaries = {name: read_json(folder / TRAINING) for name, folder in folders.items()}
     chosen = choose_candidate(case, {name: summary["validation"] for name, summary in summaries.items()})
     with threadpool_limits(limits=1):
-        results = {name: score(case, Model.load(folder), test) for name, folder in folders.items()}
+        loaded = {name: _load(folder) for name, folder in folders.items()}
+        results = {name: score(case, model, test) for name, (model, _) in loaded.items()}
         train_metrics = score(case, results[chosen].model, train).metrics if case.max_gap else None
         comparison, champion_result = _compare(case, results[chosen], champion, test)
     for name, result in results.items():
         log.info("%s%s: held out %s", name, " (chosen)" if name == chosen else "", format_metrics(result.metrics))
-    model = results[chosen].model
+    model, model_sha256 = loaded[chosen]
     evaluation = {
         "use_case": case.name,
         "configuration_sha256": case.configuration_sha256,
         "task": case.task,
         "chosen": chosen,
+        "model_sha256": model_sha256,
+        "held": str(holds[model_sha256]) if model_sha256 in holds else None,
         "params": summaries[chosen]["params"],
         "rows": len(test),
         "positive": int(results[chosen].truth.sum()) if case.task == "binary" else None,
@@ -86,14 +104,24 @@ def evaluate(case: UseCase, models: list[Path], split: Path, champion: Champion 
 
 
 def decide(case: UseCase, evaluation: dict[str, Any]) -> tuple[Decision, str]:
-    """Decide on the chosen candidate: `reject` (not stored), `hold` (stored, for a person to promote) or `promote`."""
+    """Decide on the chosen candidate: `reject` (not stored), `hold` (stored, for a person to promote) or `promote`.
+
+    A model that is held already, by its bytes, is a `hold`, too, and not stored a second time.
+    """
     comparison = evaluation["champion"]
+    if evaluation.get("held"):
+        return "hold", f"this very model is {evaluation['held']}; only a person promotes it again, with --force"
     if unmet := _unmet(case, evaluation):
         return "reject", "; ".join(unmet)
     if comparison and "error" in comparison:
         return "hold", f"the champion, version {comparison['version']}, cannot score these rows ({comparison['error']})"
     if comparison and (comparison["gain"] <= 0 or comparison["gain"] < case.gate.margin):
         return "reject", _describe(case, comparison, "does not beat")
+    if comparison and case.gate.interval == "required" and not comparison["interval"][0] > 0:
+        uncertain = (
+            "the gain may be chance, for the interval is not above zero; `gate: {interval: reported}` lets it pass"
+        )
+        return "reject", f"{_describe(case, comparison, 'beats')}, but {uncertain}"
     reason = _describe(case, comparison, "beats") if comparison else "there is no champion yet"
     return ("hold", f"{reason}, but promote is 'never'") if case.promote == "never" else ("promote", reason)
 
@@ -153,7 +181,7 @@ def _compare(
     if champion is None:
         return None, None
     try:
-        model = Model.load(champion.folder)
+        model = Model.from_bytes(champion.files[SIGNATURE], champion.files[MODEL])
         _require_comparable(challenger.model, model)
         result = score(case, model, frame)
     except Exception as error:  # another library or column may raise anything: a person must look
@@ -174,6 +202,12 @@ def _compare(
         "interval": bootstrap_gain(name, challenger.truth, challenger.predictions, result.predictions, case.seed),
         "same_split": same,
     }, result
+
+
+def _load(folder: Path) -> tuple[Model, str]:
+    """Load a candidate, and return the sha256 of the bytes that were loaded with it."""
+    content = (folder / MODEL).read_bytes()
+    return Model.from_bytes((folder / SIGNATURE).read_bytes(), content), hashlib.sha256(content).hexdigest()
 
 
 def _split_of(model: Model) -> tuple[Any, ...]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from updraft.errors import UserError
 from updraft.learning.model_card import CARD
 from updraft.model.golden import GOLDEN
 from updraft.model.model import MODEL, SIGNATURE
 from updraft.model.signature import Signature
 from updraft.monitoring.reference import REFERENCE
 from updraft.registry.folder_hashes import sha256
-from updraft.registry.registry import PointerMoved, Registry, Version
+from updraft.registry.registry import HeldModel, PointerMoved, Registry, Version
 from updraft.stages.evaluate import EVALUATION, Champion, evaluate
 from updraft.stages.runs import Run
 from updraft.stages.stage_folder import read_json, recreate_folder
@@ -37,13 +38,12 @@ class Outcome:
     reason: str
 
 
-def champion(case: UseCase, registry: Registry, into: Path) -> Champion | None:
-    """Pull the version in production, verified, into the folder `into`; None when there is none yet."""
+def champion(case: UseCase, registry: Registry) -> Champion | None:
+    """Read the version in production, verified, into memory; None when there is none yet."""
     number = registry.production(case.name)
     if number is None:
         return None
-    shutil.rmtree(into, ignore_errors=True)
-    return Champion(number, registry.pull(case.name, number, into))
+    return Champion(number, registry.read(case.name, number, (MODEL, SIGNATURE)))
 
 
 def push(
@@ -51,36 +51,86 @@ def push(
 ) -> Outcome:
     """Store the chosen model as a version and, when the decision is `promote`, point production at it.
 
-    Stores nothing when the decision is `reject`. When the pointer has moved since the evaluation, the model is judged
-    again, against the new champion. A retry of the same run finds the version of the first try.
+    Stores nothing when the decision is `reject`, nor when the model is held, by its bytes, whatever was decided before.
+    When the pointer has moved since the evaluation, the model is judged again, against the new champion: before it is
+    stored, or, when it moves later, with a note beside the version. A retry of the same run finds the version of the
+    first try.
     """
     summary = read_json(evaluation / EVALUATION)
     if summary["decision"] == "reject":
         log.info("nothing is pushed: %s", summary["reason"])
         return Outcome(None, summary["decision"], summary["reason"])
-    files = _collect(evaluation, _chosen(models, summary["chosen"]), run.files.out("push"))
+    model = _chosen(models, summary["chosen"])
     # A retried task makes the same bytes; a run that is cleared after a change makes others: a new version.
-    once = f"{run.id}~{sha256(files / MODEL)[:12]}"
+    model_sha256 = _require_evaluated(case, model, summary)
+    once = f"{run.id}~{model_sha256[:12]}"
+    if hold := registry.states(case.name).hold(model_sha256):
+        reason = f"this very model is {hold}; only a person promotes it again: updraft registry promote {case.name} "
+        reason += f"{hold.version} --force"
+        log.warning("nothing is pushed: %s", reason)
+        return Outcome(None, "hold", reason)
+    if version := registry.version_of(case.name, once):
+        log.info("version %d is of this run", version.number)
+        if registry.production(case.name) == version.number:
+            return Outcome(version, "promote", summary["reason"])
+    elif summary["decision"] == "promote" and _moved(case, registry, summary):
+        log.warning("judging again: production moved since the evaluation")
+        evaluation = _judge_again(case, models, split, registry, run)
+        summary = read_json(evaluation / EVALUATION)
+        if summary["decision"] == "reject":
+            log.info("nothing is pushed: %s", summary["reason"])
+            return Outcome(None, summary["decision"], summary["reason"])
+    files = _collect(evaluation, model, run.files.out("push"))
     version = registry.push(case.name, files, _metadata(case, summary, files, dataset, run), once)
     log.info("version %d is in the registry", version.number)
+    return _promote(case, models, split, version, summary, registry, run)
+
+
+def _promote(
+    case: UseCase,
+    models: Sequence[Path],
+    split: Path,
+    version: Version,
+    summary: dict[str, Any],
+    registry: Registry,
+    run: Run,
+) -> Outcome:
+    """Put a stored version into production if it was decided; judge it again each time that production moves."""
     for _ in range(JUDGEMENTS):
         if summary["decision"] != "promote":
             log.info("version %d is not promoted: %s", version.number, summary["reason"])
-            break
+            return Outcome(version, summary["decision"], summary["reason"])
         expect = (summary["champion"] or {}).get("version")
         try:
             registry.promote(case.name, version.number, expect=expect, who=run.who, why=summary["reason"])
         except PointerMoved as moved:
             log.warning("judging again: %s", moved)
-            summary = _judge_again(case, models, split, registry, run)
+            summary = read_json(_judge_again(case, models, split, registry, run) / EVALUATION)
+            decision, reason = summary["decision"], f"judged again after production moved: {summary['reason']}"
+            registry.note_judgement(case.name, version.number, decision, reason, who=run.who)
+        except HeldModel as held:  # since this task began
+            log.warning("version %d is not promoted: %s", version.number, held)
+            registry.note_judgement(case.name, version.number, "hold", str(held), who=run.who)
+            return Outcome(version, "hold", str(held))
         else:
             log.info("version %d is in production: %s", version.number, summary["reason"])
-            break
-    else:
-        raise PointerMoved(
-            f"{case.name}: the pointer moved {JUDGEMENTS} times while version {version.number} was judged"
+            return Outcome(version, summary["decision"], summary["reason"])
+    raise PointerMoved(f"{case.name}: the pointer moved {JUDGEMENTS} times while version {version.number} was judged")
+
+
+def _moved(case: UseCase, registry: Registry, summary: dict[str, Any]) -> bool:
+    """Whether something else is in production than what the evaluation compared with."""
+    return registry.production(case.name) != (summary["champion"] or {}).get("version")
+
+
+def _require_evaluated(case: UseCase, model: Path, summary: dict[str, Any]) -> str:
+    """Return the sha256 of the chosen model; UserError when the file is not the one that was evaluated."""
+    model_sha256 = sha256(model / MODEL)
+    if model_sha256 != summary["model_sha256"]:
+        raise UserError(
+            f"{case.name}: {str(model / MODEL)!r} is not the model that was evaluated; run `evaluate` again (clear it)"
         )
-    return Outcome(version, summary["decision"], summary["reason"])
+    return model_sha256
 
 
 def _chosen(models: Sequence[Path], candidate: str) -> Path:
@@ -115,8 +165,6 @@ def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Path
     }
 
 
-def _judge_again(case: UseCase, models: Sequence[Path], split: Path, registry: Registry, run: Run) -> dict[str, Any]:
-    current = champion(case, registry, run.files.folder / "champion")
-    evaluation = evaluate(case, list(models), split, current, run.files.folder / "push_evaluation")
-    summary: dict[str, Any] = read_json(evaluation / EVALUATION)
-    return summary
+def _judge_again(case: UseCase, models: Sequence[Path], split: Path, registry: Registry, run: Run) -> Path:
+    current, holds = champion(case, registry), registry.states(case.name).holds
+    return evaluate(case, list(models), split, current, run.files.folder / "push_evaluation", holds=holds)

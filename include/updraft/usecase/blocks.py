@@ -143,10 +143,14 @@ class Slice(Part):
 
 
 class Gate(Part):
-    """The challenger must beat the champion by `margin` on `metric`, both at their stored thresholds."""
+    """The challenger must beat the champion by `margin` on `metric`, both at their stored thresholds.
+
+    `interval: required` also asks that the lower end of the gain's 95 % interval is above zero; `reported` does not.
+    """
 
     metric: MetricName
     margin: Annotated[float, Field(ge=0)] = 0.02
+    interval: Literal["required", "reported"] = "required"
 
 
 class Serving(Part):
