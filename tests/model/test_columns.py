@@ -139,6 +139,12 @@ def test_bounds_that_cannot_hold_are_refused(
         read_columns(write_suite(tmp_path, of_type("a", type_), bound))
 
 
+def test_a_column_set_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="column 'a' is named 2 times in the column set") as refusal:
+        read_columns(write_suite(tmp_path, of_type("a", "float64"), of_type("b", "str"), of_type("a", "float64")))
+    assert len(str(refusal.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("type_", ["int64", "bool"])
 def test_a_type_that_cannot_hold_the_nulls_it_may_have_is_refused(tmp_path: Path, type_: str) -> None:
     with pytest.raises(ValueError, match=f"column 'a' is {type_} and may be null"):

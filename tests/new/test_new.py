@@ -193,10 +193,10 @@ def test_dates_with_a_pattern_are_parsed_and_ambiguity_is_noted(tmp_path: Path) 
 
 def test_misfits_are_noted_and_raise_the_quarantine_budget(tmp_path: Path) -> None:
     frame = base()
-    frame["age"] = frame["age"].astype(str).where(frame.index % 20 > 0, "n/a")
+    frame["age"] = frame["age"].astype(str).where(frame.index % 20 > 0, "90+")
     created, case = create(tmp_path, frame)
     assert "20 of 400 rows will be quarantined, because of age (20)." in notes(created)
-    assert "age: no number in 20 rows ('n/a'): they are quarantined." in notes(created)
+    assert "age: no number in 20 rows ('90+'): they are quarantined." in notes(created)
     assert case.quarantine_budget == 0.08
     ingest(case, File(tmp_path / "rows.csv", case), tmp_path / "ingest")
 
@@ -331,8 +331,8 @@ def test_values_that_yaml_would_misread_are_quoted(tmp_path: Path) -> None:
     assert {label.value for label in case.labels} == {"y", "1e3"} and check("churn", tmp_path) == []
 
 
-ODD = ["a, b", "[x]", "{y: 1}", "a: b", "# no", "it's", 'say "hi"', "two\nlines", "? x", "- z", "&a", "*a", "!t",
-       "%", "@", "null", "1e3", "é\u2028x\x85y", "\x07bell", " padded ", "~", "=", "<<", "|", "> q", "\U0001f600"]  # fmt: skip
+ODD = ["a, b", "[x]", "{y: 1}", "a: b", "# no", "it's", 'say "hi"', "two\nlines", "? x", "- z", "&a", "*a", "!t", "%"]
+ODD += ["@", "null", "1e3", "é\u2028x\x85y", "\x07bell", " padded ", "~", "=", "<<", "|", "> q", "\U0001f600"]
 
 
 def test_any_label_column_and_file_name_makes_a_use_case(tmp_path: Path) -> None:
@@ -379,6 +379,10 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
         ("churn", "a,y\n" + "".join(f"{i * i % 7},{i % 2}\n" for i in range(20)), "y", CannotCreate, "20 rows are too"),
         ("churn", "a,a,y\n1,2,3\n", "y", BadSource, "header names 'a' more than once"),
         ("churn", "a,y\n", "y", BadSource, "no rows"),
+        ("churn", "a,y\n" + "1,2,3\n" * 9, "y", BadSource,
+         "no rows: all 9 were refused: 3 fields where the header has 2 (9 rows, such as row 2)"),
+        ("churn", "ham,hello there\nspam,buy now\n" * 40, "label", BadSource, "looks like data rather than a header"),
+        ("churn", "5.1,3.5,setosa\n4.9,3.1,virginica\n" * 40, "species", BadSource, "with --header none"),
         ("churn", "", "y", BadSource, "the file is empty"),
     ],
 )  # fmt: skip
@@ -466,8 +470,8 @@ def test_a_file_that_would_lose_many_rows_is_refused_and_nothing_is_overwritten(
     before, _ = create(tmp_path, base())
     texts = before.usecase.read_text(), before.suite.read_text()
     rows = pd.DataFrame({"a": range(ROWS), "b": range(ROWS), "y": [n % 2 for n in range(ROWS)]}).astype("object")
-    rows.loc[rows.index % 6 == 0, "a"] = "?"
-    rows.loc[rows.index % 6 == 1, "b"] = "?"
+    rows.loc[rows.index % 6 == 0, "a"] = "9+"
+    rows.loc[rows.index % 6 == 1, "b"] = "9+"
     rows.to_csv(tmp_path / "lossy.csv", index=False)
     with pytest.raises(CannotCreate, match=r"134 of 400 rows would be quarantined, because of a \(67\), b \(67\)"):
         new("churn", tmp_path / "lossy.csv", "y", root=tmp_path, force=True)

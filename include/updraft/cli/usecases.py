@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from updraft.model.task import Task
 
 app = typer.Typer(help="Use cases: check them, create one from a file.", no_args_is_help=True)
 
+Header = Literal["first", "none"]
 Names = Annotated[
     list[str] | None,
     typer.Argument(help="Use cases; all of them without it.", metavar="[USE_CASE]...", autocompletion=use_case_names),
@@ -51,6 +52,9 @@ def make(
     data: Annotated[Path, typer.Option(help="A file of rows: .csv, .tsv, .jsonl (also .gz), .parquet.")],
     target: Annotated[str, typer.Option(help="The column to learn.")],
     task: Annotated[Task | None, typer.Option(help="Without it, a guess.")] = None,
+    header: Annotated[
+        Header | None, typer.Option(help="Whether the first line of a text file names the columns; asked in doubt.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Create a use case from a file: profile it, write a commented YAML and a suite, and list what to review."""
@@ -60,7 +64,7 @@ def make(
     from updraft.defaults import ROOT
     from updraft.new.new import new
 
-    made = new(name, data, target, task, force=force)
+    made = new(name, data, target, task, header=header, force=force)
     console = Console()
     table = Table("column", "type", "role", "because", box=None, pad_edge=False)
     for column in made.draft.columns:

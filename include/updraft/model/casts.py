@@ -29,10 +29,10 @@ def lower(text: str) -> str:
 
 
 def number_from_text(text: str) -> int | float | None:
-    """Read the one number in a text, passing over its unit, currency sign and thousands commas; blank is null.
+    """Read the one number in a text, passing over its unit, currency sign and thousands separators; blank is null.
 
-    "23.4 kmpl" is 23.4, "£8,000" is 8000, "5 %" is 5. Two numbers, a decimal comma, a multiplier such as "5k" and a
-    negative in brackets are refused.
+    "23.4 kmpl" is 23.4, "£8,000" is 8000, "14'386.08" (as the Swiss write it) is 14386.08, "5 %" is 5. Two numbers, a
+    decimal comma, a multiplier such as "5k" and a negative in brackets are refused.
     """
     if not text.strip():
         return None
@@ -41,14 +41,14 @@ def number_from_text(text: str) -> int | float | None:
     found = list(_DIGITS.finditer(text))
     if len(found) != 1:
         raise ValueError(f"{quoted(text)} holds {f'{len(found)} numbers' if found else 'no number'}, expected one")
-    digits, before, after = found[0].group().rstrip(".,"), text[: found[0].start()], text[found[0].end() :]
+    digits, before, after = found[0].group().rstrip(".,'\u2019"), text[: found[0].start()], text[found[0].end() :]
     if not _NUMBER.fullmatch(digits) or _ACCOUNTED.fullmatch(text.strip()):
         raise ValueError(f"{quoted(text)} is not plainly a number: expected digits such as 1,234.5")
     if multiplier := _MULTIPLIER.match(after):
         raise ValueError(f"{quoted(text)} counts in {multiplier.group().strip()!r}, expected the number written out")
     if "-" in before and not _SIGNED.fullmatch(before):
         raise ValueError(f"{quoted(text)} may be negative or not")
-    number = digits.replace(",", "")
+    number = re.sub("[,'\u2019]", "", digits)
     sign = -1 if "-" in before else 1
     return sign * (float(number) if "." in number else int(number))
 
@@ -105,8 +105,8 @@ def dated(pattern: str, value: object) -> object:
 
 
 _PLAIN = re.compile(r"[-+]?\d+(\.\d+)?[eE][-+]?\d+", re.ASCII)
-_DIGITS = re.compile(r"\.?\d[\d.,']*")
-_NUMBER = re.compile(r"\d*\.\d+|\d+|[1-9]\d{0,2}(,\d{3})+(\.\d+)?", re.ASCII)
+_DIGITS = re.compile(r"\.?\d[\d.,'\u2019]*")
+_NUMBER = re.compile(r"\d*\.\d+|\d+|[1-9]\d{0,2}((,\d{3})+|('\d{3})+|(\u2019\d{3})+)(\.\d+)?", re.ASCII)
 _COMMA = re.compile(r"[-+]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?", re.ASCII)
 _ACCOUNTED = re.compile(r"\(.*\)")
 _SIGNED = re.compile(r"\s*-\W*|\W*-\s*")

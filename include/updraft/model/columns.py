@@ -152,7 +152,11 @@ def read_columns(path: Path) -> list[Column]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BadColumns(path, [(None, "no 'expect_table_columns_to_match_set' names the columns")])
     by_column: dict[str, list[Expectation]] = {name: [] for name in names}
-    faults: dict[str | None, str] = {}
+    faults: dict[str | None, str] = {
+        name: f"column {name!r} is named {names.count(name)} times in the column set"
+        for name in by_column
+        if names.count(name) > 1
+    }
     for expectation in expectations:
         name = expectation["kwargs"].get("column")
         if isinstance(name, str) and name in by_column:
@@ -160,7 +164,7 @@ def read_columns(path: Path) -> list[Column]:
         elif name is not None:
             faults[str(name)] = f"column {name!r} has an expectation and is not in the column set"
     columns: list[Column] = []
-    for name in names:
+    for name in by_column:
         try:
             columns.append(_column(name, by_column[name]))
         except ValidationError as error:

@@ -37,6 +37,7 @@ CODE = re.compile(r"code|type|class|categ|region|channel|status|zip|postal|group
 AMOUNT = re.compile(
     r"(^|_)(counts?|nums?|age|score|rating|qty|quantity)(_|$)|year|rooms?$|doors|seats|passenger|hours?$|days?$", re.I
 )
+SAVED_INDEX = re.compile(r"Unnamed: \d+([._]\d+)?|index_level_\d+__", re.I)  # as pandas names it, renamed for MongoDB
 PREDICTED = re.compile(r"^(y_?)?(pred|prediction|predicted|proba|score_of)(_|$)|y_pred", re.I)
 
 
@@ -57,6 +58,9 @@ def _role(column: ColumnProfile, has_id: bool) -> tuple[Role, str]:
     rows, distinct = len(column.values), column.distinct
     if distinct == 1 and not column.nulls:
         return "ignored", f"always {_to_python(column.values.iloc[0])!r}"
+    if SAVED_INDEX.fullmatch(column.name) and column.type in ("int64", "float64") and column.whole:
+        column.notes.append("row numbers that pandas saved with the file: left out.")
+        return "ignored", "row numbers that pandas saved"
     if _identifies(column):
         return ("ignored", "unique too, and there is an id already") if has_id else ("id", "unique in each row")
     if PREDICTED.search(column.name):
@@ -99,10 +103,12 @@ def _identifies(column: ColumnProfile) -> bool:
     if len(values) < MIN_ROWS_FOR_ID:
         return False
     if column.type == "str":
-        return bool(ID.search(column.name)) or not values.head(500).str.contains(r"\s").any()
+        is_word = not column.number_like and not values.head(500).str.contains(r"\s").any()
+        return bool(ID.search(column.name)) or is_word
     if not column.whole:
         return False
-    return bool(ID.search(column.name)) or bool((values.diff().dropna() == 1).all())
+    counts_rows = int(values.max()) - int(values.min()) == len(values) - 1  # in whatever order
+    return bool(ID.search(column.name)) or counts_rows
 
 
 def _is_code(column: ColumnProfile) -> bool:

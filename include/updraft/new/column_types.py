@@ -23,9 +23,20 @@ MOSTLY_WITH_UNIT, MAX_UNITS, MIN_NUMBERS_WITH_UNIT = 0.95, 4, 6
 # A thousands comma has three digits after it, a decimal comma seldom. More than this share of other commas is no typo.
 DECIMAL_COMMAS = 0.1
 MIXED_UNITS = 0.01  # numbers without the unit that the others have: up to this share it was probably forgotten
-UNIT = re.compile(r"\s*([£$€¥₹]|Rs\.?|USD|EUR|GBP|INR)?\s*[-+]?[\d.,]+\s*([A-Za-z%°/²³\"']{0,12})\s*")
+UNIT = re.compile(
+    r"\s*([£$€¥₹]|Rs\.?|USD|EUR|GBP|INR|CHF)?\s*[-+]?[\d.,]+(?:['\u2019]\d{3}(?!\d)[\d.,]*)*\s*([A-Za-z%°/²³\"']{0,12})\s*"
+)
 PATTERNS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y")
-TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f")
+MAX_DIGITS = 4000  # that Python converts in any case
+UTC = (" UTC", " GMT", "UTC", " Z")  # after a time; of other zones a name says too little (EST, IST)
+ALL_PATTERNS = [
+    *(date + time for date in PATTERNS for time in TIMES),
+    *(date + time + zone for date in (*PATTERNS, "%Y-%m-%d") for time in TIMES if time for zone in UTC),
+    *(f"%Y-%m-%d{time}" for time in TIMES[3:]),
+]
+# Digits and what stands between them in numbers and dates: a column of these is no column of words.
+NUMBER_LIKE = re.compile(r"[^\w\s]?\s?\d[\d\s.,:/'\u2019+-]*(\s?[A-Za-z]{1,4})?(\s?\d[\d\s.,:/+-]*)?")
 
 
 @dataclass
@@ -40,6 +51,7 @@ class ColumnProfile:
     casts: tuple[Cast, ...] = ()
     dates: str | None = None
     misfits: int = 0
+    number_like: bool = False  # text that looks like numbers or dates, and could not be read as either
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -86,10 +98,14 @@ def _profile_numbers(name: str, values: pd.Series[Any], whole: bool) -> ColumnPr
         numbers = values.astype("int64" if whole else "float64")
     except OverflowError:
         return None
-    infinite = numbers.abs() == float("inf")
-    finite = numbers.mask(infinite) if infinite.any() else numbers
-    profile = ColumnProfile(name, "int64" if whole else "float64", finite, misfits=int(infinite.sum()))
-    return _with_misfits(profile, values.astype("str"), "finite number")
+    odd = numbers.abs() == float("inf")
+    if not whole and values.dtype == object:
+        odd |= values.map(_is_inexact)
+    if odd.sum() > (1 - MOSTLY) * len(values):
+        return None
+    fit = numbers.mask(odd) if odd.any() else numbers
+    profile = ColumnProfile(name, "int64" if whole else "float64", fit, misfits=int(odd.sum()))
+    return _with_misfits(profile, values.astype("str"), "finite number that a float holds exactly")
 
 
 def _profile_text(name: str, values: pd.Series[Any], textual: bool) -> ColumnProfile:
@@ -106,7 +122,20 @@ def _profile_text(name: str, values: pd.Series[Any], textual: bool) -> ColumnPro
     texts = stripped if padded else values
     profile = ColumnProfile(name, "str", texts.astype("str"), casts=("strip",) if padded else ())
     profile.values = profile.values.where(texts.notna())
+    if _looks_like_numbers(stripped):
+        example = stripped.dropna().iloc[0]
+        profile.number_like = True
+        profile.notes.append(
+            f"values such as {example[:30]!r} look like numbers or dates and were not understood: text."
+        )
     return profile
+
+
+def _looks_like_numbers(stripped: pd.Series[Any]) -> bool:
+    """Tell whether texts that are no words fell through all guesses; codes of digits alone (postcodes) did not."""
+    texts = pd.Series(stripped.dropna().unique()[:1000])
+    like = texts.str.fullmatch(NUMBER_LIKE) & ~texts.str.fullmatch(r"\d+")
+    return len(texts) >= MIN_NUMBERS_WITH_UNIT and bool(like.mean() > MOSTLY)
 
 
 def _booleans(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
@@ -129,7 +158,7 @@ def _dates(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
         return None
     sample = list(dict.fromkeys(present.head(20_000)))
     # Most patterns fail on the first values; only those that pass are worth the whole sample.
-    matching = [p + t for p in PATTERNS for t in TIMES if all(_matches(text, p + t) for text in sample[:50])]
+    matching = [pattern for pattern in ALL_PATTERNS if all(_matches(text, pattern) for text in sample[:50])]
     matching = [pattern for pattern in matching if all(_matches(text, pattern) for text in sample)]
     if not matching:
         return None
@@ -164,10 +193,16 @@ def _numbers(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
         or present.str.fullmatch("0[xX].*").any()
     ):
         return None
-    whole = bool(present[~present.index.isin(misfits.index)].str.fullmatch(r"-?\d{1,19}").all())
+    numbers = present[~present.index.isin(misfits.index)]
+    whole = bool(numbers.str.fullmatch(r"-?\d+").all())
     exact = whole and values.dtype == "int64"
-    if whole and not exact and bool((values.abs() > 2**53).any()):
-        return None  # with nulls it would be float64, which cannot hold them exactly: rather text
+    if not exact and (values.abs() >= 2**53).any():
+        large = numbers[numbers.str.fullmatch(r"[-+]?\d{16,}")]
+        inexact = large[large.map(_is_inexact).astype(bool)]
+        if whole or len(inexact) > (1 - MOSTLY) * len(present):
+            return None  # float64 cannot hold them: rather text
+        misfits = pd.concat([misfits, inexact])
+        values = values.mask(values.index.isin(inexact.index))
     if len(misfits) and (profile := _thousands_commas(name, stripped, misfits)):
         return profile
     type_: Type = "int64" if exact else "float64"
@@ -212,7 +247,7 @@ def _thousands_commas(name: str, stripped: pd.Series[Any], misfits: pd.Series[An
 def _numbers_with_unit(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
     """Find numbers with a unit, a currency sign or thousands commas."""
     present = stripped.dropna()
-    if present.str.match(r"0\d").any():  # codes such as postcodes
+    if present.str.match(r"0\d|\d{16,}$").any():  # codes such as postcodes, and ids
         return None
     texts = present.unique()
     units = {text: (match[1] or match[2]).lower() for text in texts if (match := UNIT.fullmatch(text)) is not None}
@@ -229,7 +264,7 @@ def _numbers_with_unit(name: str, stripped: pd.Series[Any]) -> ColumnProfile | N
     type_: Type = "int64" if whole else "float64"
     named = kinds[kinds.index != ""]
     profile = ColumnProfile(name, type_, values.astype(type_), casts=("number_from_text",))
-    profile.why = f"numbers written with {', '.join(named.index) or 'commas'}"
+    profile.why = f"numbers written with {', '.join(named.index) or 'commas or apostrophes'}"
     profile.misfits = int((values.isna() & stripped.notna()).sum())
     if len(named) > 1 or (len(named) and kinds.get("", 0) > MIXED_UNITS * kinds.sum()):
         shares = ", ".join(f"{unit or 'none'} ({count:,})" for unit, count in kinds.items())
@@ -244,6 +279,18 @@ def _with_misfits(profile: ColumnProfile, stripped: pd.Series[Any], kind: str) -
         examples = ", ".join(repr(text[:30]) for text in counts.index[:4])
         profile.notes.append(f"no {kind} in {profile.misfits:,} rows ({examples}): they are quarantined.")
     return profile
+
+
+def _is_inexact(value: object) -> bool:
+    """Tell whether a whole number changes when it becomes a float."""
+    if isinstance(value, str):
+        value = int(value) if len(value) < MAX_DIGITS else 10**MAX_DIGITS
+    if isinstance(value, bool) or not isinstance(value, int):
+        return False
+    try:
+        return int(float(value)) != value
+    except OverflowError:
+        return True
 
 
 def _matches(text: str, pattern: str) -> bool:

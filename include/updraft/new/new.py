@@ -6,7 +6,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from updraft.defaults import ROOT
@@ -17,11 +18,13 @@ from updraft.new.column_roles import assign_roles, duplicates, guess_target
 from updraft.new.column_types import ColumnProfile, profile_column
 from updraft.new.draft import Draft
 from updraft.new.guess_suite import outlier
-from updraft.new.read_file import read_sample
+from updraft.new.null_markers import find_null_markers, reason_of, without_markers
+from updraft.new.read_file import FileSample, Header, read_sample
 from updraft.new.suite_json import suite_text
 from updraft.new.target_leaks import find_leaks
 from updraft.new.usecase_yaml import yaml_text
 from updraft.usecase import UseCase, load
+from updraft.usecase.blocks import Reading
 from updraft.usecase.messages import listed, nearest
 from updraft.usecase.schema import NAME, NAME_RULE
 
@@ -46,7 +49,14 @@ class NewUseCase:
 
 
 def new(
-    name: str, data: Path, target: str, task: Task | None = None, *, force: bool = False, root: Path = ROOT
+    name: str,
+    data: Path,
+    target: str,
+    task: Task | None = None,
+    *,
+    header: Header | None = None,
+    force: bool = False,
+    root: Path = ROOT,
 ) -> NewUseCase:
     """Profile a file and write `include/usecases/NAME.yaml` and `expectations/NAME.json`.
 
@@ -57,7 +67,7 @@ def new(
     files = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
     if not force and (existing := [file for file in files if file.exists()]):
         raise CannotCreate(f"{listed(file.relative_to(root) for file in existing)}: already there; --force overwrites")
-    draft = _draft(name, data, target, task)
+    draft = _draft(name, read_sample(data, target, header), target, task)
     _count_quarantined(draft)
     texts = yaml_text(draft), suite_text(draft)
     with _written(name, *texts):  # raises if the files do not load, before anything is written
@@ -67,8 +77,8 @@ def new(
     return NewUseCase(files[0], files[1], draft)
 
 
-def _draft(name: str, data: Path, target: str, task: Task | None) -> Draft:
-    sample = read_sample(data)
+def _draft(name: str, sample: FileSample, target: str, task: Task | None) -> Draft:
+    data, sample = sample.path, _with_nulls(sample, target)
     rename = _rename([str(name) for name in sample.frame])
     columns: list[ColumnProfile] = []
     notes = list(sample.notes)
@@ -95,19 +105,30 @@ def _draft(name: str, data: Path, target: str, task: Task | None) -> Draft:
     return draft
 
 
+def _with_nulls(sample: FileSample, target: str) -> FileSample:
+    """Return a sample in which texts that stand for missing values are null, and the setting that reads them so."""
+    markers = find_null_markers(sample.frame, sample.textual, target)
+    if not markers:
+        return sample
+    reason = reason_of(markers, sample.frame)
+    return replace(
+        sample,
+        frame=without_markers(sample.frame, markers),
+        reading=Reading(**sample.reading.model_dump(exclude_unset=True), nulls=tuple(markers)),
+        reasons=sample.reasons | {"nulls": reason},
+        notes=[*sample.notes, f"read: nulls: {reason}."],
+    )
+
+
 def _rename(names: list[str]) -> dict[str, str]:
     """Return new names for those that MongoDB would read as paths, operators or its own fields."""
     rename: dict[str, str] = {}
     for name in names:
-        ours = (
-            name.replace(".", "_").replace("$", "").lstrip("_")
-            if name.startswith("_") or set(name) & set(".$")
-            else name
-        )
-        if ours != name:
-            rename[name] = (
-                ours if ours and ours not in names and ours not in rename.values() else f"column_{len(rename) + 1}"
-            )
+        if name.startswith("_") or set(name) & set(".$"):
+            ours = name.replace(".", "_").replace("$", "").lstrip("_") or "column"
+            taken = {*names, *rename.values()}
+            numbered = (f"{ours}_{number}" for number in count(2))
+            rename[name] = ours if ours not in taken else next(free for free in numbered if free not in taken)
     return rename
 
 

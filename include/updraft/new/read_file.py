@@ -1,28 +1,33 @@
-"""Sniff a file of rows: its encoding and delimiter, its header, and its first rows as they are."""
+"""Read a file of rows as it is: its encoding and how it is written, its header, and its first rows."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
 
-from updraft.sources.decoded import Decoded
-from updraft.sources.delimited import Delimited
+from updraft.new.sniff import (
+    data_in_header,
+    is_quoted,
+    most_common_reasons,
+    other_quotes,
+    reading_without_header,
+    reading_without_quotes,
+    sniff_delimiter,
+)
+from updraft.sources.delimited import QUOTE_NONE
 from updraft.sources.files import FORMATS
-from updraft.sources.format import Format
-from updraft.sources.source import BadSource
-from updraft.usecase.blocks import Reading
+from updraft.sources.source import BadSource, Reject
+from updraft.usecase.blocks import NONE, Reading
 
+Header = Literal["first", "none"]
 MAX_ROWS = 500_000  # that are profiled
 SNIFFED_BYTES = 256 << 20  # for the encoding
 MIXED_ENCODINGS = 0.02  # of the non-ASCII lines: a few decode as UTF-8 by chance
-DELIMITERS = ",;\t|"
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,11 @@ class FileSample:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def read_sample(path: Path) -> FileSample:
-    """Read a file's first MAX_ROWS rows; raise BadSource when it cannot be read, or has no rows or no column names."""
+def read_sample(path: Path, target: str, header: Header | None = None) -> FileSample:
+    """Read a file's first MAX_ROWS rows; raise BadSource when it cannot be read, or has no rows or no column names.
+
+    Where the first line looks like data and does not name the target, a person has to say whether it is a `header`.
+    """
     ending = next((suffix for suffix in FORMATS if path.name.lower().endswith(suffix)), None)
     if not path.is_file() or ending is None:
         fault = "no such file" if not path.is_file() else f"expected a name that ends in {', '.join(FORMATS)}"
@@ -46,16 +54,87 @@ def read_sample(path: Path) -> FileSample:
     notes: list[str] = []
     try:
         reading = _reading(path, notes) if ending != ".parquet" else Reading()
-        form = FORMATS[ending](path, reading)
-        if isinstance(form, Delimited):
-            reading, form = _delimited(path, reading, ending)
-        names = _names(form.names(lambda _: False), path, notes)
-        frame = _frame(form, names, path, notes)
-    except (pa.ArrowException, UnicodeError, OSError, EOFError, csv.Error) as error:
+        sample = _read(path, ending, reading, header)
+    except (pa.ArrowException, UnicodeError, OSError, EOFError) as error:
         raise BadSource(f"file {str(path)!r}: {' '.join(str(error).split())}") from None
-    if frame.empty:
+    if header is None and sample.textual:
+        _ask_about_header(sample, target)
+    sample.notes[:0] = notes
+    return sample
+
+
+def _read(path: Path, ending: str, reading: Reading, header: Header | None) -> FileSample:
+    textual = ending != ".parquet" and "json" not in ending
+    if not textual:
+        return _sample(path, ending, reading, textual)[0]
+    reading = sniff_delimiter(path, reading, ending.startswith(".tsv"))
+    reading = reading_without_header(reading) if header == NONE else reading
+    try:
+        sample, broken = _sample(path, ending, reading, textual)
+    except BadSource as error:
+        if QUOTE_NONE not in str(error):
+            raise
+        return _without_quotes(path, ending, reading, error)
+    for other, setting, reason in other_quotes(reading, broken):
+        retried, still_broken = _sample(path, ending, other, textual)
+        if len(still_broken) < len(broken) and not (setting == "quote" and is_quoted(retried.frame)):
+            retried.reasons[setting] = reason.format(f"{len(broken) - len(still_broken):,}")
+            retried.notes.insert(0, f"read: {setting}: {retried.reasons[setting]}.")
+            sample, broken = retried, still_broken
+    if sample.frame.empty:
+        refused = f": all {len(broken):,} were refused: {most_common_reasons(broken)}" if broken else ""
+        raise BadSource(f"file {str(path)!r}: no rows{refused}")
+    return sample
+
+
+def _without_quotes(path: Path, ending: str, reading: Reading, error: BadSource) -> FileSample:
+    """Read a file in which a quote is open for megabytes with quotes as characters, where that is how it is written."""
+    sample, _ = _sample(path, ending, reading_without_quotes(reading), textual=True)
+    if is_quoted(sample.frame):
+        raise error
+    sample.reasons["quote"] = "quotes are characters as others: one is never closed"
+    sample.notes.insert(0, f"read: quote: {sample.reasons['quote']}.")
+    return sample
+
+
+def _sample(path: Path, ending: str, reading: Reading, textual: bool) -> tuple[FileSample, list[Reject]]:
+    """Read the first rows in one way, and those that are no rows when read so."""
+    form = FORMATS[ending](path, reading)
+    notes: list[str] = []
+    names = _names(form.names(lambda _: False), path, notes)
+    parts: list[pd.DataFrame] = []
+    broken: list[Reject] = []
+    rows = 0
+    for part in form.parts(names):
+        broken += part.broken
+        frame = part.rows.to_pandas() if isinstance(part.rows, pa.Table) else pd.DataFrame(part.rows, dtype=object)
+        parts.append(frame)
+        rows += len(frame)
+        if rows >= MAX_ROWS:
+            notes.append(f"only the first {rows:,} rows were profiled.")
+            break
+    if broken:
+        notes.append(f"{len(broken):,} lines are no rows: {most_common_reasons(broken)}: they are quarantined.")
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+    if frame.empty and not textual:
         raise BadSource(f"file {str(path)!r}: no rows")
-    return FileSample(path, frame, reading, isinstance(form, Delimited), notes)
+    return FileSample(path, frame.rename(columns=str.strip), reading, textual, notes), broken
+
+
+def _ask_about_header(sample: FileSample, target: str) -> None:
+    """Refuse to guess whether a first line that looks like data is one."""
+    names = list(map(str, sample.frame))
+    if not (values := data_in_header(sample.frame)):
+        return
+    some = ", ".join(map(repr, values[:5]))
+    if target in names:
+        sample.notes.append(f"the first line looks like data ({some}) and names the target: it is taken as the header.")
+        return
+    raise BadSource(
+        f"file {str(sample.path)!r}: the first line looks like data rather than a header ({some}): "
+        f"with --header none it is a row, and the columns are called column_1 to column_{len(names)}; "
+        "with --header first it is the header"
+    )
 
 
 def _reading(path: Path, notes: list[str]) -> Reading:
@@ -94,23 +173,6 @@ def _decodes(raw: bytes, encoding: str) -> bool:
     return True
 
 
-def _delimited(path: Path, reading: Reading, ending: str) -> tuple[Reading, Delimited]:
-    """Detect the delimiter: the one by which most lines have as many fields as the header, and most fields."""
-    with Decoded(path, reading.encoding) as text:
-        head = [line.decode("utf-8").removeprefix("\ufeff") for line in islice(text.buffered(), 200)]
-
-    def score(delimiter: str) -> tuple[bool, float, int]:
-        sizes = [len(row) for row in csv.reader(io.StringIO("".join(head), newline=""), delimiter=delimiter) if row]
-        return sizes[0] > 1, sum(size == sizes[0] for size in sizes) / len(sizes), sizes[0]
-
-    if not any(line.strip() for line in head):
-        raise BadSource(f"file {str(path)!r}: the file is empty")
-    best = max(DELIMITERS, key=score)
-    tab = ending.startswith(".tsv") and best == "\t"
-    reading = Reading(encoding=reading.encoding, **({} if best == "," or tab else {"delimiter": best}))
-    return reading, Delimited(path, reading, tab)
-
-
 def _names(header: list[str], path: Path, notes: list[str]) -> list[str]:
     """Return the names to read; columns without a name are left out, duplicate names are an error."""
     duplicated = sorted(name for name, count in Counter(name.strip() for name in header).items() if count > 1 and name)
@@ -122,31 +184,4 @@ def _names(header: list[str], path: Path, notes: list[str]) -> list[str]:
     names = [name for name in header if name.strip()]
     if not names:
         raise BadSource(f"file {str(path)!r}: the first line names no columns")
-    if sum(_is_number(name) for name in names) > len(names) / 2:
-        notes.append(f"the first line looks like data rather than a header: {', '.join(names[:5])}")
     return names
-
-
-def _frame(form: Format, names: list[str], path: Path, notes: list[str]) -> pd.DataFrame:
-    parts: list[pd.DataFrame] = []
-    malformed = rows = 0
-    for part in form.parts(names):
-        malformed += len(part.broken)
-        frame = part.rows.to_pandas() if isinstance(part.rows, pa.Table) else pd.DataFrame(part.rows)
-        parts.append(frame)
-        rows += len(frame)
-        if rows >= MAX_ROWS:
-            notes.append(f"only the first {rows:,} rows were profiled.")
-            break
-    if malformed:
-        notes.append(f"{malformed:,} lines have too many or too few fields: they are quarantined.")
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
-    return frame.rename(columns=str.strip)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

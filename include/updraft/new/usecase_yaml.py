@@ -70,7 +70,7 @@ def yaml_text(draft: Draft) -> str:
 
 def _reading(draft: Draft) -> CommentedMap:
     read, sample = CommentedMap(), draft.sample
-    for name in sample.reading.model_fields_set:
+    for name in (name for name in Reading.model_fields if name in sample.reading.model_fields_set):
         value = getattr(sample.reading, name)
         if value != Reading.model_fields[name].get_default(call_default_factory=True):
             _put(read, name, list(value) if isinstance(value, tuple) else value, sample.reasons.get(name))

@@ -56,7 +56,7 @@ class Delimited:
     def parts(self, names: list[str]) -> Iterator[Part]:
         """Read every column as text: what a text means is the suite's matter, not the reader's guess."""
         header = self.names(lambda _: True)
-        quotes = OpenQuotes(self.delimiter, len(header))
+        quotes = OpenQuotes(self.delimiter, self._reading.quote, len(header))
         broken: list[Reject] = []
         missing: set[int] = set()
         first = 1 + bool(self._skip)  # the number of the first line that is read
@@ -134,7 +134,7 @@ class Delimited:
             return
         if text != row.text:
             yield from _lost(number, text, f"open quote: it is never closed; {QUOTE_NONE}")
-        elif quotes.are_rows(text):
+        elif self._reading.quote != NONE and quotes.are_rows(text):
             yield from _lost(number, text, f"open quote: the lines up to the next one are rows; {QUOTE_NONE}")
         else:
             hint = f": {ESCAPE}" if '\\"' in text and not self._reading.escape else ""

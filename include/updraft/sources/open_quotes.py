@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ class OpenQuotes:
     """
 
     delimiter: str
+    quote: str
     width: int  # fields in a row
     _seen: int = 0
     _spanning: Counter[int] = field(default_factory=Counter)
@@ -55,8 +57,18 @@ class OpenQuotes:
 
     def are_rows(self, text: str) -> bool:
         """Tell whether the lines of a row with too many or too few fields are rows themselves."""
-        lines = lines_of(text)
-        return len(lines) > 1 and all(line.count(self.delimiter) == self.width - 1 for line in lines)
+        first, *others = lines_of(text)
+        width = self.width - 1
+        if others and all(line.count(self.delimiter) == width for line in (first, *others)):
+            return True
+        return bool(others) and first.count(self.delimiter) >= width and all(map(self._is_row, others))
+
+    def _is_row(self, line: str) -> bool:
+        """Tell whether a line is a row of which each field that has a quote stands in a pair of them."""
+        fields = next(csv.reader([line], delimiter=self.delimiter, quotechar=self.quote), [])
+        # Each field's own pair is left when the doubled ones are taken away.
+        pairs = line.count(self.quote) - 2 * sum(field.count(self.quote) for field in fields)
+        return len(fields) == self.width and pairs >= 0 and pairs % 2 == 0
 
     def _splits_as_rows(self, lines: list[str], column: int) -> bool:
         """Tell whether lines have as many delimiters as they had if each were a row: the first begins in the column."""
