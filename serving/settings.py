@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError
 
+from serving.models.version_cache import require_private
 from serving.server.auth import ApiKeys, read_secret
 from serving.server.limits import Limits
 from serving.training.trigger import STARTS_PER_MINUTE
@@ -48,7 +49,7 @@ def read(environment: Environment) -> Settings:
     body = int(number("SERVING_MAX_BODY_MB", 16, 0.001, 4096) * 2**20)
     return Settings(
         registry=_registry(environment),
-        cache=_folder(environment, "SERVING_CACHE", "serving"),
+        cache=_cache(environment),
         data=_folder(environment, "SERVING_DATA", "serving-data"),
         only=_names(environment),
         poll_seconds=number("SERVING_POLL_SECONDS", 2.0, 0.1, 3600),
@@ -94,6 +95,15 @@ def _folder(environment: Environment, variable: str, name: str) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{variable}: cannot create {str(folder)!r}: {error}") from None
+    return folder
+
+
+def _cache(environment: Environment) -> Path:
+    folder = _folder(environment, "SERVING_CACHE", "serving")
+    try:
+        require_private(folder)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"SERVING_CACHE: {error}") from None
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -17,10 +16,11 @@ from threadpoolctl import threadpool_limits
 from serving.body.fast_json import Decoder
 from serving.models.version_cache import Cache
 from updraft.model import golden
-from updraft.model.model import Model, OutdatedModel
-from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError
+from updraft.model.model import MODEL, SIGNATURE, Model, OutdatedModel
+from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError, Version
 
 TRANSIENT = (BotoCoreError, ClientError, OSError)  # errors worth a retry; any other one is the version's fault
+FILES = (MODEL, SIGNATURE, golden.GOLDEN)  # what is loaded of a version
 MAX_WAIT = 30.0  # seconds between two rounds while the registry fails
 
 Listener = Callable[[str], object]  # called with a use case
@@ -203,9 +203,10 @@ class LiveModels:
         try:
             with self._cache.lock(name):
                 folder = self._registry.pull(name, number, self._cache.folder(name, number))
+                version, contents = self._read_pulled(name, number, folder)
                 # Compare contents, not numbers: a registry that was recreated counts from 1 again.
-                if live is None or live.manifest != read_manifest(folder):
-                    self._activate(load(name, number, folder))
+                if live is None or live.manifest != version.manifest:
+                    self._activate(load(version, contents))
         except TRANSIENT:
             raise
         except Exception as error:
@@ -216,6 +217,13 @@ class LiveModels:
         self.removed -= {name}
         self._accept(name)
         return True
+
+    def _read_pulled(self, name: str, number: int, folder: Path) -> tuple[Version, dict[str, bytes]]:
+        """Read what was just pulled; what is not as it was pulled then is somebody's who can write to the cache."""
+        try:
+            return self._registry.read_folder(name, number, folder, FILES)
+        except VerificationError as error:
+            raise OSError(f"the cache was changed meanwhile: {error}") from None
 
     def _remove(self, name: str) -> None:
         """Stop to serve a use case that a signed move ended."""
@@ -240,8 +248,7 @@ class LiveModels:
             try:
                 with self._cache.lock(name):
                     folder = self._cache.folder(name, number)
-                    self._registry.verify_folder(name, number, folder)
-                    self._activate(load(name, number, folder))
+                    self._activate(load(*self._registry.read_folder(name, number, folder, FILES)))
             except Exception as error:
                 self._refuse(name, number, error)
             else:
@@ -294,31 +301,30 @@ class LiveModels:
             log.warning("%s: gone from the registry; version %d stays live", name, self.live[name].version)
 
 
-def load(name: str, number: int, folder: Path) -> LiveModel:
-    """Load a VERIFIED folder and check that the model reproduces its example and golden rows; else UnusableVersion."""
+def load(version: Version, contents: Mapping[str, bytes]) -> LiveModel:
+    """Load the VERIFIED contents of a version's files and check that the model reproduces its example and golden rows.
+
+    Raises UnusableVersion if it does not.
+    """
+    if missing := {MODEL, SIGNATURE} - contents.keys():
+        raise UnusableVersion(f"{version}: does not load (no {min(missing)})")
     try:
-        model = Model.load(folder)
-        if model.signature.use_case != name:
-            raise UnusableVersion(f"{name} version {number}: the model is for {model.signature.use_case!r}")
+        model = Model.from_bytes(contents[SIGNATURE], contents[MODEL])
+        if model.signature.use_case != version.name:
+            raise UnusableVersion(f"{version}: the model is for {model.signature.use_case!r}")
         decoder = Decoder(model.signature)
         model.predict(model.signature.frame([model.signature.example]))
-        golden.replay(model, folder)
+        if golden.GOLDEN in contents:
+            golden.replay(model, contents[golden.GOLDEN])
         # For the whole process: requests already run in parallel, and one row is faster without BLAS threads.
         threadpool_limits(limits=1)
-        manifest = read_manifest(folder)
     except UnusableVersion:
         raise
     except (golden.NotReproduced, OutdatedModel) as error:
-        raise UnusableVersion(f"{name} version {number}: {error}") from None
+        raise UnusableVersion(f"{version}: {error}") from None
     except Exception as error:
-        raise UnusableVersion(f"{name} version {number}: does not load ({type(error).__name__})") from error
-    return LiveModel(name, number, model, decoder, manifest, datetime.now(UTC))
-
-
-def read_manifest(folder: Path) -> Mapping[str, Any]:
-    """Read the signed manifest of a version: its files, metrics and run."""
-    manifest: Mapping[str, Any] = json.loads((folder / "manifest.json").read_bytes())
-    return manifest
+        raise UnusableVersion(f"{version}: does not load ({type(error).__name__})") from error
+    return LiveModel(version.name, version.number, model, decoder, version.manifest, datetime.now(UTC))
 
 
 def _one_line(error: BaseException) -> str:

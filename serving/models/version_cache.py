@@ -1,6 +1,6 @@
 """A folder of verified versions, the live one and its predecessor, so that the service can start without the registry.
 
-<use case>/0007/        a version as `Registry.pull` leaves it; `Registry.verify_folder` checks it
+<use case>/0007/        a version as `Registry.pull` leaves it; `Registry.read_folder` verifies what it reads of it
 <use case>/kept.json    the versions that were live, the latest first
 <use case>/seen.json    the last move of production that was seen, by the registry's address: no earlier one is accepted
 """
@@ -9,12 +9,40 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from updraft.registry.folder_hashes import open_file
+
+KINDS = {stat.S_IFLNK: "link", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
+MAX_FILE = 64 << 10  # bytes of a file of ours
 HISTORY_FILE, SEEN_FILE = "kept.json", "seen.json"
+
+
+def require_private(root: Path) -> None:
+    """Raise ValueError unless nobody else can put anything into the folder `root`, and nothing odd is in it.
+
+    What is loaded is verified all the same. But a FIFO would stop the service, and whoever can exchange files could
+    keep it from starting.
+    """
+    waiting = [(root, False)]
+    while waiting:
+        path, private = waiting.pop()
+        about = path.lstat()
+        kind = stat.S_IFMT(about.st_mode)
+        if kind not in (stat.S_IFDIR, stat.S_IFREG):
+            raise ValueError(f"{str(path)!r} is a {KINDS.get(kind, 'device')}, expected files and folders alone")
+        if about.st_uid not in (os.geteuid(), 0):
+            raise ValueError(f"{str(path)!r} belongs to user {about.st_uid}, expected {os.geteuid()}")
+        if not private and about.st_mode & 0o022:
+            raise ValueError(f"{str(path)!r}: others may write to it, expected mode 0700 (chmod -R go-w)")
+        if kind == stat.S_IFDIR:  # what is below a folder that nobody else can enter is out of reach
+            waiting += [(child, private or not about.st_mode & 0o077) for child in path.iterdir()]
 
 
 class Cache:
@@ -31,7 +59,7 @@ class Cache:
     def lock(self, name: str) -> Iterator[None]:
         """Lock this use case's folders against the service's other workers, which download to the same places."""
         folder = self.root / name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -43,8 +71,8 @@ class Cache:
     def recent(self, name: str) -> list[int]:
         """Return the versions that were live, the latest first; none if the history cannot be read."""
         try:
-            return [int(number) for number in json.loads((self.root / name / HISTORY_FILE).read_bytes())]
-        except (OSError, ValueError, TypeError):
+            return [int(number) for number in _read_json(self.root / name / HISTORY_FILE)]
+        except (OSError, ValueError, TypeError, RecursionError):
             return []
 
     def record(self, name: str, number: int) -> None:
@@ -74,7 +102,7 @@ class Cache:
 
     def _seen(self, name: str) -> dict[str, tuple[int, str]]:
         try:
-            content = json.loads((self.root / name / SEEN_FILE).read_bytes())
+            content = _read_json(self.root / name / SEEN_FILE)
             return {str(registry): (int(sequence), str(move)) for registry, (sequence, move) in content.items()}
         except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
             return {}
@@ -84,3 +112,8 @@ class Cache:
         draft = path.with_name(f".{path.name}.draft")
         draft.write_bytes(content)
         draft.replace(path)
+
+
+def _read_json(path: Path) -> Any:
+    with open_file(path) as file:
+        return json.loads(file.read(MAX_FILE))

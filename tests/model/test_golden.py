@@ -161,11 +161,11 @@ def test_another_answer_than_in_evaluation_is_refused_beyond_the_last_bits(
     model, _, folder = stored
     other = Model(model.signature, Sum(by))
     if passes:
-        replay(other, folder)
+        replay(other, (folder / GOLDEN).read_bytes())
         return
     told = json.loads((folder / GOLDEN).read_bytes())
     with pytest.raises(NotReproduced, match=r"^golden row 0: expected ") as refusal:
-        replay(other, folder)
+        replay(other, (folder / GOLDEN).read_bytes())
     assert str(refusal.value).startswith(f"golden row 0: expected {told['scores'][0]!r}, found ")
 
 
@@ -174,12 +174,12 @@ def test_one_label_of_one_row_that_differs_is_named(tmp_path: Path) -> None:
     told = signature(COLUMNS, task="multiclass", labels=labels)
     model, frame = Model(told, Sum(classes=3)), people()
     write(model, make_rows(told, frame, [frame], 1), tmp_path)
-    replay(model, tmp_path)
+    replay(model, (tmp_path / GOLDEN).read_bytes())
     stored = json.loads((tmp_path / GOLDEN).read_bytes())
     stored["scores"][7][2] += 0.01
     (tmp_path / GOLDEN).write_text(json.dumps(stored))
     with pytest.raises(NotReproduced, match=r"^golden row 7, label 'label 2': expected 0\.\d+, found 0\.\d+$"):
-        replay(model, tmp_path)
+        replay(model, (tmp_path / GOLDEN).read_bytes())
 
 
 def test_golden_rows_that_do_not_go_with_the_model_are_refused(
@@ -189,19 +189,17 @@ def test_golden_rows_that_do_not_go_with_the_model_are_refused(
     stored_ones = json.loads((folder / GOLDEN).read_bytes())
     (folder / GOLDEN).write_text(json.dumps(stored_ones | {"scores": stored_ones["scores"][:-1]}))
     with pytest.raises(NotReproduced, match=r"expected scores of shape \(19,\), found \(20,\)"):
-        replay(model, folder)
+        replay(model, (folder / GOLDEN).read_bytes())
     del rows[4]["age"]
     (folder / GOLDEN).write_text(json.dumps(stored_ones | {"rows": rows}))
     with pytest.raises(NotReproduced, match=r"the signature rejects golden row /rows/4/age"):
-        replay(model, folder)
+        replay(model, (folder / GOLDEN).read_bytes())
 
 
 def test_a_version_without_golden_rows_passes(stored: tuple[Model, list[dict[str, Any]], Path]) -> None:
     model, _, folder = stored
     write(model, [], folder)
-    replay(Model(model.signature, Sum(5)), folder)
-    (folder / GOLDEN).unlink()
-    replay(Model(model.signature, Sum(5)), folder)
+    replay(Model(model.signature, Sum(5)), (folder / GOLDEN).read_bytes())
 
 
 def test_evaluation_leaves_golden_rows_that_the_chosen_model_reproduces_and_another_does_not(
@@ -213,13 +211,13 @@ def test_evaluation_leaves_golden_rows_that_the_chosen_model_reproduces_and_anot
     for folder in trained.models:
         model = Model.load(folder)
         if folder.name == chosen:
-            replay(model, trained.evaluation)
+            replay(model, (trained.evaluation / GOLDEN).read_bytes())
             assert {row["Age"] for row in told["rows"]} == {model.signature.example["Age"]}
             for side in (TRAIN, TEST):
                 assert rows_in(model.signature, told["rows"], read_frame(case, trained.split / side)) == 0
         else:
             with pytest.raises(NotReproduced, match="golden row 0"):
-                replay(model, trained.evaluation)
+                replay(model, (trained.evaluation / GOLDEN).read_bytes())
     again = evaluate(case, trained.models, trained.split, None, tmp_path / "again")
     assert (again / GOLDEN).read_bytes() == (trained.evaluation / GOLDEN).read_bytes()
 
@@ -237,4 +235,4 @@ def test_a_linear_and_a_boosted_model_reproduce_their_golden_rows_after_a_reload
     model = train(made, "one", split, tmp_path / "one")
     out = evaluate(made, [model], split, None, tmp_path / "out")
     assert len(json.loads((out / GOLDEN).read_bytes())["rows"]) == 20
-    replay(Model.load(model), out)
+    replay(Model.load(model), (out / GOLDEN).read_bytes())

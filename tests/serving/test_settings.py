@@ -70,6 +70,15 @@ def test_the_defaults_lie_in_the_stacks_home_else_in_the_users_cache(environ: di
     assert (tmp_path / "serving-data").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_cache_that_others_may_write_to_ends_the_start_in_one_line(environ: dict[str, str], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    with pytest.raises(ValueError, match="SERVING_CACHE: .*cache': others may write to it") as refusal:
+        read(environ)
+    assert "\n" not in str(refusal.value)
+
+
 def test_the_documentation_lists_what_is_read(environ: dict[str, str]) -> None:
     names: set[str] = set()
 

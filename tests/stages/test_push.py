@@ -62,7 +62,7 @@ def test_the_first_model_is_pushed_promoted_and_pulled_back_whole(
         "card.html",
         "golden.json",
     }
-    replay(Model.load(folder), folder)
+    replay(Model.load(folder), (folder / "golden.json").read_bytes())
 
 
 def test_the_manifest_says_where_the_version_comes_from(case: UseCase, run: Run, registry: Registry) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
+import stat
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from updraft.registry.s3 import BadRegistry
 
-MANIFEST_FILES = {"manifest.json", "manifest.sig"}
 ATTEMPTS = 5  # each fails only when another process replaced the folder in between
 
 
@@ -43,18 +46,50 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def matches_manifest(folder: Path, files: dict[str, dict[str, Any]], manifest: bytes) -> bool:
-    """Whether `folder` contains this manifest.json, a signature and exactly these files, unaltered."""
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file, and nothing else: no link, and no FIFO, which would wait for a writer. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_verified(folder: Path, name: str, expected: dict[str, Any]) -> bytes | None:
+    """Read a file once, and return its content; None unless it has the expected sha256 and size.
+
+    What is verified is what is returned: the file may be exchanged at any moment, so it is not opened a second time.
+    """
     try:
-        present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        if present.keys() != files.keys() | MANIFEST_FILES or present["manifest.json"].read_bytes() != manifest:
+        with open_file(folder / name) as file:
+            content = file.read(expected["size"] + 1)
+    except OSError:
+        return None
+    described = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    return content if described == expected else None
+
+
+def matches_manifest(folder: Path, files: dict[str, dict[str, Any]], seals: dict[str, bytes]) -> bool:
+    """Whether `folder` contains these contents of manifest.json and manifest.sig and exactly these files, unaltered."""
+    try:
+        present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+        if present.keys() != files.keys() | seals.keys():
             return False
-        return all(describe_file(present[name]) == expected for name, expected in files.items())
-    except FileNotFoundError:  # another process is replacing the folder
+        for name, content in seals.items():
+            with open_file(present[name]) as file:
+                if file.read(len(content) + 1) != content:
+                    return False
+        return all(_describe(present[name]) == expected for name, expected in files.items())
+    except OSError:  # another process is replacing the folder, or something in it is no file
         return False
 
 
-def replace_folder(fresh: Path, into: Path, files: dict[str, dict[str, Any]], manifest: bytes) -> None:
+def _describe(path: Path) -> dict[str, Any]:
+    with open_file(path) as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": os.fstat(file.fileno()).st_size}
+
+
+def replace_folder(fresh: Path, into: Path, files: dict[str, dict[str, Any]], seals: dict[str, bytes]) -> None:
     """Replace the folder `into` with `fresh`; safe when several processes do so at once.
 
     A folder that is not empty cannot be renamed over. The old one is therefore renamed away first, so that readers see
@@ -65,7 +100,7 @@ def replace_folder(fresh: Path, into: Path, files: dict[str, dict[str, Any]], ma
             fresh.rename(into)
             return
         except OSError:
-            if matches_manifest(into, files, manifest):
+            if matches_manifest(into, files, seals):
                 return
             if attempt == ATTEMPTS - 1:
                 raise

@@ -29,7 +29,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from updraft.errors import UserError
 from updraft.registry import claims
 from updraft.registry.claims import version_folder
-from updraft.registry.folder_hashes import describe_file, list_files, matches_manifest, replace_folder
+from updraft.registry.folder_hashes import (
+    describe_file,
+    list_files,
+    matches_manifest,
+    open_file,
+    read_verified,
+    replace_folder,
+)
 from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, MODEL_FILE, verified
 from updraft.registry.manifest import Version as Version
 from updraft.registry.moves import Move, Moves, describe
@@ -131,11 +138,12 @@ class Registry:
     def pull(self, name: str, number: int, into: Path) -> Path:
         """Download a version's files, verified, into the folder `into`, which is replaced atomically or not at all.
 
-        Manifest and signature lie beside them, for `verify_folder`. A folder that matches the manifest is kept. Raises
+        Manifest and signature lie beside them, for `read_folder`. A folder that matches them is kept. Raises
         NoSuchVersion or VerificationError.
         """
         version, manifest, signature = self.read_verified(name, number)
-        if matches_manifest(into, version.files, manifest):
+        seals = {"manifest.json": manifest, "manifest.sig": signature}
+        if matches_manifest(into, version.files, seals):
             return into
         into.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
@@ -144,29 +152,43 @@ class Registry:
                 (fresh / file).parent.mkdir(parents=True, exist_ok=True)
                 with (fresh / file).open("xb") as sink:
                     self._download(version, file, sink)
-            (fresh / "manifest.json").write_bytes(manifest)
-            (fresh / "manifest.sig").write_bytes(signature)
-            replace_folder(fresh, into, version.files, manifest)
+            for file, content in seals.items():
+                (fresh / file).write_bytes(content)
+            replace_folder(fresh, into, version.files, seals)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return into
 
-    def verify_folder(self, name: str, number: int, folder: Path) -> Version:
-        """Verify a folder that `pull` wrote, without contacting the registry. Raises VerificationError."""
+    def read_folder(
+        self, name: str, number: int, folder: Path, files: Iterable[str]
+    ) -> tuple[Version, dict[str, bytes]]:
+        """Read a version and the contents of `files` from a folder that `pull` wrote, each once, verified.
+
+        Does not contact the registry. Files that the version does not have are left out. Raises VerificationError.
+        """
         try:
-            manifest, signature = ((folder / file).read_bytes() for file in ("manifest.json", "manifest.sig"))
+            with open_file(folder / "manifest.json") as manifest, open_file(folder / "manifest.sig") as signature:
+                signed = manifest.read(MAX_MANIFEST), signature.read(MAX_SIGNATURE)
         except OSError:
             raise VerificationError(f"{name} version {number}: no signed manifest in this folder") from None
-        version = verified(name, number, manifest, signature, self.keys)
-        if not matches_manifest(folder, version.files, manifest):
-            raise VerificationError(f"{version}: the files in this folder are not the signed ones")
-        return version
+        version = verified(name, number, *signed, self.keys)
+        contents = {}
+        for file in files:
+            if file in version.files:
+                content = read_verified(folder, file, version.files[file])
+                if content is None:
+                    raise VerificationError(f"{version}: {file!r} in this folder is not the one that was signed")
+                contents[file] = content
+        return version, contents
 
-    def push(self, name: str, files: Path, metadata: dict[str, Any], run_id: str) -> Version:
+    def push(
+        self, name: str, files: Path, metadata: dict[str, Any], run_id: str, *, model_sha256: str | None = None
+    ) -> Version:
         """Store every file in the folder `files` as a new version; idempotent: one run creates one version.
 
-        `metadata` (JSON) goes into the manifest. Files of two runs never mix. Two simultaneous attempts of ONE run with
-        different files can corrupt their version, which then fails verification.
+        `metadata` (JSON) goes into the manifest. Raises VerificationError unless the model has `model_sha256`, if it is
+        passed. Files of two runs never mix. Two simultaneous attempts of ONE run with different files can corrupt their
+        version, which then fails verification.
         """
         self.keys.require_signing()
         if reserved := sorted(RESERVED_KEYS & metadata.keys()):
@@ -178,6 +200,8 @@ class Registry:
         if number in self.numbers(name):
             return self._pushed_before(name, number, run_id)
         described = {file: describe_file(path) for file, path in sources.items()}
+        if model_sha256 and described.get(MODEL_FILE, {}).get("sha256") != model_sha256:
+            raise VerificationError(f"{name}: {MODEL_FILE} was exchanged while it was pushed")
         generated = {"name": name, "version": number, "run_id": run_id, "created_at": created_at, "files": described}
         generated["model_sha256"] = described.get(MODEL_FILE, {}).get("sha256")
         body = json_bytes(metadata | generated)

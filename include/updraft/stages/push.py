@@ -81,7 +81,8 @@ def push(
             log.info("nothing is pushed: %s", summary["reason"])
             return Outcome(None, summary["decision"], summary["reason"])
     files = _collect(evaluation, model, run.files.out("push"))
-    version = registry.push(case.name, files, _metadata(case, summary, files, dataset, run), once)
+    metadata = _metadata(case, summary, files, dataset, run)
+    version = registry.push(case.name, files, metadata, once, model_sha256=model_sha256)
     log.info("version %d is in the registry", version.number)
     return _promote(case, models, split, version, summary, registry, run)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import os
 import pickle
+import re
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +23,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.ensemble import RandomForestClassifier
 
 from serving.models.live_models import LiveModels, load
-from serving.models.version_cache import Cache
+from serving.models.version_cache import Cache, require_private
+from tests.support.key_pairs import write_key_pair
 from tests.support.small_models import NAME, OTHER, ROW, model, promote, push
 from updraft.model import golden
 from updraft.model.model import Model
-from updraft.registry.registry import Registry, open_registry
+from updraft.registry.registry import Registry, Version, open_registry
 from updraft.registry.sign import sign
 from updraft.registry.signing_keys import Keys
 
@@ -205,7 +210,7 @@ class Fails(RandomForestClassifier):
     ("make", "spoil", "reason"),
     [
         (model, lambda folder: (folder / "model.joblib").write_bytes(b"no pickle"), "does not load"),
-        (model, lambda folder: (folder / "signature.json").unlink(), "does not load (FileNotFoundError)"),
+        (model, lambda folder: (folder / "signature.json").unlink(), "does not load (no signature.json)"),
         (model, lambda folder: (folder / "signature.json").write_text("{}"), "does not load (ValidationError)"),
         (model, lambda folder: model("vehicle_price").save(folder), "the model is for 'vehicle_price'"),
         (lambda: model(estimator=Fails()), None, "does not load (RuntimeError)"),
@@ -309,10 +314,157 @@ def test_a_cache_that_was_changed_is_refused_and_the_one_before_serves(
     live_models.refresh()
     path = cache.folder(NAME, second) / file
     path.write_bytes(CHANGES[file](path, cache.folder(NAME, first) / file))
-    load(NAME, second, path.parent)  # it would load
+    contents = {name: (path.parent / name).read_bytes() for name in ("model.joblib", "signature.json")}
+    load(Version(NAME, second, {}), contents)  # it would load
     again = LiveModels(unreachable, cache)
     again.refresh()
     assert (again.live[NAME].version, again.refusals[NAME].version) == (first, second)
+
+
+def test_what_is_exchanged_while_it_is_loaded_is_never_unpickled(
+    registry: Registry, cache: Cache, unreachable: Registry, put: Callable[..., int], tmp_path: Path
+) -> None:
+    """A loop puts its own pickle in the place of the model, and the model back, as fast as it can."""
+    number = put(model())
+    LiveModels(registry, cache).refresh()
+    path, exploded = cache.folder(NAME, number) / "model.joblib", tmp_path / "exploded"
+    bomb, whole, stop = pickle.dumps(Bomb(exploded)), path.read_bytes(), threading.Event()
+
+    def swap() -> None:
+        for content in itertools.cycle((bomb, whole)):
+            if stop.is_set():
+                return
+            draft = cache.root / "draft"
+            draft.write_bytes(content)
+            with suppress(OSError):  # the folder may be replaced at this moment
+                draft.rename(path)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        served, end = 0, time.monotonic() + 3
+        while time.monotonic() < end:
+            for source in (registry, unreachable):
+                live_models = LiveModels(source, cache)
+                live_models.refresh()
+                served += NAME in live_models.live
+                assert not exploded.exists()
+    finally:
+        stop.set()
+        swapper.join()
+    assert served
+
+
+@pytest.mark.parametrize("file", ["model.joblib", "manifest.json", "manifest.sig"])
+@pytest.mark.parametrize("odd", ["link", "fifo", "folder"])
+def test_what_is_no_file_in_the_cache_is_replaced_and_waits_for_nobody(
+    odd: str,
+    file: str,
+    registry: Registry,
+    cache: Cache,
+    unreachable: Registry,
+    put: Callable[..., int],
+    tmp_path: Path,
+) -> None:
+    number = put(model())
+    LiveModels(registry, cache).refresh()
+    path = cache.folder(NAME, number) / file
+    whole = tmp_path / "elsewhere"
+    path.rename(whole)
+    {"link": lambda: path.symlink_to(whole), "fifo": lambda: os.mkfifo(path), "folder": path.mkdir}[odd]()
+    offline = LiveModels(unreachable, cache)
+    offline.refresh()
+    assert (dict(offline.live), offline.refusals[NAME].version) == ({}, number)
+    online = LiveModels(registry, cache)
+    assert online.refresh()
+    assert (online.live[NAME].version, dict(online.refusals)) == (number, {})
+
+
+def link(root: Path) -> None:
+    (root / "a" / "kept.json").symlink_to("/etc/hostname")
+
+
+def fifo(root: Path) -> None:
+    os.mkfifo(root / "a" / ".lock")
+
+
+def open_folder(root: Path) -> None:
+    (root / "a").chmod(0o770)
+    root.chmod(0o755)
+
+
+def open_root(root: Path) -> None:
+    root.chmod(0o777)
+
+
+def open_file(root: Path) -> None:
+    (root / "a" / "kept.json").write_text("[]")
+    (root / "a" / "kept.json").chmod(0o666)
+    for folder in (root, root / "a"):
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (link, "kept.json' is a link"),
+        (fifo, ".lock' is a FIFO"),
+        (open_folder, "a': others may write to it"),
+        (open_root, "others may write to it"),
+        (open_file, "kept.json': others may write to it"),
+    ],
+)
+def test_a_cache_that_others_can_change_or_that_holds_no_files_is_refused_at_the_start(
+    spoil: Callable[[Path], None], words: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "cache"
+    (root / "a" / "0001").mkdir(mode=0o700, parents=True)
+    root.chmod(0o700)
+    require_private(root)
+    spoil(root)
+    with pytest.raises(ValueError, match=re.escape(words)) as raised:
+        require_private(root)
+    assert "\n" not in str(raised.value)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="is a link"):
+        require_private(tmp_path / "link")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_cache_of_somebody_else_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(mode=0o700)
+    os.chown(tmp_path / "cache", 12345, 12345)
+    with pytest.raises(ValueError, match="belongs to user 12345"):
+        require_private(tmp_path / "cache")
+
+
+def test_the_cache_that_the_service_writes_is_private_whatever_the_umask(
+    registry: Registry, put: Callable[..., int], tmp_path: Path
+) -> None:
+    put(model())
+    root = tmp_path / "shared" / "cache"
+    root.mkdir(parents=True)
+    root.chmod(0o755)
+    before = os.umask(0o000)
+    try:
+        LiveModels(registry, Cache(root)).refresh()
+    finally:
+        os.umask(before)
+    require_private(root)
+
+
+def test_the_cache_follows_a_rotation_of_the_key(
+    registry: Registry, registry_environ: dict[str, str], cache: Cache, put: Callable[..., int], tmp_path: Path
+) -> None:
+    number = put(model())
+    old, new = registry_environ, write_key_pair(tmp_path)
+    both = {"UPDRAFT_VERIFY_KEY": f"{new['UPDRAFT_VERIFY_KEY']}:{old['UPDRAFT_VERIFY_KEY']}"}
+    LiveModels(registry, cache).refresh()
+    assert list(sign(open_registry({**old, **new, **both}), NAME, who="tests"))
+    for environ in ({**old, **both, "UPDRAFT_SIGNING_KEY": ""}, {**old, **new}):
+        live_models = LiveModels(open_registry(environ), cache)
+        assert live_models.refresh()
+        assert (live_models.live[NAME].version, dict(live_models.refusals)) == (number, {})
 
 
 def test_a_version_may_not_stand_in_for_another_in_the_cache(
