@@ -226,13 +226,14 @@ class LiveModels:
             raise OSError(f"the cache was changed meanwhile: {error}") from None
 
     def _remove(self, name: str) -> None:
-        """Stop to serve a use case that a signed move ended."""
+        """Stop to serve a use case that nothing is in production of, as a signed move says."""
         with self._cache.lock(name):
             self._cache.forget(name)
+        if name in self.live:
+            log.info("%s: nothing is in production: version %d is no longer served", name, self.live[name].version)
         self.live = {other: live for other, live in self.live.items() if other != name}
         self.removed |= {name}
         self._accept(name)
-        log.info("%s: removed from the registry: no longer served", name)
 
     def _accept(self, name: str) -> None:
         """Forget why a use case's version or pointer was refused: the cause is gone."""

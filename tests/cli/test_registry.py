@@ -103,6 +103,18 @@ def test_what_is_held_says_so_and_force_lifts_it(run: Run, two_versions: Registr
     assert [row["state"] for row in json.loads(run("list", "--json").stdout)] == ["held", "former"]
 
 
+def test_prune_shows_first_and_deletes_on_demand(run: Run, two_versions: Registry) -> None:
+    shown = run("prune", NAME, "--keep", "1")
+    assert (shown.exit_code, shown.stdout.splitlines()) == (
+        0,
+        [f"{NAME}: would be deleted: 1 (0.0 MB)", f"Next: updraft registry prune {NAME} --keep 1 --yes"],
+    )
+    assert two_versions.numbers(NAME) == [1, 2]
+    assert f"{NAME}: deleted: 1 (0.0 MB)" in run("prune", NAME, "--keep", "1", "--yes").stdout
+    assert two_versions.numbers(NAME) == [2]
+    assert f"{NAME}: would be deleted: none" in run("prune", NAME).stdout
+
+
 def test_sign_takes_a_use_case_or_all(run: Run, two_versions: Registry) -> None:
     run("promote", NAME, "1", "--why", "better")
     for arguments in ([NAME], ["--all"]):

@@ -74,7 +74,7 @@ def test_a_cache_that_others_may_write_to_ends_the_start_in_one_line(environ: di
     cache = tmp_path / "cache"
     cache.mkdir()
     cache.chmod(0o777)
-    with pytest.raises(ValueError, match="SERVING_CACHE: .*cache': others may write to it") as refusal:
+    with pytest.raises(ValueError, match=r"SERVING_CACHE: .*cache': others may write to it") as refusal:
         read(environ)
     assert "\n" not in str(refusal.value)
 

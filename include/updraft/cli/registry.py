@@ -153,6 +153,29 @@ def remove(name: UseCaseName, why: Why) -> None:
     next_step(f"updraft registry list {name}")
 
 
+@app.command(epilog="Example: updraft registry prune vehicle_insurance --keep 20 --yes")
+def prune(
+    name: UseCaseName,
+    keep: Annotated[int, typer.Option(min=1, help="How many stored versions stay: the latest ones.")] = 20,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are listed alone.")] = False,
+) -> None:
+    """Delete old versions that were only stored: none that is or was in production, in a rollout, or held."""
+    from updraft.cli.registry_access import one_line_errors, open_from_environment, who
+    from updraft.registry.prune import prunable, prune
+
+    with one_line_errors(), open_from_environment() as registry:
+        versions = prunable(registry, name, keep)
+        size = f"{sum(version.size for version in versions) / 1e6:,.1f} MB"
+        numbers = ", ".join(str(version.number) for version in versions) or "none"
+        if yes:
+            deleted = prune(registry, name, versions, keep=keep, who=who(), why=f"all but the latest {keep} stored")
+            numbers = ", ".join(map(str, deleted)) or "none"
+    typer.echo(f"{name}: {'deleted' if yes else 'would be deleted'}: {numbers} ({size})")
+    next_step(
+        f"updraft registry list {name}" if yes or not versions else f"updraft registry prune {name} --keep {keep} --yes"
+    )
+
+
 @app.command(epilog="Example: updraft registry sign --all")
 def sign(
     name: Annotated[str | None, typer.Argument(help="One use case.", autocompletion=use_case_names)] = None,

@@ -11,6 +11,8 @@ from updraft.registry.moves import Number
 from updraft.registry.s3 import BadRegistry, Bucket, VerificationError, json_bytes, key_for
 from updraft.registry.signed_json import Content, Schema, parse
 
+CLAIM = "claim.json"
+
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +75,8 @@ def _noted(bucket: Bucket, name: str, note: str, run_id: str) -> int | None:
     claimed = _claim_of(bucket, name, content.version)
     if claimed and claimed.run_id == run_id:
         return content.version
-    log.warning("%s: %s is not believed: version %d is not this run's", name, note, content.version)
+    if claimed is None or claimed.run_id is not None:  # else it was pruned
+        log.warning("%s: %s is not believed: version %d is not this run's", name, note, content.version)
     return None
 
 
@@ -108,7 +111,7 @@ def _note_key(name: str, run_id: str) -> str:
 
 
 def _claim_key(name: str, number: int) -> str:
-    return f"{version_folder(name, number)}/claim.json"
+    return f"{version_folder(name, number)}/{CLAIM}"
 
 
 def _now() -> str:

@@ -252,8 +252,10 @@ class Registry:
         current = now.production if now else None
         if current != expect:
             raise PointerMoved(f"{name}: production is {describe(current)}, expected {describe(expect)}")
-        version = self.verify(name, number)
-        hold = self.states(name).hold(version.model_sha256)
+        version, states = self.verify(name, number), self.states(name)
+        if number in states.pruned:
+            raise NoSuchVersion(f"{name}: version {number} was pruned")
+        hold = states.hold(version.model_sha256)
         if hold and not force:
             raise HeldModel(version, hold)
         return moves.move(now, "promote", number, who, why, version=number, model_sha256=version.model_sha256)

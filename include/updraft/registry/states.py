@@ -29,7 +29,8 @@ class States:
     """The state of every version of a use case.
 
     `promoted` are the versions that were put into production and neither taken back nor held nor removed since, the
-    current one last, with the sha256 of their models; `ever` are all that ever were; `holds` go by the model's sha256.
+    current one last, with the sha256 of their models; `ever` are all that ever were; `holds` go by the model's sha256;
+    `pruned` are deleted, or about to be.
     """
 
     production: int | None
@@ -37,6 +38,7 @@ class States:
     promoted: tuple[tuple[int, str | None], ...]
     ever: frozenset[int]
     holds: Mapping[str, Hold]
+    pruned: frozenset[int]
 
     def of(self, number: int, model_sha256: str | None) -> State:
         """Return a version's state."""
@@ -68,6 +70,7 @@ def replay(moves: Iterable[Move]) -> States:
     stack: list[tuple[int, str | None]] = []
     ever: set[int] = set()
     holds: dict[str, Hold] = {}
+    pruned: set[int] = set()
     last: Move | None = None
     for move in moves:
         last = move
@@ -81,6 +84,7 @@ def replay(moves: Iterable[Move]) -> States:
         elif move.production and move.production == move.version and (not stack or stack[-1][0] != move.production):
             holds.pop(move.model_sha256 or "", None)  # promoted although held: by a person, with --force
             stack.append((move.production, move.model_sha256))
+        pruned |= set(move.versions)
         ever |= {move.production} if move.production else set()
     production, rollout = (last.production, last.rollout) if last else (None, None)
-    return States(production, rollout, tuple(stack), frozenset(ever), holds)
+    return States(production, rollout, tuple(stack), frozenset(ever), holds, frozenset(pruned))
