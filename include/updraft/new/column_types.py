@@ -139,7 +139,10 @@ def _looks_like_numbers(stripped: pd.Series[Any]) -> bool:
 
 
 def _booleans(name: str, stripped: pd.Series[Any]) -> ColumnProfile | None:
-    if stripped.isna().any() or not set(stripped.str.lower()) <= {"true", "false"}:
+    words = {"true", "false"}
+    if stripped.isna().any() or not set(stripped.head(1000).str.lower()) <= words:  # which most columns end at
+        return None
+    if not set(stripped.str.lower()) <= words:
         return None
     return ColumnProfile(name, "bool", stripped.str.lower() == "true", why="true or false")
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
-from updraft.new.column_roles import TargetSpec
+from updraft.new.column_roles import TargetSpec, duplicates
 from updraft.new.column_types import ColumnProfile
+from updraft.new.guess_demo import guess_demo
 from updraft.new.read_file import FileSample
 
 
@@ -28,3 +31,13 @@ class Draft:
     @property
     def target(self) -> ColumnProfile:
         return self.of("target")[0]
+
+    @cached_property
+    def demo(self) -> dict[str, Any]:
+        """The `demo` block; the YAML is written more than once, and this takes seconds."""
+        return guess_demo(self.columns, self.target, self.spec)
+
+    @cached_property
+    def duplicates(self) -> float:
+        """Share of the rows that repeat another one."""
+        return duplicates(self.columns)

@@ -14,7 +14,7 @@ from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.model.columns import DATE
 from updraft.model.signature import Task
-from updraft.new.column_roles import assign_roles, duplicates, guess_target
+from updraft.new.column_roles import assign_roles, guess_target
 from updraft.new.column_types import ColumnProfile, profile_column
 from updraft.new.draft import Draft
 from updraft.new.guess_suite import outlier
@@ -156,7 +156,7 @@ def _add_notes(draft: Draft) -> None:
             f"{listed(dates)}: dates. "
             f"Should the newest rows be the test rows? Then set `split: {{by: time, column: {dates[0]}}}`."
         )
-    if (repeated := duplicates(draft.columns)) > MIN_DUPLICATES:
+    if (repeated := draft.duplicates) > MIN_DUPLICATES:
         draft.notes.append(f"{repeated:.1%} of the rows repeat another one; `deduplicate: true` keeps one of each.")
     if rows < FEW_ROWS:
         draft.notes.append(

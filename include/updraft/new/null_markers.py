@@ -56,7 +56,7 @@ def without_markers(frame: pd.DataFrame, markers: dict[str, list[str]]) -> pd.Da
 
 def _markers(values: pd.Series[Any], textual: bool) -> list[str]:
     present = values.dropna()
-    if not _may_hold_text(present):
+    if not _may_hold_text(present) or (textual and pd.to_numeric(present, errors="coerce").notna().all()):
         return []
     is_text = present.map(lambda value: isinstance(value, str)).astype(bool)
     if not present[~is_text].map(lambda value: isinstance(value, (int, float))).all():

@@ -14,9 +14,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from updraft.model.columns import DATE
 from updraft.model.signature import Task
-from updraft.new.column_roles import duplicates
 from updraft.new.draft import Draft
-from updraft.new.guess_demo import guess_demo, name_of
+from updraft.new.guess_demo import name_of
 from updraft.usecase.blocks import Reading
 
 PLAIN = re.compile(r"[^\W\d_][\w-]*( [\w-]+)*")  # a text that cannot be taken for anything else
@@ -117,7 +116,7 @@ def _put_learning(yaml: CommentedMap, draft: Draft) -> None:
     defaults = DEFAULTS[draft.spec.task]
     date = next((column.name for column in draft.columns if column.type == DATE), None)
     by_time = f", and by time: {{by: time, column: {date}}}" if date else ", time"
-    repeated, quarantined = duplicates(draft.columns), draft.quarantined_share
+    repeated, quarantined = draft.duplicates, draft.quarantined_share
     _put(yaml, "seed", 42)
     _before(yaml, "seed", "\n")
     split = f"identical rows stay together; others: random, group{by_time}"
@@ -165,7 +164,7 @@ def _candidates(draft: Draft) -> dict[str, Any]:
 
 
 def _demo(draft: Draft) -> CommentedMap:
-    guessed, block = guess_demo(draft.columns, draft.target, draft.spec), CommentedMap()
+    guessed, block = draft.demo, CommentedMap()
     _put(block, "rows", guessed["rows"])
     for part in ("columns", "nulls", "signal"):
         if guessed[part]:

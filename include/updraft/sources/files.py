@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 
 from updraft.addresses import Connections
 from updraft.model.columns import Column
+from updraft.sources.by_column import Values, read_by_column
 from updraft.sources.decoded import Decoded, read_head
 from updraft.sources.delimited import Delimited
 from updraft.sources.format import Enough, Format, Part
-from updraft.sources.rows import Fit, undecoded
+from updraft.sources.rows import Fit
 from updraft.sources.source import BadSource, Batch, Reject
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Reading
@@ -79,19 +80,27 @@ class File:
                     return
 
     def _decode(self, part: Part, most: int | None) -> Batch:
-        optional: dict[str, Any] = {self._names[column.name]: None for column in self.columns if column.nullable}
-        rows = [optional | row for row in part.rows[:most]] if isinstance(part.rows, list) else part.rows.slice(0, most)
-        table = _columns(rows, list(self._names.values())) if isinstance(rows, list) else rows
-        if table is not None:
-            arrays = [self._fit.array(column, table[self._names[column.name]]) for column in self.columns]
-            if all(array is not None for array in arrays) and not (part.torn and self._undecoded(table)):
-                return self._fit.whole(arrays)
-        if not isinstance(rows, list):
-            rows = rows.rename_columns({theirs: ours for ours, theirs in self._names.items()}).to_pylist()
-        return self._fit.batch((f"row {n}", row) for n, row in zip(part.numbers, rows, strict=False))
+        names = [self._names[column.name] for column in self.columns]
+        rows = part.rows[:most] if isinstance(part.rows, list) else part.rows.slice(0, most)
+        if isinstance(rows, list):
+            optional: dict[str, Any] = {self._names[column.name]: None for column in self.columns if column.nullable}
+            rows = [optional | row for row in rows]
+            odd = {index for index, row in enumerate(rows) if not row.keys() >= set(names)}
+            columns: list[Values] = [_column([row.get(name) for row in rows]) for name in names]
+        else:
+            odd, columns = set(), [rows[name] for name in names]
+        return read_by_column(self._fit, columns, partial(self._placed, part.numbers, rows), odd, part.torn)
 
-    def _undecoded(self, table: pa.Table) -> bool:
-        return any(undecoded(table[self._names[c.name]]) for c in self.columns if c.type == "str")
+    def _placed(
+        self, numbers: Sequence[int], rows: pa.Table | list[dict[str, Any]], indices: Sequence[int]
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Return some rows with their places, columns by the suite's names."""
+        if isinstance(rows, list):
+            chosen = [rows[index] for index in indices]
+        else:
+            ours = {theirs: ours for ours, theirs in self._names.items()}
+            chosen = rows.take(pa.array(indices, pa.int64())).rename_columns(ours).to_pylist()
+        return [(f"row {numbers[index]}", row) for index, row in zip(indices, chosen, strict=True)]
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -174,12 +183,12 @@ def _object(place: str, line: str) -> dict[str, Any] | Reject:
     return row if isinstance(row, dict) else Reject(place, {"text": line.rstrip("\n")}, "not a JSON object")
 
 
-def _columns(rows: list[dict[str, Any]], names: list[str]) -> pa.Table | None:
-    """Turn rows into columns; None where a row lacks one or a column's values are of more than one type."""
+def _column(values: list[Any]) -> Values:
+    """Turn values into a column of one type; leave them as they are where they are of more than one."""
     try:
-        return pa.table({name: pa.array([row[name] for row in rows]) for name in names})
-    except (KeyError, OverflowError, UnicodeError, pa.ArrowException):
-        return None
+        return pa.chunked_array([values])
+    except (OverflowError, UnicodeError, pa.ArrowException):
+        return values
 
 
 def _plain(values: pa.Array) -> pa.Array:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from pyarrow import types
 
 from updraft.model.casts import unit
 from updraft.model.columns import DATE, Column, Type
-from updraft.model.reading import NANS, UNDECODED, Reading, read_value
+from updraft.model.reading import NANS, Reading, read_value
 from updraft.sources.source import Batch, Reject
 
 ARROW: dict[Type, pa.DataType] = {
@@ -30,6 +31,7 @@ ARROW: dict[Type, pa.DataType] = {
 EXACT = 2**53  # beyond this an integer may have been rounded to its float64
 TEXTS = (types.is_string, types.is_large_string, types.is_string_view)
 MOST_UNITS = 10
+OFFSET = r"\d[T ]\d.*(Z|[+-]\d\d(:?\d\d)?)$"  # of a time; the hyphens of a date are no sign
 _LARGE = re.compile(r"[+-]?\d{16,4000}(\.0*)?", re.ASCII)
 FIRST_DAY, LAST_DAY = pa.scalar(datetime.min, pa.timestamp("us")), pa.scalar(datetime.max, pa.timestamp("us"))
 
@@ -50,7 +52,9 @@ class Fit:
     def array(self, column: Column, values: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
         """Turn a source's values into the column's type; None when some do not plainly fit."""
         try:
-            if self.is_cast(column) and _is_text(values.type):
+            if self._is_plain_date(column) and _is_text(values.type):
+                typed = _from_text(values, DATE)  # as JSON writes dates
+            elif self.is_cast(column) and _is_text(values.type):
                 distinct = values.combine_chunks().dictionary_encode()
                 found = [self.value(column, value) for value in distinct.dictionary.to_pylist()]
                 typed = pa.array(found, ARROW[column.type]).take(distinct.indices)
@@ -97,6 +101,10 @@ class Fit:
         if column.name in self.reading.casts or column.name in self.reading.dates:
             return True
         return not self.textual and (column.type == DATE or bool(self.reading.nulls))
+
+    def _is_plain_date(self, column: Column) -> bool:
+        ruled = column.name in self.reading.casts or column.name in self.reading.dates
+        return column.type == DATE and not ruled and not self.reading.nulls
 
     @property
     def schema(self) -> pa.Schema:
@@ -160,11 +168,6 @@ def sound(column: Column, values: pa.ChunkedArray) -> bool:
     return True
 
 
-def undecoded(values: pa.ChunkedArray) -> bool:
-    """Tell whether a text holds U+FFFD."""
-    return _is_text(values.type) and bool(pc.any(pc.match_substring(values, UNDECODED)).as_py())
-
-
 def _plain_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Do to texts what `read_value` does where a column has no rules of its own: NaN is null, Unicode is NFC."""
     nan = pc.is_in(values, value_set=pa.array(NANS))
@@ -187,10 +190,22 @@ def _from_text(values: pa.ChunkedArray, type_: Type) -> pa.ChunkedArray:
         return _plain_text(values)
     if type_ == "int64" and pc.any(pc.match_substring_regex(values, "[xX]")).as_py():
         raise ValueError("Arrow would read hexadecimal numbers")
+    cast = _dates if type_ == DATE else partial(pc.cast, target_type=ARROW[type_])
     try:
-        return values.cast(ARROW[type_])
+        return cast(values)
     except pa.ArrowInvalid:
-        return pc.utf8_trim_whitespace(values).cast(ARROW[type_])
+        return cast(pc.utf8_trim_whitespace(values))
+
+
+def _dates(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Read ISO 8601, with an offset from UTC or without, as naive UTC."""
+    try:
+        return values.cast(ARROW[DATE])
+    except pa.ArrowInvalid:
+        has_offset = pc.match_substring_regex(values, OFFSET)
+        null = pa.scalar(None, values.type)
+        zoned = pc.if_else(has_offset, values, null).cast(pa.timestamp("us", "UTC")).cast(ARROW[DATE])
+        return pc.coalesce(zoned, pc.if_else(has_offset, null, values).cast(ARROW[DATE]))
 
 
 def _is_kind(found: pa.DataType, type_: Type) -> bool:

@@ -31,13 +31,15 @@ class Reject:
 class Batch:
     """Rows that fit, as a table of the suite's columns, the rows set aside, and how many NaN were read as null.
 
-    `units` are those of the numbers read from text, by column, in this batch and earlier ones.
+    `units` are those of the numbers read from text, by column, in this batch and earlier ones. `slow` are the columns
+    that had to be read value by value.
     """
 
     table: pa.Table
     rejects: list[Reject] = field(default_factory=list)
     nans: int = 0
     units: dict[str, set[str]] = field(default_factory=dict)
+    slow: tuple[str, ...] = ()
 
 
 class Source(Protocol):

@@ -1,0 +1,87 @@
+"""Columns read as a whole where they plainly fit, value by value where one does not, and only odd rows as rows.
+
+So an odd value costs its own column and its own row, and no other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from updraft.model.columns import Column
+from updraft.model.reading import UNDECODED
+from updraft.sources.rows import ARROW, Fit
+from updraft.sources.source import Batch
+
+Values: TypeAlias = pa.ChunkedArray | list[Any]
+Rows = Callable[[Sequence[int]], list[tuple[str, dict[str, Any]]]]
+
+
+def read_by_column(fit: Fit, columns: Sequence[Values], rows: Rows, odd: set[int], torn: bool) -> Batch:
+    """Read columns, in the order of `fit.columns`; `rows` gives some of their rows, by index, with their places.
+
+    `odd` are rows that are known not to fit plainly. In a `torn` source texts may hold U+FFFD. Each row comes out as
+    `fit.batch` reads it, in the same order.
+    """
+    odd = set(odd)
+    arrays: list[Any] = []
+    slow: list[str] = []
+    at_nan: list[set[int]] = []
+    for column, values in zip(fit.columns, columns, strict=True):
+        array = None if isinstance(values, list) else fit.array(column, values)
+        if array is None:
+            slow.append(column.name)
+            array, faults, with_nan = _by_value(fit, column, values)
+            odd |= faults
+            at_nan.append(with_nan)
+        elif torn and column.type == "str":
+            odd.update(pc.indices_nonzero(pc.match_substring(array, UNDECODED).fill_null(False)).to_pylist())
+        arrays.append(array)
+    table = pa.table(arrays, schema=fit.schema)
+    nans = sum(len(indices - odd) for indices in at_nan)
+    if not odd:
+        return Batch(table, nans=nans, units=fit.units, slow=tuple(slow))
+    indices = sorted(odd)
+    placed = rows(indices)
+    batch = fit.batch(placed)
+    refused = {reject.place for reject in batch.rejects}
+    fitting = [index for index, (place, _) in zip(indices, placed, strict=True) if place not in refused]
+    merged = _merged(table, odd, batch.table, fitting)
+    return replace(batch, table=merged, nans=nans + batch.nans, slow=tuple(slow))
+
+
+def _by_value(fit: Fit, column: Column, values: Values) -> tuple[pa.Array, set[int], set[int]]:
+    """Read a column value by value; return also the indices of those that do not fit, and of NaN."""
+    found: list[Any] = []
+    faults: set[int] = set()
+    at_nan: set[int] = set()
+    known: dict[str, Any] = {}  # texts repeat
+    for index, value in enumerate(values if isinstance(values, list) else values.to_pylist()):
+        if isinstance(value, float) and math.isnan(value):
+            at_nan.add(index)
+        try:
+            if not isinstance(value, str):
+                found.append(fit.value(column, value))
+                continue
+            if value not in known:
+                known[value] = fit.value(column, value)
+            found.append(known[value])
+        except ValueError:
+            faults.add(index)
+            found.append(None)
+    return pa.array(found, ARROW[column.type]), faults, at_nan
+
+
+def _merged(table: pa.Table, odd: set[int], late: pa.Table, fitting: list[int]) -> pa.Table:
+    """Leave the odd rows out of a table, except those that fit after all, which come in their places."""
+    plain = [index for index in range(len(table)) if index not in odd]
+    kept = table.take(pa.array(plain, pa.int64()))
+    if not fitting:
+        return kept
+    order = pc.sort_indices(pa.array(plain + fitting, pa.int64()))
+    return pa.concat_tables([kept, late]).take(order)
