@@ -5,14 +5,18 @@ Airflow imports this file in each of its processes from $AIRFLOW_HOME/config, he
 no thread at import may be preloaded: a fork of a process in which another thread holds a lock can hang.
 """
 
+import ctypes
 import importlib
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 PRELOADED = (
     "airflow.dag_processing.bundles.manager",
@@ -47,6 +51,38 @@ def yield_memory() -> None:
     score.write_text(str(min(int(score.read_text()) + 300, 1000)))
 
 
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, however that dies.
+
+    A worker would outlive a killed scheduler, and a task its killed worker, each with the memory of all libraries, and
+    work on what is tried again meanwhile. Linux only: elsewhere `updraft down` ends what is left.
+    """
+    set_signal_of_parents_death = 1
+    libc.prctl(set_signal_of_parents_death, signal.SIGKILL)
+
+
+def end_when_no_worker_takes_a_task(seconds: float = 10) -> None:
+    """Have the scheduler end, and so be started again, when a task lies in LocalExecutor's queue for that long.
+
+    Its workers share the queue's lock, and one that is killed while it waits there takes the lock with it: the others,
+    and those that replace it, wait for ever. A task is queued only for a free worker, which takes it at once.
+    """
+    from airflow.executors.local_executor import LocalExecutor
+
+    sync, since = LocalExecutor.sync, time.monotonic()
+
+    def watched(executor: Any) -> None:
+        nonlocal since
+        sync(executor)
+        if executor.activity_queue.empty():
+            since = time.monotonic()
+        elif time.monotonic() - since > seconds:
+            logging.getLogger(__name__).error("no worker takes a task: a killed one holds the queue; starting again")
+            os._exit(1)  # an orderly end would wait for the workers; `end_with_parent` ends them
+
+    LocalExecutor.sync = watched
+
+
 if sys.argv[1:3] == ["celery", "worker"]:
     from celery.signals import heartbeat_sent
 
@@ -59,5 +95,9 @@ else:
     runs_tasks = sys.argv[1:2] == ["scheduler"] and os.environ.get("AIRFLOW__CORE__EXECUTOR") == "LocalExecutor"
 if runs_tasks:
     os.register_at_fork(after_in_child=yield_memory)
+    if sys.argv[1] == "scheduler" and sys.platform == "linux":
+        libc = ctypes.CDLL(None)  # loaded once: a fork must not wait for a lock of the loader's
+        os.register_at_fork(after_in_child=end_with_parent)
+        end_when_no_worker_takes_a_task()
     for name in PRELOADED:
         importlib.import_module(name)

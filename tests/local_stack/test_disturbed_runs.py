@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,8 @@ def held(airflow: Airflow, run_id: str, task_id: str) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            process.send_signal(signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
 
 
 def configuration(home: Path, run_id: str) -> str:
@@ -191,3 +192,45 @@ def test_a_run_that_is_cleared_from_ingest_takes_the_live_files_and_from_later_i
         assert ended(airflow, "cleared") == "success"
         assert (configuration(home, "cleared") == begun) is (task_id == "evaluate")
     assert log(home, "cleared", "evaluate").count("has changed") == 1
+
+
+def scheduler(home: Path) -> psutil.Process:
+    return psutil.Process(supervision.processes(home)["scheduler"]["pid"])
+
+
+@pytest.mark.parametrize("victim", ["worker", "scheduler"])
+def test_a_killed_worker_or_scheduler_leaves_no_orphan_and_its_task_is_tried_again_within_a_minute(
+    home: Path, airflow: Airflow, victim: str
+) -> None:
+    run_id = f"killed-{victim}"
+    airflow.trigger(DAG, run_id)
+    with held(airflow, run_id, "train"):
+        task = running(airflow, run_id, "train")[0]
+        process = psutil.Process(task.pid)
+        worker = process.parent()
+        assert worker is not None and worker.parent() == scheduler(home)
+        (worker if victim == "worker" else scheduler(home)).kill()
+        began = time.monotonic()
+        gone, alive = psutil.wait_procs([process, worker], timeout=10)
+        assert (len(gone), alive) == (2, [])
+    until(lambda: retried(airflow, task) and running(airflow, run_id, "train"))
+    assert time.monotonic() - began < 90  # a minute where the machine has little else to do
+    airflow.request("PATCH", f"dags/{DAG}/dagRuns/{run_id}", {"state": "failed"})
+
+
+def retried(airflow: Airflow, task: TaskInstance) -> bool:
+    mapped = [each for each in airflow.tasks(DAG, task.dag_run_id) if each.task_id == "train"]
+    return any(each.map_index == task.map_index and each.try_number == 2 for each in mapped)
+
+
+def test_workers_that_are_killed_while_they_wait_stall_no_run(home: Path, airflow: Airflow) -> None:
+    """The one of them that waits at LocalExecutor's queue takes the queue's lock with it."""
+    until(lambda: not any(task.state == "running" for task in airflow.tasks(DAG, "killed-scheduler")))
+    time.sleep(5)
+    before = scheduler(home)
+    for worker in before.children():
+        worker.kill()
+    airflow.trigger(DAG, "killed-idle")
+    began = time.monotonic()
+    until(lambda: running(airflow, "killed-idle", "ingest") or running(airflow, "killed-idle", "validate"))
+    assert time.monotonic() - began < 90 and scheduler(home) != before

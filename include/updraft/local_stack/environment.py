@@ -191,7 +191,7 @@ def _airflow(home: Path, port: int, secret: dict[str, str]) -> dict[str, str]:
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "secrets" / "airflow_passwords.json"),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
         "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=30",
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
         "API__HOST": HOST,
         "API__PORT": str(port),
@@ -200,6 +200,10 @@ def _airflow(home: Path, port: int, secret: dict[str, str]) -> dict[str, str]:
         "API_AUTH__JWT_SECRET": secret["airflow_jwt_secret"],
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+        # After a kill -9, of a task's worker or of the scheduler: how soon its tasks count as lost and are tried again.
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         # How long a task's supervisor may sleep on after the task's end, its slot still taken (the default is 5 s).
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
