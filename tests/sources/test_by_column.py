@@ -53,6 +53,12 @@ def test_json_lines_have_times_read_with_their_column(tmp_path: Path) -> None:
     assert batch.slow == () and batch.table["d"].to_pylist() == [START, START]
 
 
+def test_true_among_numbers_is_no_number(tmp_path: Path) -> None:
+    rows = [{"id": 1, "x": x, "t": "a", "f": True, "d": None} for x in (1.5, True, 2)]
+    batch = only(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    assert batch.table["x"].to_pylist() == [1.5, 2.0] and "True (bool) is not a number" in batch.rejects[0].reason
+
+
 @pytest.mark.parametrize(
     ("odd", "column"),
     [

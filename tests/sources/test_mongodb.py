@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pytest
-from bson import Decimal128, Int64, encode
+from bson import Decimal128, Int64, ObjectId, encode, json_util
 from bson.datetime_ms import DatetimeMS
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -48,6 +48,11 @@ def only(source: Source) -> Batch:
         ("x", None, None),
         ("t", None, None),
         ("t", "\nid\x00", "\nid\x00"),
+        ("x", Decimal128("12.50"), 12.5),
+        ("x", Decimal128("0.1000000000000000000000000000000001"), 0.1),  # the nearest float, as from text
+        ("x", Decimal128("NaN"), None),
+        ("id", Decimal128("9223372036854775807"), 2**63 - 1),
+        ("t", ObjectId("6b0aca79422f36c770bd0ceb"), "6b0aca79422f36c770bd0ceb"),
     ],
 )
 def test_a_document_that_fits_is_read_exactly(collection: Collection[Any], field: str, stored: Any, read: Any) -> None:
@@ -67,7 +72,11 @@ def test_a_document_that_fits_is_read_exactly(collection: Collection[Any], field
         ("x", True, "x: True (bool) is not a number"),
         ("x", Int64(2**60 + 1), "x: 1152921504606846977 is too large for a 64-bit float"),
         ("x", Int64(2**53 + 1), "x: 9007199254740993 is too large for a 64-bit float"),
-        ("x", Decimal128("1.5"), "x: Decimal128('1.5') (Decimal128) is not a number"),
+        ("x", Decimal128("9007199254740993"), "x: 9007199254740993 is too large for a 64-bit float"),
+        ("x", Decimal128("Infinity"), "x: inf is not a finite number"),
+        ("x", Decimal128("1E+6000"), "x: inf is not a finite number"),
+        ("id", Decimal128("41.5"), "id: 41.5 (float) is not a whole number"),
+        ("x", ObjectId("6b0aca79422f36c770bd0ceb"), "x: '6b0aca79422f36c770bd0ceb' (str) is not a number"),
         ("t", 5, "t: 5 (int) is not text"),
         ("t", {"deep": [1]}, "t: {'deep': [1]} (dict) is not text"),
         ("f", 1, "f: 1 (int) is not true or false"),
@@ -82,14 +91,44 @@ def test_a_document_that_does_not_fit_is_set_aside_with_its_id_and_reason(
     (reject,) = batch.rejects
     assert reject.place == f"_id {bad['_id']}"
     assert reason in reject.reason
-    assert reject.row[field] == stored
+    assert str(reject.row[field]) == str(stored)
 
 
-def test_a_missing_field_is_set_aside_and_a_null_is_not(collection: Collection[Any]) -> None:
-    collection.insert_many([dict(GOOD), {"id": 2, "t": "a", "f": True}, GOOD | {"x": None}])
+def test_a_missing_field_is_null_where_it_may_be_and_else_set_aside(collection: Collection[Any]) -> None:
+    collection.insert_many([
+        dict(GOOD),
+        {"id": 2, "t": "a", "f": True},
+        {"x": 1, "t": "a", "f": True},
+        GOOD | {"x": None},
+    ])
     batch = only(Documents(collection, CASE))
-    assert [reject.reason for reject in batch.rejects] == ["x: missing"]
-    assert batch.table["x"].to_pylist() == [1.5, None]
+    assert [reject.reason for reject in batch.rejects] == ["id: missing"]
+    assert batch.table["id"].to_pylist() == [1, 2, 1] and batch.table["x"].to_pylist() == [1.5, None, None]
+
+
+def test_documents_as_mongodb_holds_them_become_rows(collection: Collection[Any]) -> None:
+    """Its own types, a field of a document inside, and fields that some documents leave out."""
+    lines = [
+        '{"cust": {"$oid": "6b0aca79422f36c770bd0ceb"}, "price": {"$numberDecimal": "12.5"}, "address": {"city": "x"}}',
+        '{"cust": {"$oid": "6b0aca79422f36c770bd0cec"}, "price": {"$numberDecimal": "13"}, "address": {"city": null}}',
+        '{"cust": {"$oid": "6b0aca79422f36c770bd0ced"}, "address": {"zip": {"codes": ["a", "b"]}}, "x": 2}',
+        '{"cust": {"$oid": "6b0aca79422f36c770bd0cee"}, "address.city": "itself", "address": {"city": "inside"}}',
+        '{"cust": {"$oid": "6b0aca79422f36c770bd0cef"}, "address": {"city": {"$oid": "6b0aca79422f36c770bd0ceb"}}}',
+        '{"cust": {"$oid": "6b0aca79422f36c770bd0cf0"}, "address": {"city": 5}}',
+    ]
+    collection.insert_many([json_util.loads(line) for line in lines])
+    rename = {"address.city": "city", "address.zip.codes.1": "second"}
+    columns = [text("cust", nullable=False), real("price"), text("city"), real("x"), text("second")]
+    documents = Documents(collection, small_case(columns, read={"rename": rename}))
+    assert documents.absent == documents.others == []
+    batch = only(documents)
+    assert batch.table["price"].to_pylist() == [12.5, 13.0, None, None, None]
+    assert batch.table["city"].to_pylist() == ["x", None, None, "itself", "6b0aca79422f36c770bd0ceb"]
+    assert batch.table["second"].to_pylist() == [None, None, "b", None, None]
+    assert batch.table["x"].to_pylist() == [None, None, 2.0, None, None]
+    assert batch.table["cust"][1].as_py() == "6b0aca79422f36c770bd0cec"
+    assert [reject.reason for reject in batch.rejects] == ["city: 5 (int) is not text"]
+    assert set(batch.slow) == {"city"}
 
 
 def test_nan_is_counted_where_it_is_read_as_null(collection: Collection[Any]) -> None:
@@ -293,9 +332,9 @@ def test_whole_numbers_that_are_stored_as_doubles_are_read_as_doubles_and_cast(c
 
 
 def test_a_text_that_looks_like_a_null_hides_no_missing_field(collection: Collection[Any]) -> None:
-    collection.insert_many([GOOD | {"t": "ends so\nx"}, {"id": 2, "t": "a", "f": True}])
+    collection.insert_many([GOOD | {"t": "ends so\nid"}, {"x": 2, "t": "a", "f": True}])
     batch = only(Documents(collection, CASE))
-    assert [reject.reason for reject in batch.rejects] == ["x: missing"]
+    assert [reject.reason for reject in batch.rejects] == ["id: missing"]
 
 
 def test_fields_that_no_suite_names_are_told(collection: Collection[Any]) -> None:

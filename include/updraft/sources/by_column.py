@@ -55,6 +55,17 @@ def read_by_column(fit: Fit, columns: Sequence[Values], rows: Rows, odd: set[int
     return replace(batch, table=merged, nans=nans + batch.nans, slow=tuple(slow))
 
 
+def as_column(values: list[Any]) -> Values:
+    """Turn values into a column of one type; leave them as they are where they are of more than one."""
+    types = set(map(type, values)) - {type(None)}
+    if len(types) > 1 and not types <= {int, float}:  # Arrow would make 1.0 of true
+        return values
+    try:
+        return pa.chunked_array([values])
+    except (OverflowError, UnicodeError, pa.ArrowException):
+        return values
+
+
 def _by_value(fit: Fit, column: Column, values: Values) -> tuple[pa.Array, set[int], set[int]]:
     """Read a column value by value; return also the indices of those that do not fit, and of NaN."""
     found: list[Any] = []

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from updraft.addresses import Connections
 from updraft.model.columns import Column
-from updraft.sources.by_column import Values, read_by_column
+from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.decoded import Decoded, read_head
 from updraft.sources.delimited import Delimited
 from updraft.sources.format import Enough, Format, Part
@@ -86,7 +86,7 @@ class File:
             optional: dict[str, Any] = {self._names[column.name]: None for column in self.columns if column.nullable}
             rows = [optional | row for row in rows]
             odd = {index for index, row in enumerate(rows) if not row.keys() >= set(names)}
-            columns: list[Values] = [_column([row.get(name) for row in rows]) for name in names]
+            columns: list[Values] = [as_column([row.get(name) for row in rows]) for name in names]
         else:
             odd, columns = set(), [rows[name] for name in names]
         return read_by_column(self._fit, columns, partial(self._placed, part.numbers, rows), odd, part.torn)
@@ -181,14 +181,6 @@ def _object(place: str, line: str) -> dict[str, Any] | Reject:
     except (ValueError, RecursionError) as error:
         return Reject(place, {"text": line.rstrip("\n")}, f"not JSON: {error}")
     return row if isinstance(row, dict) else Reject(place, {"text": line.rstrip("\n")}, "not a JSON object")
-
-
-def _column(values: list[Any]) -> Values:
-    """Turn values into a column of one type; leave them as they are where they are of more than one."""
-    try:
-        return pa.chunked_array([values])
-    except (OverflowError, UnicodeError, pa.ArrowException):
-        return values
 
 
 def _plain(values: pa.Array) -> pa.Array:

@@ -8,7 +8,7 @@ document by document.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from updraft.addresses import Address, Connections, variable_of
 from updraft.defaults import DATABASE
 from updraft.model.columns import DATE, Column, Type
 from updraft.model.reading import UNDECODED
+from updraft.sources.by_column import Values, as_column, read_by_column
+from updraft.sources.documents import flat_document
 from updraft.sources.rows import ARROW, Fit, sound
 from updraft.sources.source import BadSource, Batch
 from updraft.usecase import UseCase
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 BATCH, SOME = 25_000, 20
+MISSING = object()
 URL_VARIABLE = "MONGODB_URL"  # of the default connection
 SERVER_SELECTION = {"serverSelectionTimeoutMS": 10_000}  # a third of pymongo's default
 LOGIN_REFUSED, NOT_ALLOWED = (18, 8000), 13  # 8000 is Atlas's
@@ -76,6 +79,8 @@ class Documents:
         self.absent = [name for name, there in has.items() if not there]
         self.others = sorted(some - {name for column in case.columns for name in fit.sought(column)} - {"_id"})
         self._fit = Fit(self.columns, case.read)
+        self._paths = [name for column in self.columns for name in fit.sought(column) if _is_path(name)]
+        self.others = sorted(set(self.others) - {path.partition(".")[0] for path in self._paths})
         self.total: int | None = min(there_are, limit) if there_are and limit else there_are
 
     def __str__(self) -> str:
@@ -127,9 +132,24 @@ class Documents:
         return next((name for name in self._fit.sought(column) if name.encode() + b"\0" in raw), column.name)
 
     def _sort_out(self, raw: bytes) -> Batch:
+        """Read documents in Python: what pymongoarrow does not know, bends, or reads as null though it is not there."""
         from bson import decode_all
 
-        return self._fit.batch((f"_id {document['_id']}", document) for document in decode_all(raw, _lenient()))
+        documents = [flat_document(document, self._paths) for document in decode_all(raw, _lenient())]
+        optional: dict[str, Any] = {column.name: None for column in self.columns if column.nullable}
+        odd = set()
+        columns: list[Values] = []
+        for column in self.columns:
+            names = self._fit.sought(column)
+            values = [next((d[name] for name in names if name in d), MISSING) for d in documents]
+            if not column.nullable:
+                odd |= {index for index, value in enumerate(values) if value is MISSING}
+            columns.append(as_column([None if value is MISSING else value for value in values]))
+
+        def placed(indices: Sequence[int]) -> list[tuple[str, dict[str, Any]]]:
+            return [(f"_id {documents[index]['_id']}", optional | documents[index]) for index in indices]
+
+        return read_by_column(self._fit, columns, placed, odd, torn=True)
 
 
 def _lenient() -> CodecOptions[Any]:
@@ -147,7 +167,9 @@ def _is_path(name: str) -> bool:
 def _exists(name: str) -> dict[str, Any]:
     if not _is_path(name):
         return {name: {"$exists": True}}
-    return {"$expr": {"$ne": [{"$type": {"$getField": {"$literal": name}}}, "missing"]}}
+    itself = {"$expr": {"$ne": [{"$type": {"$getField": {"$literal": name}}}, "missing"]}}
+    leads_inside = not name.startswith("$") and all(name.split("."))
+    return {"$or": [itself, {name: {"$exists": True}}]} if leads_inside else itself
 
 
 def _table(types: dict[str, pa.DataType], raw: bytes) -> pa.Table | None:

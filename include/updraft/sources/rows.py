@@ -31,6 +31,7 @@ ARROW: dict[Type, pa.DataType] = {
 EXACT = 2**53  # beyond this an integer may have been rounded to its float64
 TEXTS = (types.is_string, types.is_large_string, types.is_string_view)
 MOST_UNITS = 10
+MOST_DIGITS = 400  # of a Decimal that becomes an integer; a float ends before
 OFFSET = r"\d[T ]\d.*(Z|[+-]\d\d(:?\d\d)?)$"  # of a time; the hyphens of a date are no sign
 _LARGE = re.compile(r"[+-]?\d{16,4000}(\.0*)?", re.ASCII)
 FIRST_DAY, LAST_DAY = pa.scalar(datetime.min, pa.timestamp("us")), pa.scalar(datetime.max, pa.timestamp("us"))
@@ -90,7 +91,7 @@ class Fit:
     def value(self, column: Column, value: object) -> object:
         """Cast one value and convert it to the column's type; raise ValueError saying why it does not fit."""
         if isinstance(value, Decimal):
-            whole = value.is_finite() and value == value.to_integral_value()
+            whole = value.is_finite() and value.adjusted() < MOST_DIGITS and value == value.to_integral_value()
             value = None if value.is_nan() else int(value) if whole else float(value)
         if isinstance(value, str) and value.strip() and "number_from_text" in self.reading.casts.get(column.name, ()):
             self._note(column, unit(value))
