@@ -8,13 +8,16 @@ tests/serving/body/test_fast_json.py compares the two.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from updraft.model.columns import DATE, Column
+from updraft.model.reading import NANS, UNDECODED, read_value
 from updraft.model.signature import (
     MAX_ERRORS,
     Cell,
@@ -37,6 +40,8 @@ class Decoder:
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
         self._python_checked = [i for i, column in enumerate(signature.columns) if _needs_python(signature, column)]
+        # Texts that mean null, as they stand in a body.
+        self._nulls = [f'"{text}"'.encode() for text in (*NANS, *signature.reading.nulls)]
         self._text_columns = [i for i, column in enumerate(signature.columns) if column.type in ("str", DATE)]
         try:
             self._row, self._rows, self._columns = _decoders(signature)
@@ -46,7 +51,7 @@ class Decoder:
     def decode(self, raw: bytes, max_rows: int) -> Rows | None:
         """Return the rows of a body, or None to leave it to the slow path."""
         # Without escapes each quote in the body delimits a string, so that quotes can be counted (_has_unique_keys).
-        if self._row is None or b"\\" in raw:
+        if self._row is None or b"\\" in raw or not self._is_plain(raw):
             return None
         # The first bytes tell the three shapes apart, which saves a union type and a second pass. If a column is itself
         # named "rows" or "columns", decoding fails, and the slow path decides.
@@ -59,6 +64,18 @@ class Decoder:
             return self._convert_rows(raw, [self._row.decode(raw)], 0, single_row_pointer)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
             return None
+
+    def _is_plain(self, raw: bytes) -> bool:
+        """Return whether no text in the body means null, or needs another spelling of Unicode."""
+        if any(null in raw for null in self._nulls):
+            return False
+        if raw.isascii():
+            return True
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            return False
+        return UNDECODED not in text and unicodedata.is_normalized("NFC", text)
 
     def _decode_rows(self, raw: bytes, max_rows: int) -> Rows | None:
         rows = self._rows.decode(raw).rows
@@ -80,7 +97,10 @@ class Decoder:
         keys = wrappers + len(rows) * len(columns) + sum(value is not UNSET for value in ids)
         if not self._has_unique_keys(raw, keys, columns, sum(isinstance(value, str) for value in ids)):
             return None
-        return self._check_in_python(columns, where)
+        checked = self._check_in_python(columns, where)
+        if checked is None or all(value is UNSET or value is None for value in ids):
+            return checked
+        return replace(checked, ids=[None if value is UNSET else value for value in ids])
 
     def _has_unique_keys(self, raw: bytes, keys: int, columns: Sequence[Sequence[Any]], texts: int) -> bool:
         """Return whether the body has exactly the quotes that its keys and text values need.
@@ -98,7 +118,10 @@ class Decoder:
         warnings: list[tuple[int, int, FieldError]] = []
         for position in self._python_checked:
             column = self._signature.columns[position]
-            checked[position] = [column.convert(value) for value in columns[position]]
+            reading = self._signature.reading
+            checked[position] = [
+                read_value(column, value, reading, textual=False, iso_dates=True) for value in columns[position]
+            ]
             for row, value in enumerate(checked[position]):
                 for violation in column.violations(value):
                     if not self._signature.only_warns(column, violation.kind):
@@ -129,6 +152,8 @@ def _needs_python(signature: Signature, column: Column) -> bool:
     """Return whether msgspec cannot check a column: a violation is only a warning, or a bound has no msgspec type."""
     if column.name in signature.warn_unseen or column.name in signature.warn_out_of_range or column.type == DATE:
         return True
+    if column.name in signature.reading.casts:
+        return True
     return column.allowed is not None and not _is_literal(column)
 
 
@@ -146,8 +171,8 @@ def _type(signature: Signature, column: Column) -> Any:
     type_: Any
     if column.type == DATE:
         type_ = str
-    elif column.name in signature.warn_unseen or column.name in signature.warn_out_of_range:
-        # Out of bounds is only a warning here: let msgspec check only the type.
+    elif _needs_python(signature, column):
+        # The bounds hold for what the casts return, or only a warning follows: let msgspec check only the type.
         by_type = {"int64": _int_between(-INT64, INT64 - 1), "float64": _float_between(-EXACT, EXACT)}
         type_ = (by_type | {"bool": bool, "str": str})[column.type]
     elif column.allowed is not None and _is_literal(column):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,9 +11,8 @@ from typing import Any
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from serving.body import json_body
+from serving.body import delimited_body, json_body
 from serving.body.fast_json import Decoder
-from serving.body.value_count import count_csv_separators, count_json_separators
 from updraft.model.columns import quoted
 from updraft.model.signature import (
     MAX_ERRORS,
@@ -28,8 +26,7 @@ from updraft.model.signature import (
     single_row_pointer,
 )
 
-SPARE_COMMAS = 1000  # above the limit, so that a few unknown fields are reported by name instead of as 413
-csv.field_size_limit(2**31 - 1)  # the size of the body is limited already
+SPARE_VALUES = 1000  # above the limit, so that a few unknown fields are reported by name instead of as 413
 
 
 def read(request: Request, signature: Signature, decoder: Decoder, max_body: int, max_rows: int) -> Rows:
@@ -38,13 +35,15 @@ def read(request: Request, signature: Signature, decoder: Decoder, max_body: int
     Raises UnsupportedMediaType, RequestEntityTooLarge (bytes or rows), BadRequest for a body that cannot be parsed, and
     BadRow for rows that do not match the signature.
     """
-    reader = READERS[json_body.check_media_type(request, READERS)]
+    media_type = json_body.check_media_type(request, MEDIA_TYPES, signature.reading.encoding)
     raw = json_body.read_body(request, max_body)
-    values = max_rows * (len(signature.columns) + 1) + SPARE_COMMAS
-    if reader is _json and (rows := decoder.decode(raw, max_rows)) is not None:
+    values = max_rows * (len(signature.columns) + 1) + SPARE_VALUES
+    if media_type == "text/csv":
+        return _csv(raw, signature, max_rows, values)
+    if media_type == "application/json" and (rows := decoder.decode(raw, max_rows)) is not None:
         return rows
-    json_body.check_value_count(raw, values, count_csv_separators if reader is _csv else count_json_separators)
-    return reader(raw, signature, max_rows)
+    json_body.check_value_count(raw, values)
+    return READERS[media_type](raw, signature, max_rows)
 
 
 def _json(raw: bytes, signature: Signature, max_rows: int) -> Rows:
@@ -93,12 +92,15 @@ def _lines(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     return signature.check([json_body.parse(line, f"line {number}: ") for number, line in numbered], row_pointer)
 
 
-def _csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
-    lines = _csv_rows(json_body.decode_text(raw))
+def _csv(raw: bytes, signature: Signature, max_rows: int, max_values: int) -> Rows:
+    body = delimited_body.open_body(raw, signature)
+    delimited_body.check_value_count(body, raw, max_values)
+    lines = body.rows()
     header = next(lines, None)
     if header is None:
         raise _fault("", "expected a header line and at least one row, found nothing")
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
+    used = signature.uses(header)
+    if twice := [name for name, count in Counter(header).items() if count > 1 and name in used]:
         raise BadRequest(f"The header names the column {quoted(twice[0])} twice.")
     misfits = islice(signature.name_errors(header), MAX_ERRORS)
     if errors := [_error("", f"header: {detail}: {pointer[1:]}") for pointer, detail in misfits]:
@@ -109,23 +111,6 @@ def _csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
         expected = f"expected {len(header)} cells, as in the header"
         raise BadRow([_error(row_pointer(index, None), f"{expected}, found {n}") for index, n in wrong[:MAX_ERRORS]])
     return signature.check((dict(zip(header, cells, strict=True)) for cells in rows), row_pointer, textual=True)
-
-
-def _csv_rows(text: str) -> Iterator[list[str]]:
-    """Yield the non-empty lines; in a table of one column an empty line is an empty cell, except at the end."""
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    width, empty = 0, 0
-    try:
-        for cells in lines:
-            if not cells:
-                empty += 1
-                continue
-            if width == 1:
-                yield from ([""] for _ in range(empty))
-            width, empty = width or len(cells), 0
-            yield cells
-    except csv.Error as error:
-        raise BadRequest(f"The body is not CSV: {error} at line {lines.line_num}.") from None
 
 
 def _check_row_count(rows: int, max_rows: int, pointer: str) -> None:
@@ -147,5 +132,5 @@ READERS: dict[str, Callable[[bytes, Signature, int], Rows]] = {
     "application/json": _json,
     "application/jsonl": _lines,
     "application/x-ndjson": _lines,
-    "text/csv": _csv,
 }
+MEDIA_TYPES = (*READERS, "text/csv")

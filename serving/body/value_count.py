@@ -37,21 +37,26 @@ def count_json_separators(raw: bytes, limit: int) -> int:
     return count
 
 
-def count_csv_separators(raw: bytes, limit: int) -> int:
-    """Return the number of commas outside of quoted fields; the count stops soon after it exceeds `limit`.
+def count_csv_separators(
+    raw: bytes, limit: int, delimiter: int = COMMA, quote: int | None = QUOTE, escape: int | None = None
+) -> int:
+    """Return the number of delimiters outside of quoted fields; the count stops soon after it exceeds `limit`.
 
     A quote in the middle of an unquoted field is an ordinary character, and what is quoted after it cannot be known
-    without parsing: from there on, every comma counts.
+    without parsing: from there on, every delimiter counts. So do all where there are no quotes, or where an escape
+    character may hide one.
     """
+    if quote is None or escape is not None:
+        return raw.count(delimiter)
     count, in_field, previous = 0, False, LINE_FEED
     for number, chunk in enumerate(_chunks(raw)):
-        quotes = chunk == QUOTE
+        quotes = chunk == quote
         inside = _inside(quotes, in_field)
         before = np.concatenate([[previous], chunk[:-1]])
-        starts = (before == COMMA) | (before == LINE_FEED) | (before == CARRIAGE_RETURN) | (before == QUOTE)
+        starts = (before == delimiter) | (before == LINE_FEED) | (before == CARRIAGE_RETURN) | (before == quote)
         if (quotes & inside & ~starts).any():
-            return count + raw.count(b",", number * CHUNK)
-        count += int(np.count_nonzero((chunk == COMMA) & ~inside))
+            return count + raw.count(delimiter, number * CHUNK)
+        count += int(np.count_nonzero((chunk == delimiter) & ~inside))
         if count > limit:
             break
         in_field, previous = bool(inside[-1]), int(chunk[-1])

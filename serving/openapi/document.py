@@ -61,7 +61,7 @@ def document(
 def example(live: LiveModel) -> PredictionResult:
     """Predict a model's own example row."""
     signature = live.model.signature
-    rows = signature.check([signature.example])
+    rows = signature.check([signature.example], plain=True)
     prediction = live.model.predict(rows.frame())
     return PredictionResult(live, rows, prediction, ID["examples"])
 
@@ -126,7 +126,7 @@ def _bodies(name: str, signature: Signature) -> dict[str, Any]:
                 "columns": {"summary": "columns", "value": {"columns": lists}},
             },
         },
-        "text/csv": {"schema": {"type": "string"}, "example": samples.csv_of([example])},
+        "text/csv": {"schema": {"type": "string"}, "example": samples.csv_of([example], signature.reading)},
         "application/jsonl": lines,
         "application/x-ndjson": lines,
     }

@@ -7,7 +7,11 @@ import io
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
+
+from updraft.model.casts import Cast
+from updraft.model.reading import NONE, Reading
 
 KEY_HEADER = "X-API-Key"
 KEY_VARIABLE = "UPDRAFT_KEY"
@@ -18,9 +22,9 @@ def curl(url: str, body: Any, *, keys: bool) -> str:
     return f"{_curl(url, 'application/json', keys)} \\\n  -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
-def curl_csv(url: str, rows: Sequence[Mapping[str, Any]], *, keys: bool) -> str:
+def curl_csv(url: str, text: str, *, keys: bool) -> str:
     """Return a curl command that posts CSV and accepts CSV."""
-    lines = " ".join(shlex.quote(line) for line in csv_of(rows).split("\n")[:-1])
+    lines = " ".join(shlex.quote(line) for line in text.split("\n")[:-1])
     command = _curl(url, "text/csv", keys)
     return f"printf '%s\\n' {lines} |\n  {command} \\\n  -H 'Accept: text/csv' --data-binary @-"
 
@@ -50,12 +54,20 @@ def feedback(url: str, prediction_id: str, label: Any, *, keys: bool) -> str:
     return curl(url, {"prediction_id": prediction_id, "label": label}, keys=keys)
 
 
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV with a header line; null is an empty field."""
+def csv_of(rows: Sequence[Mapping[str, Any]], reading: Reading) -> str:
+    """Return rows as delimited text with a header line, as the rules read it; null is an empty field."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(rows[0])
-    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    quote = None if reading.quote == NONE else reading.quote
+    writer = csv.writer(
+        out,
+        delimiter=reading.delimiter,
+        quotechar=quote,
+        escapechar=reading.escape,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        lineterminator="\n",
+    )
+    for cells in (list(rows[0]), *(_cells(row, reading) for row in rows)):
+        writer.writerow(cells if quote or reading.escape else [_bare(cell, reading.delimiter) for cell in cells])
     return out.getvalue()
 
 
@@ -64,5 +76,18 @@ def _curl(url: str, kind: str, keys: bool) -> str:
     return f"curl -s {shlex.quote(url)} -H {shlex.quote(f'Content-Type: {kind}')}{key}"
 
 
-def _cell(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
+def _cells(row: Mapping[str, Any], reading: Reading) -> list[Any]:
+    return [_cell(value, reading.casts.get(name, ())) for name, value in row.items()]
+
+
+def _cell(value: Any, casts: Sequence[Cast]) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and casts:
+        return format(Decimal(repr(value)), "f").replace(".", "," if "decimal_comma" in casts else ".")
+    return value
+
+
+def _bare(cell: Any, delimiter: str) -> Any:
+    """Return a cell without what it cannot hold where there are no quotes."""
+    return cell.translate({ord(char): " " for char in f"{delimiter}\r\n"}) if isinstance(cell, str) else cell

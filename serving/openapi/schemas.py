@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from updraft.model.columns import DATE, EXACT, LARGEST, Column
+from updraft.model.reading import Reading
 from updraft.model.signature import Signature
 
 TYPES = {"int64": "integer", "float64": "number", "str": "string", "bool": "boolean", DATE: "string"}
@@ -19,14 +20,14 @@ PYTHON_ONLY = re.compile(r"\(\?[^:=!<]|\(\?<[^=!]|\\[AZNUaxz]|[*+?}]\+")  # rege
 
 
 def row(signature: Signature) -> dict[str, Any]:
-    """Return the schema of a raw row: every feature is required; the id is optional and ignored."""
-    properties = {column.name: value(column, signature) for column in signature.columns}
-    if signature.id:
-        properties[signature.id] = {"description": "Ignored; may be omitted."}
+    """Return the schema of a raw row: what may be null may be left out, and what is not used may be there."""
+    unused = [*([signature.id] if signature.id else []), signature.target, *signature.left_out]
+    properties = {name: {"description": "Not used; may be omitted."} for name in unused}
+    properties = {column.name: value(column, signature) for column in signature.columns} | properties
     return {
         "type": "object",
         "properties": properties,
-        "required": list(signature.names),
+        "required": [column.name for column in signature.columns if not column.nullable],
         "additionalProperties": False,
         "examples": [signature.example],
     }
@@ -73,12 +74,25 @@ def describe(column: Column, signature: Signature) -> str:
     if column.nullable:
         parts.append("or null")
     text = f"{parts[0][0].upper()}{parts[0][1:]}{''.join(f', {part}' for part in parts[1:])}."
+    text += _reading(column, signature.reading)
     if column.allowed is not None and signature.only_warns(column, "unseen"):
         known = ", ".join(str(each) for each in options(column)[:20])
         text += f" Other values are accepted with a warning; known: {known}."
     if bounds(column) and signature.only_warns(column, "out_of_range"):
         text += " Values outside this range are accepted with a warning."
     return text
+
+
+def _reading(column: Column, reading: Reading) -> str:
+    """Describe what the rules make of a text, beyond what the type says."""
+    texts = []
+    if column.name in reading.dates:
+        texts.append(f" Also as {reading.dates[column.name]}.")
+    if column.name in reading.casts:
+        texts.append(f" A text is read by {', '.join(reading.casts[column.name])}.")
+    if theirs := [name for name, ours in reading.rename.items() if ours == column.name]:
+        texts.append(f" Also by the name {', '.join(theirs)}.")
+    return "".join(texts)
 
 
 def bounds(column: Column) -> list[str]:

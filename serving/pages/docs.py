@@ -21,7 +21,8 @@ def _case(
 ) -> dict[str, Any]:
     name = path.rpartition("/")[2]
     schema = document["components"]["schemas"][f"{name}.row"]
-    row = operation["requestBody"]["content"]["application/json"]["examples"]["row"]["value"]
+    content = operation["requestBody"]["content"]
+    row = content["application/json"]["examples"]["row"]["value"]
     response = operation["responses"]["200"]["content"]["application/json"]["example"]
     label = (response.get("labels") or response["predictions"])[0]
     return {
@@ -30,7 +31,7 @@ def _case(
         "about": operation["description"],
         "columns": [_column(column, each, schema["required"]) for column, each in schema["properties"].items()],
         "curl": samples.curl(url + path, row, keys=keys),
-        "csv": samples.curl_csv(url + path, [row], keys=keys),
+        "csv": samples.curl_csv(url + path, content["text/csv"]["example"], keys=keys),
         "python": samples.python(url + path, row, keys=keys),
         "response": response,
         "feedback": samples.feedback(f"{url}/feedback", response["prediction_ids"][0], label, keys=keys),

@@ -52,7 +52,7 @@ def read(form: Mapping[str, str], signature: Signature) -> dict[str, str]:
 def check(texts: Mapping[str, str], signature: Signature) -> Rows:
     """Check the single row of the form; the errors are worded for a form instead of for JSON."""
     try:
-        return signature.check([dict(texts)], single_row_pointer, textual=True)
+        return signature.check([dict(texts)], single_row_pointer, textual=True, plain=True)
     except BadRow as error:
         known = {single_row_pointer(0, column.name): column for column in signature.columns}
         faults = [(fault, known[fault["pointer"]]) for fault in error.errors]

@@ -32,11 +32,14 @@ def as_json(result: PredictionResult) -> Response:
 
 
 def as_csv(result: PredictionResult) -> Response:
-    """Return a CSV line per row: prediction, label, probabilities (of each label, or of the positive one), id.
+    """Return a CSV line per row: its own id if one was sent, prediction, label, probabilities, prediction id.
 
-    The header X-Warnings has the number of warnings.
+    Probabilities are those of each label, or of the positive one. The header X-Warnings has the number of warnings.
     """
-    columns: dict[str, Any] = {"prediction": result.prediction.predictions}
+    columns: dict[str, Any] = {}
+    if result.rows.ids is not None:
+        columns[f"{result.live.model.signature.id}"] = result.rows.ids
+    columns["prediction"] = result.prediction.predictions
     if result.prediction.names is not None:
         columns["label"] = result.prediction.names
     columns |= _probabilities(result)

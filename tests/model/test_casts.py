@@ -88,3 +88,7 @@ def test_a_date_is_read_by_its_pattern() -> None:
     assert dated("%d/%m/%Y", datetime(2026, 1, 31)) == datetime(2026, 1, 31)
     with pytest.raises(ValueError, match="'2026-01-31' is not a date like %d/%m/%Y"):
         dated("%d/%m/%Y", "2026-01-31")
+    assert dated("%d/%m/%Y", "2026-01-31", or_iso=True) == "2026-01-31"
+    assert dated("%Y-%d-%m", "2026-02-01T00:00:00", or_iso=True) == "2026-02-01T00:00:00"
+    with pytest.raises(ValueError, match="'2026-01-31' is not a date like %Y-%d-%m"):
+        dated("%Y-%d-%m", "2026-01-31", or_iso=True)

@@ -100,13 +100,11 @@ def test_rows_from_json_score_as_rows_from_parquet(task: str, tmp_path: Path) ->
 def test_every_fault_of_a_row_is_reported_and_the_report_stays_small(tmp_path: Path) -> None:
     signature = stored("binary", tmp_path).signature
     row = raw(1)[0] | {"count": "many", "y": 1, "z" * 5000: 1, **{f"x{n}": 1 for n in range(5000)}}
-    del row["flag"]
     with pytest.raises(BadRow) as refusal:
         signature.frame([row])
     details = {fault["pointer"]: fault["detail"] for fault in refusal.value.errors}
     assert details["/rows/0/count"] == "'many' (str) is not a whole number"
-    assert details["/rows/0/flag"] == "required and missing"
-    assert details["/rows/0/y"] == "unknown field; y is what is predicted"
+    assert "/rows/0/y" not in details  # the target is left out
     assert len(refusal.value.errors) == 100 and len(json.dumps(refusal.value.errors)) < 40_000
 
 

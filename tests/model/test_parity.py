@@ -12,12 +12,15 @@ from random import Random
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tests.support.small_cases import date, expectations, integer, real, text
 from updraft.model.columns import Column, read_columns
+from updraft.model.reading import Reading
 from updraft.model.signature import BadRow, Signature
 from updraft.regex_texts import matching_texts
+from updraft.sources.rows import Fit
 from updraft.stages.validate import load_suite
 from updraft.usecase import paths
 
@@ -249,6 +252,12 @@ def compare(suite: Path, seed: int) -> tuple[Cells, Cells, int]:
     signature = signature_of(suite)
     rows = rows_of(signature.columns, seed)
     frame = pd.DataFrame([{name: there for name, (_, there) in row.items()} for row in rows], dtype=object)
+    for column in signature.columns:
+        if column.type == "str":  # as ingestion stores it
+            values = Fit([column], Reading()).array(
+                column, pa.chunked_array([frame[column.name].tolist()], pa.string())
+            )
+            frame[column.name] = values.to_pylist()
     frame = frame.astype({column.name: column.type for column in signature.columns})
     ours = told_by_the_service(signature, [{name: sent for name, (sent, _) in row.items()} for row in rows])
     return ours, told_by_great_expectations(suite, frame), len(rows)

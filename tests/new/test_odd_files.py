@@ -122,12 +122,12 @@ def test_markers_are_written_with_their_reason_and_their_effect_on_other_columns
         nan=np.where(random.random(ROWS) < 0.1, "NaN", "Gd"),
     )
     created, case = create(tmp_path / "rows.csv", frame)
-    assert case.read.nulls == ("NA",) and case.quarantine_budget == 0.01
+    assert case.read.nulls == ("NA", "NaN") and case.quarantine_budget == 0.01
     types = {column.name: (column.type, column.nullable) for column in case.columns}
     assert types["frontage"] == types["year"] == ("float64", True) and types["alley"] == types["nan"] == ("str", True)
     assert "'NA' stands for a missing value in frontage, year" in notes(created)
     assert "and so it is null in alley" in notes(created)
-    assert "nulls: [NA] # 'NA' stands for a missing value in frontage" in created.usecase.read_text()
+    assert "nulls: [NA, NaN] # 'NA' stands for a missing value in frontage" in created.usecase.read_text()
     assert rows_of(tmp_path / "rows.csv", case) == ROWS
 
 

@@ -92,18 +92,27 @@ def apply(rules: Iterable[Cast], value: object) -> object:
     return value
 
 
-def dated(pattern: str, value: object) -> object:
-    """Read a text as a date by a pattern of `strptime`; blank is null. Raises ValueError when it does not match."""
+def dated(pattern: str, value: object, *, or_iso: bool = False) -> object:
+    """Read a text as a date by a pattern of `strptime`; blank is null. Raises ValueError when it does not match.
+
+    With `or_iso` a date in ISO 8601 is left for the column to read, unless it might be a slip in a pattern that looks
+    alike (2026-31-01).
+    """
     if not isinstance(value, str):
         return value
-    if not value.strip():
+    text = value.strip()
+    if not text:
         return None
     try:
-        return datetime.strptime(value.strip(), pattern)
+        return datetime.strptime(text, pattern)
     except ValueError:
+        iso = _ISO.match(text) if or_iso else None
+        if iso and (not pattern.startswith("%Y-") or (iso[1] and "T" not in pattern)):
+            return text
         raise ValueError(f"{quoted(value)} is not a date like {pattern}") from None
 
 
+_ISO = re.compile(r"\d{4}-\d\d-\d\d(T)?", re.ASCII)
 _PLAIN = re.compile(r"[-+]?\d+(\.\d+)?[eE][-+]?\d+", re.ASCII)
 _DIGITS = re.compile(r"\.?\d[\d.,'\u2019]*")
 _NUMBER = re.compile(r"\d*\.\d+|\d+|[1-9]\d{0,2}((,\d{3})+|('\d{3})+|(\u2019\d{3})+)(\.\d+)?", re.ASCII)

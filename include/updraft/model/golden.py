@@ -105,7 +105,7 @@ def _hashed(frame: pd.DataFrame) -> pd.Series[Any]:
 
 def _is_valid(signature: Signature, row: dict[str, Any]) -> bool:
     try:
-        signature.check([row])
+        signature.check([row], plain=True)
     except BadRow:
         return False
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import re
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal
@@ -20,6 +21,7 @@ from updraft.model.columns import Column, Value, quoted
 NONE = "none"
 NANS = ("NaN", "nan")  # what pandas and R write for a missing value, also in a column of text
 UNDECODED = "\ufffd"
+_NAN = re.compile(r"[+-]?nan(\(\w*\))?", re.I | re.ASCII)
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 Casts = Annotated[tuple[Cast, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -77,20 +79,34 @@ class Reading(BaseModel):
         return self
 
 
-def read_value(column: Column, value: object, reading: Reading, *, textual: bool) -> Value | datetime | None:
+def read_value(
+    column: Column, value: object, reading: Reading, *, textual: bool, iso_dates: bool = False
+) -> Value | datetime | None:
     """Return a source's value as the column's type: nulls, Unicode's NFC, casts and date patterns, then the type.
 
-    In a `textual` source all values are text, so that text may be a number. Raises ValueError, which says why a value
-    does not fit.
+    In a `textual` source all values are text, so that text may be a number. `iso_dates` may be in ISO 8601 where the
+    rules have a pattern. Raises ValueError, which says why a value does not fit.
     """
-    if value in reading.nulls or value in NANS or (isinstance(value, float) and math.isnan(value)):
+    if value in reading.nulls or _is_nan(value, column):
         return None
     if isinstance(value, str) and not value.isascii():
         value = normalized(value)
     value = apply(reading.casts.get(column.name, ()), value)
     if column.name in reading.dates:
-        value = dated(reading.dates[column.name], value)
+        value = dated(reading.dates[column.name], value, or_iso=iso_dates)
+    if _is_nan(value, column):
+        return None
     return column.from_text(value) if textual and isinstance(value, str) else column.convert(value)
+
+
+def _is_nan(value: object, column: Column) -> bool:
+    if isinstance(value, float):
+        return math.isnan(value)
+    if not isinstance(value, str):
+        return False
+    if column.type == "float64":
+        return _NAN.fullmatch(value.strip()) is not None
+    return value in NANS and value not in (column.allowed or ())
 
 
 def normalized(text: str) -> str:

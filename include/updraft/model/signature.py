@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from updraft.model.columns import Column, Value, ViolationKind, quoted
+from updraft.model.field_names import FieldNames, Layout
+from updraft.model.reading import Reading, read_value
 from updraft.model.task import Task as Task
 
 if TYPE_CHECKING:
@@ -50,12 +52,16 @@ class BadRow(ValueError):
 
 @dataclass(frozen=True)
 class Rows:
-    """Validated rows, column by column in the signature's order, and up to MAX_ERRORS `warnings`."""
+    """Validated rows, column by column in the signature's order, and up to MAX_ERRORS `warnings`.
+
+    `ids` are the rows' own, as they were sent; None where no row has one.
+    """
 
     names: tuple[str, ...]
     columns: Sequence[Sequence[Cell]]
     types: tuple[str, ...]
     warnings: list[FieldError]
+    ids: list[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -88,6 +94,9 @@ class Signature(BaseModel):
     probability that is called positive. A multiclass model has only labels, a regression none of these. `example` is a
     valid raw row, as JSON. A value outside the value set or the range is an error, unless `warn_unseen` or
     `warn_out_of_range` names its column. Columns in `private` are not stored with predictions.
+
+    Rows are read by `reading`, the rules by which the training data was read. `left_out` are the columns that the
+    training data had beside the features, the target and the id: a row may have them, too.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -110,24 +119,35 @@ class Signature(BaseModel):
     warn_unseen: tuple[str, ...] = ()
     warn_out_of_range: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
+    reading: Reading = Reading()
+    left_out: tuple[str, ...] = ()
 
     def frame(self, rows: Sequence[Any]) -> pd.DataFrame:
-        """Validate raw rows and build the model's input. Raises BadRow."""
-        return self.check(rows).frame()
+        """Validate rows in the suite's names and types, and build the model's input. Raises BadRow."""
+        return self.check(rows, plain=True).frame()
 
-    def check(self, rows: Iterable[Any], pointer: MakePointer = row_pointer, *, textual: bool = False) -> Rows:
-        """Validate raw rows: JSON objects or, if `textual`, objects whose values are all text.
+    def check(
+        self, rows: Iterable[Any], pointer: MakePointer = row_pointer, *, textual: bool = False, plain: bool = False
+    ) -> Rows:
+        """Read and validate rows: JSON objects or, if `textual`, objects whose values are all text.
 
-        The id is optional and ignored. Raises BadRow with every fault.
+        `plain` rows are in the suite's names and types, and are not read by the rules of `reading`. The id is optional.
+        Raises BadRow with every fault.
         """
         errors: list[FieldError] = []
         warnings: list[FieldError] = []
         columns: list[list[Cell]] = [[] for _ in self.columns]
+        ids: list[Any] = []
+        left_out: dict[str, None] = {}
+        reading = Reading() if plain else self.reading
         for index, row in enumerate(rows):
             if not isinstance(row, dict):
                 errors.append({"pointer": pointer(index, None), "detail": f"expected an object, found {quoted(row)}"})
             else:
-                for (name, message), is_warning in self._faults(row, columns, textual):
+                layout = self._fields.layout(tuple(row))
+                ids.append(row.get(layout.id))
+                left_out |= dict.fromkeys(layout.left_out)
+                for (name, message), is_warning in self._faults(row, layout, columns, reading, textual=textual):
                     faults = warnings if is_warning else errors
                     if len(faults) < MAX_ERRORS:
                         faults.append({"pointer": pointer(index, name), "detail": message})
@@ -135,29 +155,35 @@ class Signature(BaseModel):
                 break
         if errors:
             raise BadRow(errors)
-        return self.rows(columns, warnings)
+        found = self.rows(columns, self.left_out_warning(left_out) + warnings)
+        return replace(found, ids=ids) if any(id_ is not None for id_ in ids) else found
 
     def rows(self, columns: Sequence[Sequence[Cell]], warnings: Sequence[FieldError] = ()) -> Rows:
         """Build rows from values that were validated, columns in the signature's order."""
-        return Rows(self.names, columns, tuple(column.type for column in self.columns), list(warnings))
+        return Rows(self.names, columns, tuple(column.type for column in self.columns), list(warnings)[:MAX_ERRORS])
+
+    def left_out_warning(self, names: Iterable[str]) -> list[FieldError]:
+        """Return the warning that says, once for all rows, which of their fields are not used."""
+        known = [f"{quoted(name)}{' (what is predicted)' if name == self.target else ''}" for name in names]
+        return [{"pointer": "", "detail": f"not used: {', '.join(known[:MAX_ERRORS])}"}] if known else []
 
     def _faults(
-        self, row: dict[Any, Any], into: list[list[Cell]], textual: bool
+        self, row: dict[Any, Any], layout: Layout, into: list[list[Cell]], reading: Reading, *, textual: bool
     ) -> Iterator[tuple[tuple[str | None, str], bool]]:
         """Append a row's values to the columns `into`; yield each fault's field and message, and if it is a warning."""
-        for column, values in zip(self.columns, into, strict=True):
-            try:
-                value = column.from_text(row[column.name]) if textual else column.convert(row[column.name])
-            except KeyError:
+        for column, key, values in zip(self.columns, layout.columns, into, strict=True):
+            if key is None and (textual or not column.nullable):
                 yield (column.name, "required and missing"), False
                 continue
+            try:
+                value = None if key is None else read_value(column, row[key], reading, textual=textual, iso_dates=True)
             except ValueError as error:
-                yield (column.name, str(error)), False
+                yield (key, str(error)), False
                 continue
             values.append(value)
             for violation in column.violations(value):
-                yield (column.name, str(violation)), self.only_warns(column, violation.kind)
-        yield from ((fault, False) for fault in self._unknown(row))
+                yield (key or column.name, str(violation)), self.only_warns(column, violation.kind)
+        yield from ((fault, False) for fault in self._unknown(layout))
 
     def only_warns(self, column: Column, kind: ViolationKind) -> bool:
         """Whether a value with this violation gets a prediction and a warning, not an error."""
@@ -166,29 +192,36 @@ class Signature(BaseModel):
 
     def name_errors(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield a pointer and a message for each feature missing from `names`, and for each unknown name."""
-        for name in self.names:
-            if name not in names:
-                yield f"/{escape_pointer(name)}", "required and missing"
-        for unknown, message in self._unknown(dict.fromkeys(names)):
+        for name in self.missing(names):
+            yield f"/{escape_pointer(name)}", "required and missing"
+        for unknown, message in self._unknown(self._fields.layout(tuple(names))):
             yield ("" if unknown is None else f"/{escape_pointer(unknown)}"), message
 
-    def _unknown(self, row: dict[Any, Any]) -> Iterator[tuple[str | None, str]]:
-        known = self._known
-        for key in islice((key for key in row if key not in known), MAX_ERRORS):
+    def missing(self, names: Sequence[str]) -> Iterator[str]:
+        """Yield the features that `names` lack."""
+        layout = self._fields.layout(tuple(names))
+        yield from (name for name, key in zip(self.names, layout.columns, strict=True) if key is None)
+
+    def uses(self, names: Sequence[str]) -> set[str | None]:
+        """Return those of `names` that are a feature or the id."""
+        layout = self._fields.layout(tuple(names))
+        return {*layout.columns, layout.id}
+
+    def _unknown(self, layout: Layout) -> Iterator[tuple[str | None, str]]:
+        for key in layout.unknown[:MAX_ERRORS]:
             if len(key) > MAX_KEY_LENGTH:  # too long to repeat in a response
                 yield None, f"unknown field {quoted(key)}"
                 continue
-            hint = f"{self.target} is what is predicted" if key == self.target else f"known: {', '.join(known)}"
-            yield key, f"unknown field; {hint}"
+            yield key, f"unknown field; known: {', '.join([*self.names, *([self.id] if self.id else [])])}"
+
+    @cached_property
+    def _fields(self) -> FieldNames:
+        return FieldNames(self.names, self.id, (self.target, *self.left_out), self.reading)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the features."""
         return tuple(column.name for column in self.columns)
-
-    @property
-    def _known(self) -> list[str]:
-        return [*self.names, *([self.id] if self.id else [])]
 
 
 def escape_pointer(key: object) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from updraft.model.columns import Column
-from updraft.model.reading import UNDECODED
+from updraft.model.reading import NANS, UNDECODED
 from updraft.sources.rows import ARROW, Fit
 from updraft.sources.source import Batch
 
@@ -39,7 +39,10 @@ def read_by_column(fit: Fit, columns: Sequence[Values], rows: Rows, odd: set[int
             array, faults, with_nan = _by_value(fit, column, values)
             odd |= faults
             at_nan.append(with_nan)
-        elif torn and column.type == "str":
+            arrays.append(array)
+            continue
+        at_nan.append(fit.nans.get(column.name, set()))
+        if torn and column.type == "str":
             odd.update(pc.indices_nonzero(pc.match_substring(array, UNDECODED).fill_null(False)).to_pylist())
         arrays.append(array)
     table = pa.table(arrays, schema=fit.schema)
@@ -73,7 +76,7 @@ def _by_value(fit: Fit, column: Column, values: Values) -> tuple[pa.Array, set[i
     at_nan: set[int] = set()
     known: dict[str, Any] = {}  # texts repeat
     for index, value in enumerate(values if isinstance(values, list) else values.to_pylist()):
-        if isinstance(value, float) and math.isnan(value):
+        if value in NANS or (isinstance(value, float) and math.isnan(value)):
             at_nan.add(index)
         try:
             if not isinstance(value, str):

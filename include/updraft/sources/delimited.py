@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
-from updraft.model.reading import NANS, NONE, Reading
+from updraft.model.reading import NONE, Reading
 from updraft.sources.decoded import BLOCK, Decoded, read_head
 from updraft.sources.format import Enough, Part
 from updraft.sources.open_quotes import OpenQuotes, lines_of
@@ -105,7 +105,7 @@ class Delimited:
         convert = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(header, pa.string()),
             strings_can_be_null=True,
-            null_values=["", *NANS, *read.nulls],
+            null_values=["", *read.nulls],
         )
         with self._spanned(1):
             return pyarrow.csv.open_csv(text.buffered(), options, parse, convert)

@@ -49,27 +49,41 @@ class Fit:
     reading: Reading
     textual: bool = False
     units: dict[str, set[str]] = field(default_factory=dict)
+    nans: dict[str, set[int]] = field(default_factory=dict)  # the rows where `array` found NaN, by column
 
     def array(self, column: Column, values: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
         """Turn a source's values into the column's type; None when some do not plainly fit."""
         try:
             if self._is_plain_date(column) and _is_text(values.type):
-                typed = _from_text(values, DATE)  # as JSON writes dates
+                typed = _from_text(values, column)  # as JSON writes dates
             elif self.is_cast(column) and _is_text(values.type):
                 distinct = values.combine_chunks().dictionary_encode()
                 found = [self.value(column, value) for value in distinct.dictionary.to_pylist()]
                 typed = pa.array(found, ARROW[column.type]).take(distinct.indices)
             elif self.textual:
-                typed = _from_text(values, column.type)
+                typed = _from_text(values, column)
             elif _is_kind(values.type, column.type):
                 finer = types.is_timestamp(values.type) and values.type.unit == "ns"
                 typed = values.cast(ARROW[column.type], safe=not finer)  # than a microsecond: is cut
-                typed = _plain_text(typed) if column.type == "str" else typed
+                typed = _composed(typed) if column.type == "str" else typed
             else:
                 return None
         except (ValueError, OverflowError, pa.ArrowException):
             return None
+        typed = self._without_nans(column, typed)
         return typed if sound(column, typed) else None
+
+    def _without_nans(self, column: Column, values: Any) -> Any:
+        """Make NaN null, in a column of text too, unless the suite allows that text."""
+        if column.type == "float64":
+            nan = pc.is_nan(values)
+        elif column.type == "str":
+            texts = [text for text in NANS if text not in (column.allowed or ())]
+            nan = pc.is_in(values, value_set=pa.array(texts, pa.string()))
+        else:
+            return values
+        self.nans[column.name] = set(pc.indices_nonzero(nan.fill_null(False)).to_pylist())
+        return pc.if_else(nan, None, values) if self.nans[column.name] else values
 
     def batch(self, placed: Iterable[tuple[str, dict[str, Any]]]) -> Batch:
         """Read rows one by one, with their places: those that fit the columns' types become the table."""
@@ -79,14 +93,16 @@ class Fit:
         for place, row in placed:
             try:
                 fit.append(self._row(row))
-                nans += sum(isinstance(value, float) and math.isnan(value) for value in row.values())
+                nans += sum(value in NANS or (isinstance(value, float) and math.isnan(value)) for value in row.values())
             except ValueError as error:
                 rejects.append(Reject(place, self._found(row), str(error)))
         return Batch(pa.Table.from_pylist(fit, schema=self.schema), rejects, nans, self.units)
 
     def whole(self, arrays: Sequence[Any]) -> Batch:
         """Make a batch of columns in which every row fits."""
-        return Batch(pa.table(list(arrays), schema=self.schema), units=self.units)
+        return Batch(
+            pa.table(list(arrays), schema=self.schema), nans=sum(map(len, self.nans.values())), units=self.units
+        )
 
     def value(self, column: Column, value: object) -> object:
         """Cast one value and convert it to the column's type; raise ValueError saying why it does not fit."""
@@ -169,11 +185,8 @@ def sound(column: Column, values: pa.ChunkedArray) -> bool:
     return True
 
 
-def _plain_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Do to texts what `read_value` does where a column has no rules of its own: NaN is null, Unicode is NFC."""
-    nan = pc.is_in(values, value_set=pa.array(NANS))
-    if pc.any(nan).as_py():
-        values = pc.if_else(nan, pa.scalar(None, pa.string()), values)
+def _composed(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Write texts in Unicode's NFC."""
     foreign = pc.invert(pc.string_is_ascii(values)).fill_null(False)
     texts = values.filter(foreign).to_pylist() if pc.any(foreign).as_py() else []
     if all(unicodedata.is_normalized("NFC", text) for text in texts):
@@ -186,12 +199,12 @@ def _combined(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
-def _from_text(values: pa.ChunkedArray, type_: Type) -> pa.ChunkedArray:
-    if type_ == "str":
-        return _plain_text(values)
-    if type_ == "int64" and pc.any(pc.match_substring_regex(values, "[xX]")).as_py():
+def _from_text(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+    if column.type == "str":
+        return _composed(values)
+    if column.type == "int64" and pc.any(pc.match_substring_regex(values, "[xX]")).as_py():
         raise ValueError("Arrow would read hexadecimal numbers")
-    cast = _dates if type_ == DATE else partial(pc.cast, target_type=ARROW[type_])
+    cast = _dates if column.type == DATE else partial(pc.cast, target_type=ARROW[column.type])
     try:
         return cast(values)
     except pa.ArrowInvalid:

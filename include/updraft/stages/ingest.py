@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from updraft.errors import BadData
 from updraft.sources.rows import ARROW
 from updraft.sources.source import Progress, Reject, Source
-from updraft.stages.stage_folder import DATASET, QUARANTINE, recreate_folder, write_json
+from updraft.stages.stage_folder import DATASET, OTHER_COLUMNS, QUARANTINE, recreate_folder, write_json
 from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None =
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
     units: dict[str, set[str]] = {}
-    schema = pa.schema([(column.name, ARROW[column.type]) for column in source.columns])
+    others = json.dumps(source.others)  # travels with the dataset: rows that are sent to the model may have them, too
+    schema = pa.schema([(column.name, ARROW[column.type]) for column in source.columns], {OTHER_COLUMNS: others})
     with (
         pq.ParquetWriter(out / DATASET, schema, compression="zstd") as parquet,
         (out / QUARANTINE).open("w", encoding="utf-8", errors="backslashreplace") as rejected,

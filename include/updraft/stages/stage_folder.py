@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from updraft.usecase import UseCase
 
 DATASET, QUARANTINE, TRAIN, TEST = "dataset.parquet", "quarantine.jsonl", "train.parquet", "test.parquet"
+OTHER_COLUMNS = "updraft.other_columns"  # in a dataset's metadata: the source's columns that no suite names, as JSON
 WIDE = 90  # columns from which pandas may warn that a frame is fragmented, which a copy mends
 
 
@@ -20,6 +22,13 @@ def read_frame(case: UseCase, path: Path) -> pd.DataFrame:
     frame = pd.read_parquet(path)
     frame = frame.astype({c.name: c.type for c in case.columns if frame[c.name].dtype != c.type})
     return frame.copy() if frame.shape[1] >= WIDE else frame
+
+
+def other_columns(dataset: Path) -> list[str]:
+    """Return the columns that the source had and the suite does not name."""
+    metadata = pq.read_schema(dataset).metadata or {}
+    names: list[str] = json.loads(metadata.get(OTHER_COLUMNS.encode(), b"[]"))
+    return names
 
 
 def first_row(frame: pd.DataFrame) -> dict[str, Any]:

@@ -156,7 +156,16 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         warn_unseen=_warning_only(case.serving.unseen),
         warn_out_of_range=_warning_only(case.serving.out_of_range),
         private=case.serving.private,
+        reading=case.read,
+        left_out=tuple(_left_out(case, rule["other_columns"])),
     )
+
+
+def _left_out(case: UseCase, other_columns: list[str]) -> Iterator[str]:
+    """Yield the columns that the training data had and the model does not use."""
+    used = {*case.feature_names, case.target, case.id}
+    yield from (column.name for column in case.columns if column.name not in used)
+    yield from other_columns
 
 
 def _warning_only(policies: dict[str, Policy]) -> tuple[str, ...]:
