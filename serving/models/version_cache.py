@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,33 @@ def require_private(root: Path) -> None:
     What is loaded is verified all the same. But a FIFO would stop the service, and whoever can exchange files could
     keep it from starting.
     """
-    waiting = [(root, False)]
+    _require_private(root, root.lstat())
+    waiting = [(root, not root.stat().st_mode & 0o077)]
     while waiting:
-        path, private = waiting.pop()
-        about = path.lstat()
-        kind = stat.S_IFMT(about.st_mode)
-        if kind not in (stat.S_IFDIR, stat.S_IFREG):
-            raise ValueError(f"{str(path)!r} is a {KINDS.get(kind, 'device')}, expected files and folders alone")
-        if about.st_uid not in (os.geteuid(), 0):
-            raise ValueError(f"{str(path)!r} belongs to user {about.st_uid}, expected {os.geteuid()}")
-        if not private and about.st_mode & 0o022:
-            raise ValueError(f"{str(path)!r}: others may write to it, expected mode 0700 (chmod -R go-w)")
-        if kind == stat.S_IFDIR:  # what is below a folder that nobody else can enter is out of reach
-            waiting += [(child, private or not about.st_mode & 0o077) for child in path.iterdir()]
+        folder, private = waiting.pop()
+        for path in _children(folder):
+            with suppress(FileNotFoundError):  # another worker moves what it has downloaded
+                about = path.lstat()
+                _require_private(path, about, private)
+                if stat.S_ISDIR(about.st_mode):  # what is in a folder that nobody else can enter is out of reach
+                    waiting.append((path, private or not about.st_mode & 0o077))
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _require_private(path: Path, about: os.stat_result, private: bool = False) -> None:
+    kind = stat.S_IFMT(about.st_mode)
+    if kind not in (stat.S_IFDIR, stat.S_IFREG):
+        raise ValueError(f"{str(path)!r} is a {KINDS.get(kind, 'device')}, expected files and folders alone")
+    if about.st_uid not in (os.geteuid(), 0):
+        raise ValueError(f"{str(path)!r} belongs to user {about.st_uid}, expected {os.geteuid()}")
+    if not private and about.st_mode & 0o022:
+        raise ValueError(f"{str(path)!r}: others may write to it, expected mode 0700 (chmod -R go-w)")
 
 
 class Cache:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from tests.support.servers import LOGIN
 from updraft.cli.registry import app
 from updraft.local_stack.servers import free_port
+from updraft.registry import judgements
 from updraft.registry.registry import Registry
 
 NAME = "vehicle_insurance"
@@ -77,10 +78,17 @@ def test_show(run: Run, two_versions: Registry) -> None:
 
 
 def test_show_says_what_a_lost_race_came_to(run: Run, two_versions: Registry) -> None:
-    two_versions.note_judgement(NAME, 1, "reject", "version 2 is [bold]better[/bold]", who="airflow:train")
+    bucket, keys = two_versions.bucket, two_versions.keys
+    judgements.write(bucket, keys, NAME, 1, "reject", "version 2 is [bold]better[/bold]", "airflow:train")
     assert "reject: version 2 is [bold]better[/bold]" in run("show", NAME, "1").stdout
     assert json.loads(run("show", NAME, "1", "--json").stdout)["judged_again"]["decision"] == "reject"
     assert json.loads(run("show", NAME, "2", "--json").stdout)["judged_again"] is None
+    run("sign", NAME)
+    assert json.loads(run("show", NAME, "1", "--json").stdout)["judged_again"]["decision"] == "reject"
+    copied, _ = bucket.get(f"{NAME}/versions/0001/judged_again.json") or (b"", "")
+    bucket.put(f"{NAME}/versions/0002/judged_again.json", copied)
+    shown = run("show", NAME, "2")
+    assert (shown.exit_code, shown.stderr.count("\n")) == (0, 1) and "is a copy from" in shown.stderr
 
 
 def test_what_is_held_says_so_and_force_lifts_it(run: Run, two_versions: Registry) -> None:

@@ -12,6 +12,7 @@ from tests.support.versions import overwrite
 from updraft.errors import UserError
 from updraft.model.golden import replay
 from updraft.model.model import Model
+from updraft.registry import judgements
 from updraft.registry.registry import Registry, VerificationError, open_registry
 from updraft.stages.evaluate import evaluate
 from updraft.stages.push import Outcome, champion, push
@@ -144,13 +145,13 @@ def test_a_version_that_lost_a_race_keeps_a_judgement_that_says_so(
     outcome = push_run(case, run, registry)
     assert outcome.version is not None
     assert (outcome.version.number, outcome.decision, registry.production(case.name)) == (1, "reject", 2)
-    judgement = registry.judgement(case.name, 1)
-    assert judgement and judgement["decision"] == "reject"
-    assert "judged again after production moved" in judgement["reason"] and "version 2" in judgement["reason"]
-    assert registry.judgement(case.name, 2) is None
+    judgement = judgements.read(registry.bucket, registry.keys, case.name, 1)
+    assert judgement and judgement.decision == "reject"
+    assert "judged again after production moved" in judgement.reason and "version 2" in judgement.reason
+    assert judgements.read(registry.bucket, registry.keys, case.name, 2) is None
     overwrite(registry, f"{case.name}/versions/0001/judged_again.json", lambda body: body.replace(b"reject", b"accept"))
     with pytest.raises(VerificationError, match="altered"):
-        registry.judgement(case.name, 1)
+        judgements.read(registry.bucket, registry.keys, case.name, 1)
 
 
 def test_a_model_that_was_exchanged_after_its_evaluation_is_not_pushed(

@@ -65,6 +65,7 @@ def show(
         manifest_table,
         one_line_errors,
         open_from_environment,
+        read_judgement,
         version_state,
     )
     from updraft.registry.registry import NoSuchVersion
@@ -76,7 +77,7 @@ def show(
         number = version or states.production
         if number is None:
             raise NoSuchVersion(f"{name}: nothing is in production; name a version")
-        shown, judgement = registry.version(name, number), registry.judgement(name, number)
+        shown, judgement = registry.version(name, number), read_judgement(registry, name, number)
     state = version_state(shown, states)
     if as_json:
         summary = {
@@ -84,7 +85,7 @@ def show(
             "version": number,
             "production": number == states.production,
             **state,
-            "judged_again": judgement,
+            "judged_again": judgement.model_dump() if judgement else None,
         }
         moves = [move.model_dump() for move in history]
         typer.echo(json.dumps({**summary, "manifest": shown.manifest, "history": moves}, indent=2))

@@ -19,6 +19,8 @@ from rich.text import Text
 from updraft.errors import UserError
 from updraft.local_stack.environment import home_folder
 from updraft.local_stack.stores import check_stores
+from updraft.registry import judgements
+from updraft.registry.judgements import Judgement
 from updraft.registry.moves import Move
 from updraft.registry.registry import PointerMoved, Registry, VerificationError, Version, open_registry
 from updraft.registry.states import States
@@ -87,14 +89,23 @@ def version_state(version: Version, states: States | None) -> dict[str, str | No
     return {"state": state, "reason": str(hold) if state == "held" else None}
 
 
-def manifest_table(version: Version, state: dict[str, str | None], judgement: dict[str, Any] | None) -> Table:
+def read_judgement(registry: Registry, name: str, number: int) -> Judgement | None:
+    """Read what a version was judged after its evaluation; one that is not believed is one line on stderr."""
+    try:
+        return judgements.read(registry.bucket, registry.keys, name, number)
+    except VerificationError as error:
+        typer.echo(f"updraft: refused: {error}", err=True)
+        return None
+
+
+def manifest_table(version: Version, state: dict[str, str | None], judgement: Judgement | None) -> Table:
     """Return a table of a version's state, its judgement after the evaluation if any, its manifest and files."""
     title = f"{version} ({'in production' if state['state'] == 'production' else state['state']})"
     table = Table(title=title, show_header=False)
     if state["reason"]:
         table.add_row("state", Text(state["reason"]))
     if judgement:
-        table.add_row("judged again", Text(f"{judgement['decision']}: {judgement['reason']}"))
+        table.add_row("judged again", Text(f"{judgement.decision}: {judgement.reason}"))
     for key, value in version.manifest.items():
         if key != "files":
             table.add_row(key, Text(value if isinstance(value, str) else json.dumps(value, indent=1)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=10_000)]
 MAX_WHY = 2_000  # characters; an object of more than 64 kB is not read
 
+READERS = 8  # requests at the same time, of the 10 that a client of S3 keeps open
 POINTER, HISTORY = "pointer.json", "history/"
 
 
@@ -94,7 +96,8 @@ class Moves:
         """
         sequences = self.sequences()  # before the pointer, which is written first
         pointer = self.pointer()
-        moves = {sequence: self.read(sequence) for sequence in sequences}
+        with ThreadPoolExecutor(READERS) as pool:  # a request for each, and there may be hundreds
+            moves = dict(zip(sequences, pool.map(self.read, sequences), strict=True))
         if moves and max(moves) > (pointer.sequence if pointer else 0):
             at = f"at move {pointer.sequence}" if pointer else "gone"
             raise VerificationError(

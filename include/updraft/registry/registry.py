@@ -22,7 +22,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -37,6 +36,7 @@ from updraft.registry.folder_hashes import (
     read_verified,
     replace_folder,
 )
+from updraft.registry.judgements import JUDGED_AGAIN
 from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, MODEL_FILE, verified
 from updraft.registry.manifest import Version as Version
 from updraft.registry.moves import Move, Moves, describe
@@ -45,7 +45,6 @@ from updraft.registry.moves import PointerMoved as PointerMoved
 from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, key_for, parse_json, s3_client, split_uri
 from updraft.registry.s3 import VerificationError as VerificationError
 from updraft.registry.s3 import client_config as client_config
-from updraft.registry.signed_json import seal, unseal
 from updraft.registry.signing_keys import Keys, load_keys
 from updraft.registry.states import Hold as Hold
 from updraft.registry.states import States, replay
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 RESERVED_KEYS = {"name", "version", "run_id", "created_at", "files", "model_sha256"}
-JUDGED_AGAIN = "judged_again.json"
 RESERVED_FILES = {"claim.json", "manifest.json", "manifest.sig", JUDGED_AGAIN}
 
 
@@ -217,23 +215,6 @@ class Registry:
         """Return the version that a run has stored; None if it has stored none."""
         number = claims.number_of(self.bucket, name, run_id)
         return self._pushed_before(name, number, run_id) if number in self.numbers(name) else None
-
-    def note_judgement(self, name: str, number: int, decision: str, reason: str, *, who: str) -> None:
-        """Add to a version that it was judged again, with another outcome than its evaluation says; signed."""
-        when = datetime.now(UTC).isoformat(timespec="microseconds")
-        content = {"name": name, "version": number, "decision": decision, "reason": reason, "who": who, "when": when}
-        self.bucket.put(f"{version_folder(name, number)}/{JUDGED_AGAIN}", seal(content, self.keys))
-
-    def judgement(self, name: str, number: int) -> dict[str, Any] | None:
-        """Read the last judgement that came after a version's evaluation; None if there is none."""
-        key = f"{version_folder(name, number)}/{JUDGED_AGAIN}"
-        answer = self.bucket.get(key)
-        if answer is None:
-            return None
-        content = unseal(answer[0], self.keys, f"{self.bucket}/{key}")
-        if (content.get("name"), content.get("version")) != (name, number):
-            raise VerificationError(f"{self.bucket}/{key} is a copy from another version")
-        return content
 
     def promote(
         self, name: str, number: int, *, expect: int | None, who: str, why: str, force: bool = False

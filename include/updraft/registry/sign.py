@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from updraft.registry import judgements
 from updraft.registry.claims import version_folder
 from updraft.registry.moves import HISTORY, POINTER, Move, PointerMoved, describe
 from updraft.registry.registry import Registry, Version
@@ -54,6 +55,7 @@ def sign(
 def _sign_manifest(registry: Registry, name: str, number: int) -> Version:
     version, manifest = registry.read_verified(name, number)[:2]
     registry.bucket.put(f"{version_folder(name, number)}/manifest.sig", registry.keys.sign(manifest))
+    judgements.sign(registry.bucket, registry.keys, name, number)
     return version
 
 

@@ -7,7 +7,7 @@ traceback, verified, and held against a strict schema, in this order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,8 +15,8 @@ from updraft.registry.s3 import VerificationError, json_bytes, parse_json
 from updraft.registry.signing_keys import Keys
 
 SIGNATURE = "signature"
-# A signature of such an object must not pass for one of a manifest, whose bytes are signed as they are.
-PURPOSE = b"updraft signed object\n"
+
+Kind = Literal["move", "judgement"]  # signed, too: no object passes for one of another kind, nor for a manifest
 
 
 class Unsigned(VerificationError):
@@ -32,24 +32,28 @@ class Schema(BaseModel):
 Content = TypeVar("Content", bound=Schema)
 
 
-def seal(content: Mapping[str, Any], keys: Keys) -> bytes:
+def seal(content: Mapping[str, Any], keys: Keys, kind: Kind = "move") -> bytes:
     """Serialize an object with its signature; BadRegistry without a signing key."""
-    return json_bytes({**content, SIGNATURE: keys.sign(PURPOSE + json_bytes(content)).decode()})
+    return json_bytes({**content, SIGNATURE: keys.sign(_signed(content, kind)).decode()})
 
 
-def unseal(body: bytes, keys: Keys, place: str) -> dict[str, Any]:
+def unseal(body: bytes, keys: Keys, place: str, kind: Kind = "move") -> dict[str, Any]:
     """Parse a sealed object and verify it; VerificationError names `place`, Unsigned where there is no signature."""
     content = parse_json(body, place)
     signature = content.pop(SIGNATURE, None)
     if signature is None:
         raise Unsigned(f"{place} is not signed")
     try:
-        valid = isinstance(signature, str) and keys.verifies(PURPOSE + json_bytes(content), signature.encode())
+        valid = isinstance(signature, str) and keys.verifies(_signed(content, kind), signature.encode())
     except (ValueError, RecursionError):  # NaN, half of a surrogate pair, …: nothing that `seal` writes
         valid = False
     if not valid:
         raise VerificationError(f"{place} was altered or signed with another key")
     return content
+
+
+def _signed(content: Mapping[str, Any], kind: Kind) -> bytes:
+    return f"updraft {kind}\n".encode() + json_bytes(content)
 
 
 def parse(schema: type[Content], content: Mapping[str, Any], place: str) -> Content:

@@ -15,6 +15,7 @@ from updraft.model.golden import GOLDEN
 from updraft.model.model import MODEL, SIGNATURE
 from updraft.model.signature import Signature
 from updraft.monitoring.reference import REFERENCE
+from updraft.registry import judgements
 from updraft.registry.folder_hashes import sha256
 from updraft.registry.registry import HeldModel, PointerMoved, Registry, Version
 from updraft.stages.evaluate import EVALUATION, Champion, evaluate
@@ -107,16 +108,20 @@ def _promote(
         except PointerMoved as moved:
             log.warning("judging again: %s", moved)
             summary = read_json(_judge_again(case, models, split, registry, run) / EVALUATION)
-            decision, reason = summary["decision"], f"judged again after production moved: {summary['reason']}"
-            registry.note_judgement(case.name, version.number, decision, reason, who=run.who)
+            reason = f"judged again after production moved: {summary['reason']}"
+            _note(registry, version, summary["decision"], reason, run)
         except HeldModel as held:  # since this task began
             log.warning("version %d is not promoted: %s", version.number, held)
-            registry.note_judgement(case.name, version.number, "hold", str(held), who=run.who)
+            _note(registry, version, "hold", str(held), run)
             return Outcome(version, "hold", str(held))
         else:
             log.info("version %d is in production: %s", version.number, summary["reason"])
             return Outcome(version, summary["decision"], summary["reason"])
     raise PointerMoved(f"{case.name}: the pointer moved {JUDGEMENTS} times while version {version.number} was judged")
+
+
+def _note(registry: Registry, version: Version, decision: str, reason: str, run: Run) -> None:
+    judgements.write(registry.bucket, registry.keys, version.name, version.number, decision, reason, run.who)
 
 
 def _moved(case: UseCase, registry: Registry, summary: dict[str, Any]) -> bool:
