@@ -87,6 +87,20 @@ def load(
     next_step(f"updraft run {name}")
 
 
+@app.command(epilog="Example: updraft predict vehicle_insurance --data rows.csv --out predictions.csv")
+def predict(
+    name: UseCaseName,
+    data: Annotated[Path, typer.Option(help="A file of rows, as the training data: .csv, .tsv, .jsonl, .parquet.")],
+    out: Annotated[Path, typer.Option(help="A .csv to write: a line for each row, with its number and its id.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Another version than the one in production.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Predict a file's rows with the version in production; rows that do not fit are listed beside the predictions."""
+    from updraft.cli.predict import predict_file
+
+    predict_file(name, data, out, version, force=force)
+
+
 def main() -> None:
     """Run the command line; the settings that `make up` recorded complete the environment."""
     from updraft.local_stack.environment import home_folder

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from updraft.model.columns import Column, Value, ViolationKind, quoted
+from updraft.model.columns import Column, Type, Value, ViolationKind, quoted
 from updraft.model.field_names import FieldNames, Layout
 from updraft.model.reading import Reading, read_value
 from updraft.model.task import Task as Task
@@ -109,6 +109,7 @@ class Signature(BaseModel):
     columns: tuple[Column, ...]
     text: tuple[str, ...] = ()
     id: str | None
+    id_type: Type = "str"
     target: str
     labels: tuple[Label, ...] = ()
     positive: int | str | None = None

@@ -26,7 +26,7 @@ def read_by_column(fit: Fit, columns: Sequence[Values], rows: Rows, odd: set[int
     """Read columns, in the order of `fit.columns`; `rows` gives some of their rows, by index, with their places.
 
     `odd` are rows that are known not to fit plainly. In a `torn` source texts may hold U+FFFD. Each row comes out as
-    `fit.batch` reads it, in the same order.
+    `fit.batch` reads it, in the same order; the batch's `rows` are indices into the columns.
     """
     odd = set(odd)
     arrays: list[Any] = []
@@ -48,14 +48,15 @@ def read_by_column(fit: Fit, columns: Sequence[Values], rows: Rows, odd: set[int
     table = pa.table(arrays, schema=fit.schema)
     nans = sum(len(indices - odd) for indices in at_nan)
     if not odd:
-        return Batch(table, nans=nans, units=fit.units, slow=tuple(slow))
+        return Batch(table, nans=nans, units=fit.units, slow=tuple(slow), rows=range(len(table)))
     indices = sorted(odd)
     placed = rows(indices)
     batch = fit.batch(placed)
     refused = {reject.place for reject in batch.rejects}
     fitting = [index for index, (place, _) in zip(indices, placed, strict=True) if place not in refused]
     merged = _merged(table, odd, batch.table, fitting)
-    return replace(batch, table=merged, nans=nans + batch.nans, slow=tuple(slow))
+    kept = sorted({*range(len(table))} - odd | {*fitting})
+    return replace(batch, table=merged, nans=nans + batch.nans, slow=tuple(slow), rows=kept)
 
 
 def as_column(values: list[Any]) -> Values:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,13 +35,27 @@ def open_file(settings: FileSource, case: UseCase, connections: Connections, lim
     yield File(Path(settings.path), case, limit)
 
 
+class Schema(Protocol):
+    """What a file is read by: a use case, or what a model's signature says of it."""
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns to read."""
+        ...
+
+    @property
+    def read(self) -> Reading:
+        """The reading rules."""
+        ...
+
+
 class File:
     """A file of rows: .csv, .tsv or .txt with a header, .jsonl or .ndjson (all of them also .gz), or .parquet.
 
     In delimited text an empty field is null. Raises BadSource when it cannot be read.
     """
 
-    def __init__(self, path: Path, case: UseCase, limit: int | None = None) -> None:
+    def __init__(self, path: Path, case: Schema, limit: int | None = None) -> None:
         self._path, self._limit = path, limit
         if not path.is_file():
             raise BadSource(f"{self}: no such file")
@@ -89,7 +103,8 @@ class File:
             columns: list[Values] = [as_column([row.get(name) for row in rows]) for name in names]
         else:
             odd, columns = set(), [rows[name] for name in names]
-        return read_by_column(self._fit, columns, partial(self._placed, part.numbers, rows), odd, part.torn)
+        batch = read_by_column(self._fit, columns, partial(self._placed, part.numbers, rows), odd, part.torn)
+        return replace(batch, rows=[part.numbers[index] for index in batch.rows])
 
     def _placed(
         self, numbers: Sequence[int], rows: pa.Table | list[dict[str, Any]], indices: Sequence[int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ class Batch:
     """Rows that fit, as a table of the suite's columns, the rows set aside, and how many NaN were read as null.
 
     `units` are those of the numbers read from text, by column, in this batch and earlier ones. `slow` are the columns
-    that had to be read value by value.
+    that had to be read value by value. `rows` are the numbers of the table's rows in their file.
     """
 
     table: pa.Table
@@ -40,6 +40,7 @@ class Batch:
     nans: int = 0
     units: dict[str, set[str]] = field(default_factory=dict)
     slow: tuple[str, ...] = ()
+    rows: Sequence[int] = ()
 
 
 class Source(Protocol):

@@ -146,6 +146,7 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         columns=tuple(case.features),
         text=case.text,
         id=case.id,
+        id_type=next((column.type for column in case.columns if column.name == case.id), "str"),
         target=case.target,
         labels=case.labels,
         positive=case.positive,
