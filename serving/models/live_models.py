@@ -18,6 +18,7 @@ from serving.models.version_cache import Cache
 from updraft.model import golden
 from updraft.model.model import MODEL, SIGNATURE, Model, OutdatedModel
 from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError, Version
+from updraft.registry.version_folder import read_folder
 
 TRANSIENT = (BotoCoreError, ClientError, OSError)  # errors worth a retry; any other one is the version's fault
 FILES = (MODEL, SIGNATURE, golden.GOLDEN)  # what is loaded of a version
@@ -221,7 +222,7 @@ class LiveModels:
     def _read_pulled(self, name: str, number: int, folder: Path) -> tuple[Version, dict[str, bytes]]:
         """Read what was just pulled; what is not as it was pulled then is somebody's who can write to the cache."""
         try:
-            return self._registry.read_folder(name, number, folder, FILES)
+            return read_folder(name, number, folder, FILES, self._registry.keys)
         except VerificationError as error:
             raise OSError(f"the cache was changed meanwhile: {error}") from None
 
@@ -249,7 +250,7 @@ class LiveModels:
             try:
                 with self._cache.lock(name):
                     folder = self._cache.folder(name, number)
-                    self._activate(load(*self._registry.read_folder(name, number, folder, FILES)))
+                    self._activate(load(*read_folder(name, number, folder, FILES, self._registry.keys)))
             except Exception as error:
                 self._refuse(name, number, error)
             else:

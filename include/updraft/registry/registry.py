@@ -19,23 +19,15 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from updraft.errors import UserError
 from updraft.registry import claims
 from updraft.registry.claims import version_folder
-from updraft.registry.folder_hashes import (
-    describe_file,
-    list_files,
-    matches_manifest,
-    open_file,
-    read_verified,
-    replace_folder,
-)
+from updraft.registry.folder_hashes import describe_file, list_files, matches_manifest
 from updraft.registry.judgements import JUDGED_AGAIN
 from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, MODEL_FILE, verified
 from updraft.registry.manifest import Version as Version
@@ -48,6 +40,7 @@ from updraft.registry.s3 import client_config as client_config
 from updraft.registry.signing_keys import Keys, load_keys
 from updraft.registry.states import Hold as Hold
 from updraft.registry.states import States, replay
+from updraft.registry.version_folder import write_folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -141,43 +134,9 @@ class Registry:
         """
         version, manifest, signature = self.read_verified(name, number)
         seals = {"manifest.json": manifest, "manifest.sig": signature}
-        if matches_manifest(into, version.files, seals):
-            return into
-        into.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
-        try:
-            for file in version.files:
-                (fresh / file).parent.mkdir(parents=True, exist_ok=True)
-                with (fresh / file).open("xb") as sink:
-                    self._download(version, file, sink)
-            for file, content in seals.items():
-                (fresh / file).write_bytes(content)
-            replace_folder(fresh, into, version.files, seals)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        if not matches_manifest(into, version.files, seals):
+            write_folder(into, version.files, seals, partial(self._download, version))
         return into
-
-    def read_folder(
-        self, name: str, number: int, folder: Path, files: Iterable[str]
-    ) -> tuple[Version, dict[str, bytes]]:
-        """Read a version and the contents of `files` from a folder that `pull` wrote, each once, verified.
-
-        Does not contact the registry. Files that the version does not have are left out. Raises VerificationError.
-        """
-        try:
-            with open_file(folder / "manifest.json") as manifest, open_file(folder / "manifest.sig") as signature:
-                signed = manifest.read(MAX_MANIFEST), signature.read(MAX_SIGNATURE)
-        except OSError:
-            raise VerificationError(f"{name} version {number}: no signed manifest in this folder") from None
-        version = verified(name, number, *signed, self.keys)
-        contents = {}
-        for file in files:
-            if file in version.files:
-                content = read_verified(folder, file, version.files[file])
-                if content is None:
-                    raise VerificationError(f"{version}: {file!r} in this folder is not the one that was signed")
-                contents[file] = content
-        return version, contents
 
     def push(
         self, name: str, files: Path, metadata: dict[str, Any], run_id: str, *, model_sha256: str | None = None
