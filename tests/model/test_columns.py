@@ -90,14 +90,25 @@ def test_the_shipped_suite_gives_every_column_its_type_and_bounds() -> None:
     assert (columns["Age"].minimum, columns["Age"].maximum) == (18, 100)
 
 
-def test_a_warning_and_a_mostly_bound_nothing(tmp_path: Path) -> None:
+def test_a_warning_bounds_nothing_and_a_bound_for_most_rows_is_tolerant(tmp_path: Path) -> None:
     path = write_suite(
         tmp_path,
         of_type("a", "float64"),
+        of_type("b", "float64"),
+        of_type("c", "str"),
         {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "a"}, "severity": "warning"},
-        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "a", "max_value": 5, "mostly": 0.9}},
+        {"type": IN_SET, "kwargs": {"column": "a", "value_set": [1]}, "severity": "warning"},
+        {"type": BETWEEN, "kwargs": {"column": "a", "max_value": 5, "mostly": 0.9}},
+        {"type": BETWEEN, "kwargs": {"column": "b", "max_value": 5, "mostly": 0.9}},
+        {"type": BETWEEN, "kwargs": {"column": "b", "min_value": 0}},
+        {"type": IN_SET, "kwargs": {"column": "c", "value_set": ["x"], "mostly": 0.9}},
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "c", "mostly": 0.9}},
     )
-    assert read_columns(path) == [Column(name="a", type="float64")]
+    assert read_columns(path) == [
+        Column(name="a", type="float64", maximum=5, tolerated=("out_of_range",)),
+        Column(name="b", type="float64", minimum=0),  # where some hold for every row, only these
+        Column(name="c", type="str", allowed=("x",), tolerated=("unseen",)),
+    ]
 
 
 def test_dates_patterns_and_lengths_are_read_and_survive_as_json(tmp_path: Path) -> None:

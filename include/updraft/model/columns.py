@@ -47,7 +47,8 @@ class Column(BaseModel):
     """A column as the critical expectations define it: type, nulls, allowed values, range (both ends included).
 
     Numbers lie between `minimum` and `maximum`, dates between `earliest` and `latest`. Text contains a match of
-    `pattern` (Great Expectations searches, too) and has `shortest` to `longest` characters.
+    `pattern` (Great Expectations searches, too) and has `shortest` to `longest` characters. `tolerated` are the bounds
+    that the suite lets some rows violate (`mostly`): the service predicts such a row too, with a warning.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +64,7 @@ class Column(BaseModel):
     pattern: str | None = None
     shortest: int | None = None
     longest: int | None = None
+    tolerated: tuple[Literal["unseen", "out_of_range"], ...] = ()
 
     def convert(self, value: object) -> Value | datetime | None:
         """Return `value` as this column's type; raise ValueError with the reason if that would lose anything.
@@ -196,14 +198,27 @@ def _expectations(path: Path) -> list[Expectation]:
 
 def _critical(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]:
     """Return the arguments of the expectations of one kind that every row must meet for a run to continue."""
+    return [kwargs for kwargs in _critical_for_most(expectations, kind) if kwargs.get("mostly", 1) == 1]
+
+
+def _critical_for_most(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]:
+    """Return the arguments of the expectations of one kind that all or most rows must meet for a run to continue."""
     return [
         each["kwargs"]
         for each in expectations
         if each["type"] == kind
         and each.get("severity", "critical") == "critical"
-        and each["kwargs"].get("mostly", 1) == 1
         and each["kwargs"].get("row_condition") is None
     ]
+
+
+def _bounding(expectations: list[Expectation], kind: str) -> tuple[list[dict[str, Any]], bool]:
+    """Return the arguments of the expectations that bound a column, and if some rows may violate them.
+
+    Where there are bounds for every row, those for most rows are the suite's matter alone.
+    """
+    strict = _critical(expectations, kind)
+    return (strict, False) if strict else (found := _critical_for_most(expectations, kind), bool(found))
 
 
 def _column(name: str, expectations: list[Expectation]) -> Column:
@@ -217,7 +232,9 @@ def _column(name: str, expectations: list[Expectation]) -> Column:
             f"column {name!r} is {type_} and may be null, which pandas cannot hold: "
             "declare it float64, or add a critical expect_column_values_to_not_be_null"
         )
-    allowed = _allowed(name, expectations)
+    sets, sets_tolerate = _bounding(expectations, "expect_column_values_to_be_in_set")
+    ranges, ranges_tolerate = _bounding(expectations, "expect_column_values_to_be_between")
+    allowed = _allowed(name, sets)
     if allowed is not None and type_ == DATE:
         raise ValueError(f"column {name!r} is a date: expected a range, found a set of values")
     column = Column(
@@ -225,8 +242,9 @@ def _column(name: str, expectations: list[Expectation]) -> Column:
         type=type_,
         nullable=nullable,
         allowed=allowed,
-        **_range(name, type_, _critical(expectations, "expect_column_values_to_be_between")),
+        **_range(name, type_, ranges),
         **_text_bounds(name, expectations),
+        tolerated=(*(("unseen",) if sets_tolerate else ()), *(("out_of_range",) if ranges_tolerate else ())),
     )
     if contradictions := _contradictions(column):
         raise ValueError("; ".join(f"column {name!r}: {message}" for message in contradictions))
@@ -256,11 +274,9 @@ def _contradictions(column: Column) -> list[str]:
     return messages
 
 
-def _allowed(name: str, expectations: list[Expectation]) -> tuple[Value, ...] | None:
+def _allowed(name: str, expectations: list[dict[str, Any]]) -> tuple[Value, ...] | None:
     """Return the values that are in every value set."""
-    sets: list[Any] = [
-        kwargs.get("value_set") for kwargs in _critical(expectations, "expect_column_values_to_be_in_set")
-    ]
+    sets: list[Any] = [kwargs.get("value_set") for kwargs in expectations]
     if not all(isinstance(each, list) for each in sets):
         raise ValueError(f"column {name!r}: expect_column_values_to_be_in_set: value_set must be a list")
     return tuple(value for value in sets[0] if all(value in each for each in sets)) if sets else None

@@ -154,8 +154,8 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         split={"seed": rule["seed"], **rule["split"]},
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         example=example_row(case, frame),
-        warn_unseen=_warning_only(case.serving.unseen),
-        warn_out_of_range=_warning_only(case.serving.out_of_range),
+        warn_unseen=_warning_only(case, "unseen", case.serving.unseen),
+        warn_out_of_range=_warning_only(case, "out_of_range", case.serving.out_of_range),
         private=case.serving.private,
         reading=case.read,
         left_out=tuple(_left_out(case, rule["other_columns"])),
@@ -169,8 +169,10 @@ def _left_out(case: UseCase, other_columns: list[str]) -> Iterator[str]:
     yield from other_columns
 
 
-def _warning_only(policies: dict[str, Policy]) -> tuple[str, ...]:
-    return tuple(name for name, policy in policies.items() if policy == "warn")
+def _warning_only(case: UseCase, bound: str, policies: dict[str, Policy]) -> tuple[str, ...]:
+    """Name the columns of which a value beyond a bound is predicted: by the YAML, else as the suite tolerates some."""
+    tolerated = {column.name: "warn" for column in case.features if bound in column.tolerated}
+    return tuple(name for name, policy in {**tolerated, **policies}.items() if policy == "warn")
 
 
 def choose_candidate(case: UseCase, validation: dict[str, dict[Any, float]]) -> str:

@@ -36,8 +36,9 @@ class ValidationFailed(UserError):
 def validate(case: UseCase, dataset: Path, out: Path) -> Path:
     """Validate the dataset against the suite; write `out/report.json` and HTML Data Docs to `out/data_docs/`.
 
-    Failures of severity `warning` or `info` are only reported. Returns `dataset`, unchanged.
-    Raises ValidationFailed, naming the columns, when a critical one fails, and BadSuite when the suite is invalid.
+    Failures of severity `warning` or `info`, and rows that `mostly` tolerates, are only reported. Returns `dataset`,
+    unchanged. Raises ValidationFailed, naming the columns, when a critical one fails, and BadSuite when the suite is
+    invalid.
     """
     recreate_folder(out)
     started = time.monotonic()
@@ -46,12 +47,14 @@ def validate(case: UseCase, dataset: Path, out: Path) -> Path:
     entries = [_entry(outcome) for outcome in result.results]
     failed = [entry for entry in entries if not entry["success"]]
     critical = [entry for entry in failed if entry["severity"] == "critical"]
+    tolerated = [entry for entry in entries if entry["success"] and entry["result"].get("unexpected_count")]
     report = {
         "configuration_sha256": case.configuration_sha256,
         "success": not critical,
         "rows": len(frame),
         "expectations": len(entries),
         "failed": failed,
+        "tolerated": tolerated,
         "all": entries,
     }
     write_json(out / REPORT, report)
@@ -59,6 +62,8 @@ def validate(case: UseCase, dataset: Path, out: Path) -> Path:
              len(entries), f"{len(frame):,}", time.monotonic() - started, len(failed), len(critical))  # fmt: skip
     for entry in failed:
         log.log(logging.ERROR if entry in critical else logging.WARNING, "%s: %s", entry["severity"], _sentence(entry))
+    for entry in tolerated:
+        log.warning("tolerated, as few enough: %s", _sentence(entry))
     log.info("report: %s", out / DOCS / "index.html")
     if critical:
         worst = "; ".join(_sentence(entry) for entry in critical[:5])
