@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -16,7 +15,7 @@ from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import Truth, parse_id
 from serving.server.json_response import json_response
 from serving.server.problems import problem
-from updraft.model.columns import quoted
+from updraft.model.columns import LARGEST, quoted
 from updraft.model.signature import MAX_ERRORS, BadRow, Signature
 
 RETRY_AFTER = 5
@@ -166,11 +165,11 @@ def _truth(signature: Signature, label: Any) -> Truth:
     is_number = isinstance(label, (int, float)) and not isinstance(label, bool)
     if signature.task == "regression":
         try:
-            if is_number and math.isfinite(float(label)):
+            if is_number and abs(float(label)) <= LARGEST:
                 return float(label)
         except OverflowError:
             pass
-        raise ValueError(f"expected a finite number, found {quoted(label)}")
+        raise ValueError(f"expected a number between {-LARGEST:g} and {LARGEST:g}, found {quoted(label)}")
     if is_number or isinstance(label, str):
         # All values before all names: a label may be named like another one's value.
         for known in signature.labels:

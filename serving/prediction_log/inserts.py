@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
+from serving.prediction_log.exact_sums import exact_error
 from serving.prediction_log.records import DECODER, ENCODER, Feedback, StoredEntry, Truth, parse_id
 
 HOUR = 3600
@@ -28,8 +30,8 @@ _COUNT = """INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET count = count + excluded.count"""
 _TOTAL = """INSERT INTO totals (hour, use_case, version, requests, rows) VALUES (?, ?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, rows = rows + excluded.rows"""
-_ADD_FEEDBACK = """UPDATE totals SET feedback = feedback + ?, correct = correct + ?, error = error + ?
-             WHERE hour = ? AND use_case = ? AND version = ?"""
+_ADD_FEEDBACK = """UPDATE totals SET feedback = feedback + ?, correct = correct + ?,
+             exact_error = exact_add(exact_error, ?) WHERE hour = ? AND use_case = ? AND version = ?"""
 _PREDICTED = """SELECT r.number, r.at, r.use_case, r.version, p.prediction, p.label, f.truth
                 FROM requests r JOIN predictions p ON p.request = r.number AND p.row = ?
                 LEFT JOIN feedback f ON f.request = p.request AND f.row = p.row WHERE r.id = ?"""
@@ -154,16 +156,17 @@ def _insert_label(connection: sqlite3.Connection, prediction_id: str, truth: Tru
     number, predicted_at, use_case, version, prediction, label, previous = found
     if previous is not None and previous == truth:
         return None
-    changes = _score(prediction, label, truth)
+    count, correct, error = _score(prediction, label, truth)
     if previous is not None:
-        changes = tuple(new - old for new, old in zip(changes, _score(prediction, label, previous), strict=True))
+        before = _score(prediction, label, previous)
+        count, correct, error = count - before[0], correct - before[1], error - before[2]
     connection.execute("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?)", (number, row, truth, at))
-    connection.execute(_ADD_FEEDBACK, (*changes, int(predicted_at // HOUR), use_case, version))
+    connection.execute(_ADD_FEEDBACK, (count, correct, str(error), int(predicted_at // HOUR), use_case, version))
     return None
 
 
-def _score(prediction: Any, label: str | None, truth: Truth) -> tuple[float, ...]:
+def _score(prediction: Any, label: str | None, truth: Truth) -> tuple[int, int, Fraction]:
     """Return what a prediction adds to the totals: 1, whether it is correct, and a regression's absolute error."""
     if label is not None:
-        return 1, int(prediction == truth), 0.0
-    return 1, 0, abs(float(prediction) - float(truth))
+        return 1, int(prediction == truth), Fraction()
+    return 1, 0, exact_error(float(prediction), float(truth))

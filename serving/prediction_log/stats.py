@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from serving.prediction_log.exact_sums import mean
 from serving.prediction_log.inserts import HOUR
 from serving.prediction_log.prediction_log import PredictionLog
 
 MAX_HOURS = 24 * 366 * 10
 SAMPLE = 2000  # the latest requests of a version, of which latencies are computed
 
-_TOTALS = """SELECT use_case, version, sum(requests), sum(rows), sum(feedback), sum(correct), sum(error)
+_TOTALS = """SELECT use_case, version, sum(requests), sum(rows), sum(feedback), sum(correct), exact_sum(exact_error)
              FROM totals WHERE hour >= :hour AND (:use_case IS NULL OR use_case = :use_case)
              GROUP BY use_case, version ORDER BY use_case, version"""
 _COUNTS = """SELECT name, sum(count) FROM counts
@@ -72,7 +73,7 @@ def _case(connection: sqlite3.Connection, hour: int, row: Sequence[Any]) -> dict
         "feedback": feedback,
     }
     if feedback:
-        stats |= {"accuracy": correct / feedback} if labels else {"mean_absolute_error": _finite(error / feedback)}
+        stats |= {"accuracy": correct / feedback} if labels else {"mean_absolute_error": mean(error, feedback)}
     return stats
 
 
@@ -84,7 +85,3 @@ def _latency(connection: sqlite3.Connection, hour: int, name: str, version: int)
         return None
     percentiles = {f"p{rank}": seconds[math.ceil(rank / 100 * len(seconds)) - 1] for rank in (50, 95, 99)}
     return {**percentiles, "requests": len(seconds)}
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from sklearn.dummy import DummyRegressor
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.prediction_log import feedback
+from serving.prediction_log.exact_sums import mean
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import Entry, new_id, prediction_id
 from serving.prediction_log.stats import SAMPLE, _cases
+from serving.prediction_log.store import SCHEMAS, Store
 from serving.prediction_log.views import blueprint
 from serving.server.problems import register_error_handlers
 from serving.server.worker_lock import claim
@@ -132,6 +136,30 @@ def test_a_regression_has_a_mean_absolute_error(client: FlaskClient, log: Predic
     [totals] = stats(client, log)["use_cases"]
     assert (totals["feedback"], totals["mean_absolute_error"], totals["predictions"]) == (2, 0.25, {})
     assert "accuracy" not in totals
+
+
+def test_a_corrected_label_leaves_no_trace(client: FlaskClient, log: PredictionLog) -> None:
+    a, b = priced(log, 10.1, 20.3)
+    for label in (1e20, -1e38, 0.1, 1e17, 10.1):
+        assert client.post("/feedback", json={"prediction_id": a, "label": label}).status_code == 200
+    assert client.post("/feedback", json={"prediction_id": b, "label": 20.2}).status_code == 200
+    [totals] = stats(client, log)["use_cases"]
+    assert (totals["feedback"], totals["mean_absolute_error"]) == (2, (20.3 - 20.2) / 2)
+    for label in (1e39, -1e308, 1e400):
+        assert client.post("/feedback", json={"prediction_id": a, "label": label}).status_code in (400, 422)
+
+
+def test_a_log_of_the_former_schema_keeps_its_sums(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with closing(sqlite3.connect(store.path)) as connection:
+        connection.executescript(f"{SCHEMAS[0]}; PRAGMA user_version = 1")
+        for hour, error in ((1, 2.5), (2, 0.1), (3, float("inf"))):
+            connection.execute("INSERT INTO totals VALUES (?, 'rent', 1, 1, 1, 1, 0, ?)", (hour, error))
+        connection.commit()
+    store.open().close()
+    with store.read_transaction() as connection:
+        [total] = connection.execute("SELECT exact_sum(exact_error) FROM totals").fetchone()
+    assert mean(total, 1) == 2.6
 
 
 def test_an_unknown_id_is_named_and_nothing_of_its_request_is_stored(client: FlaskClient, log: PredictionLog) -> None:
