@@ -123,6 +123,21 @@ def test_prune_shows_first_and_deletes_on_demand(run: Run, two_versions: Registr
     assert f"{NAME}: would be deleted: none" in run("prune", NAME).stdout
 
 
+def test_an_unverified_manifest_does_not_steer_the_terminal(run: Run, two_versions: Registry) -> None:
+    key = f"{NAME}/versions/0001/manifest.json"
+    manifest, _ = two_versions.bucket.get(key) or (b"", "")
+    for content in (
+        manifest.replace(b"[run] 1", b"\\u001b]0;owned\\u0007"),
+        b'{"run_id": ' + b'{"a": ' * 900 + b"1" + b"}" * 901,
+        b'{"files": {"model.joblib": {"size": "x"}}, "created_at": ["\\u001b[2J"]}',
+    ):
+        two_versions.bucket.put(key, content)
+        for arguments in (["list", NAME], ["show", NAME, "1"]):
+            shown = run(*arguments)
+            assert (shown.exit_code, shown.stderr) == (0, "")
+            assert "\x1b" not in shown.stdout and "\x07" not in shown.stdout
+
+
 def test_sign_takes_a_use_case_or_all(run: Run, two_versions: Registry) -> None:
     run("promote", NAME, "1", "--why", "better")
     for arguments in ([NAME], ["--all"]):

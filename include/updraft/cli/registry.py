@@ -31,7 +31,7 @@ def list_versions(
     from rich.table import Table
     from rich.text import Text
 
-    from updraft.cli.registry_access import console, one_line_errors, open_from_environment, version_rows
+    from updraft.cli.registry_access import console, one_line_errors, open_from_environment, printable, version_rows
     from updraft.registry.registry import NoSuchVersion
 
     with one_line_errors(), open_from_environment() as registry:
@@ -45,10 +45,10 @@ def list_versions(
     table = Table("use case", "version", "state", "created", "run", "size", "reason")
     for row in rows:
         state = Text(row["state"], style=STYLES.get(row["state"], ""))
-        created = str(row["created_at"])[:19].replace("T", " ")
+        created = printable(str(row["created_at"])[:19].replace("T", " "))
         size = f"{row['size'] / 1e6:.1f} MB"
         reason = Text(row["reason"] or "")
-        table.add_row(row["name"], str(row["version"]), state, created, Text(str(row["run_id"])), size, reason)
+        table.add_row(row["name"], str(row["version"]), state, created, printable(str(row["run_id"])), size, reason)
     console().print(table)
 
 

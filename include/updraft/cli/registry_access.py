@@ -108,9 +108,9 @@ def manifest_table(version: Version, state: dict[str, str | None], judgement: Ju
         table.add_row("judged again", Text(f"{judgement.decision}: {judgement.reason}"))
     for key, value in version.manifest.items():
         if key != "files":
-            table.add_row(key, Text(value if isinstance(value, str) else json.dumps(value, indent=1)))
+            table.add_row(printable(key), printable(value if isinstance(value, str) else json.dumps(value, indent=1)))
     for file, entry in version.files.items():
-        table.add_row(f"file {file}", f"{entry['size']:,} bytes, sha256 {entry['sha256']}")
+        table.add_row(printable(f"file {file}"), f"{entry['size']:,} bytes, sha256 {entry['sha256']}")
     return table
 
 
@@ -123,6 +123,11 @@ def history_table(moves: list[Move]) -> Table:
         production = str(move.production or "nothing")
         table.add_row(str(move.sequence), when, Text(move.who), move.action, version, production, Text(move.why))
     return table
+
+
+def printable(text: str) -> Text:
+    """Return a text without what could steer a terminal: it comes from a manifest that nobody has verified."""
+    return Text("".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text))
 
 
 def console() -> Console:

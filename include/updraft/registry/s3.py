@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ ENDPOINT = re.compile(r"https?://[^/\s@?#]+/?")
 EXPECTED_ENDPOINT = "expected a URL such as http://127.0.0.1:8333, without a login or a path"
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 CHUNK = 1 << 20
+DEEPEST = 50
 SMALL = 64 << 10  # bytes of an object that is not a file of a version
 
 
@@ -214,9 +215,23 @@ def parse_json(body: bytes, place: str) -> dict[str, Any]:
         parsed = json.loads(body)
     except (ValueError, RecursionError):  # the second for a text that is nested some thousand times
         parsed = None
-    if not isinstance(parsed, dict):
-        raise VerificationError(f"{place} is not a JSON object")
+    if not isinstance(parsed, dict) or _is_deep(parsed):
+        raise VerificationError(f"{place} is not a JSON object, or nested more than {DEEPEST} times")
     return cast(dict[str, Any], parsed)
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a JSON value is nested so often that writing it again may end in a RecursionError."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _status(error: ClientError) -> int:
