@@ -23,7 +23,7 @@ from serving.predict.responses import as_csv, as_json
 from serving.prediction_log import views as log_views
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import json_logging, security_headers
-from serving.server.auth import ApiKeys, require_api_key
+from serving.server.auth import ApiKeys, require_api_key, require_host
 from serving.server.json_response import json_response
 from serving.server.problems import error_kind, register_error_handlers
 from serving.server.wsgi_adapter import ARRIVED_AT
@@ -42,12 +42,14 @@ LogRefused = Callable[[str, str, int, float], None]  # method, path, status, sec
 class AppOptions:
     """The optional parts of the service. All workers write their metrics to `metrics_folder`.
 
-    `trusted_proxies` is how many proxies in front may set the client's address, scheme and host.
+    `hosts` are the values of the Host header that are served, all without any. `trusted_proxies` is how many proxies in
+    front may set the client's address, scheme and host.
     """
 
     prediction_log: PredictionLog | None = None
     trainer: Trainer | None = None
     api_keys: ApiKeys | None = None
+    hosts: tuple[str, ...] = ()
     metrics_folder: Path | None = None
     trusted_proxies: int = 0
 
@@ -68,6 +70,8 @@ def create_app(
     app.extensions["log_refused"] = _refusal_logger(metrics, predictor)
     register_error_handlers(app, _error_counter(metrics))
     _instrument(app, metrics, predictor)
+    if options.hosts:
+        require_host(app, options.hosts)
     if options.api_keys:
         require_api_key(app, options.api_keys)
 

@@ -11,8 +11,9 @@ from typing import TypeVar
 from botocore.exceptions import BotoCoreError
 
 from serving.models.version_cache import require_private
-from serving.server.auth import ApiKeys, read_secret
+from serving.server.auth import ApiKeys, KeysFile, read_secret, secret_file
 from serving.server.limits import Limits
+from serving.server.wsgi_adapter import is_host
 from serving.training.trigger import STARTS_PER_MINUTE
 from updraft.registry.registry import Registry, open_registry
 from updraft.registry.s3 import NAME
@@ -34,6 +35,7 @@ class Settings:
     max_rows: int
     limits: Limits
     api_keys: ApiKeys | None
+    hosts: tuple[str, ...]
     trains_per_minute: int
     trusted_proxies: int
     prediction_log: bool
@@ -63,6 +65,7 @@ def read(environment: Environment) -> Settings:
             queue_timeout=number("SERVING_WAIT_SECONDS", 10, 0.1, 3600),
         ),
         api_keys=_api_keys(environment),
+        hosts=_hosts(environment),
         trusted_proxies=int(number("SERVING_PROXIES", 0, 0, 100)),
         trains_per_minute=int(number("SERVING_TRAINS_PER_MINUTE", STARTS_PER_MINUTE, 1, 10_000)),
         prediction_log=_choice(environment, "SERVING_PREDICTION_LOG", ON_OFF),
@@ -115,9 +118,19 @@ def _names(environment: Environment) -> tuple[str, ...]:
     return names
 
 
+def _hosts(environment: Environment) -> tuple[str, ...]:
+    hosts = tuple(environment.get("SERVING_HOSTS", "").replace(",", " ").split())
+    for host in hosts:
+        if not is_host(host.removeprefix(".")) or ":" in host.rpartition("]")[2]:
+            raise ValueError(f"SERVING_HOSTS: {host!r}, expected host names without a port, separated by commas")
+    return hosts
+
+
 def _api_keys(environment: Environment) -> ApiKeys | None:
     text = read_secret(environment, "SERVING_API_KEYS")
     try:
+        if file := secret_file(environment, "SERVING_API_KEYS"):
+            return KeysFile(file)
         return None if text is None else ApiKeys.read(text)
     except ValueError as error:
         raise ValueError(f"SERVING_API_KEYS: {error}") from None

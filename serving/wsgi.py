@@ -45,7 +45,9 @@ def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
         prediction_log = PredictionLog(settings.data, worker, settings.log_days, settings.log_max_mb)
     live_models = LiveModels(settings.registry, Cache(settings.cache), settings.only)
     trainer = open_trainer(environment, settings.data, settings.trains_per_minute)
-    options = AppOptions(prediction_log, trainer, settings.api_keys, metrics_folder, settings.trusted_proxies)
+    options = AppOptions(
+        prediction_log, trainer, settings.api_keys, settings.hosts, metrics_folder, settings.trusted_proxies
+    )
     app = create_app(live_models, options, max_body=settings.limits.body_bytes, max_rows=settings.max_rows)
     live_models.watch(settings.poll_seconds, STARTUP_TIMEOUT)
     if prediction_log:

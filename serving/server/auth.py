@@ -8,18 +8,23 @@ browser can ask for it (the user name is ignored); the first one present counts.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+import logging
+import threading
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
 from flask import Flask, Request, g, request
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import BadRequest, Unauthorized
+from werkzeug.sansio.utils import host_is_trusted
 
 from updraft.api_keys import parse_keys
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+
+log = logging.getLogger(__name__)
 
 
 class Challenge(WWWAuthenticate):
@@ -50,6 +55,53 @@ class ApiKeys:
             if hmac.compare_digest(presented, known):
                 owner = name
         return owner
+
+
+class KeysFile(ApiKeys):
+    """API keys in a file that is read again when it changes; the last good keys stay while it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._seen = self._state()
+        super().__init__(parse_keys(path.read_text(encoding="utf-8")))
+
+    def owner(self, key: str) -> str | None:
+        """Return the name of the key's owner, or None, by the file as it is now."""
+        state = self._state()
+        if state != self._seen:
+            with self._lock:
+                if state != self._seen:
+                    self._read_again(state)
+        return super().owner(key)
+
+    def _read_again(self, state: tuple[int, ...] | None) -> None:
+        self._seen = state  # also when it is invalid: one message for each change
+        try:
+            keys = parse_keys(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            log.error("SERVING_API_KEYS_FILE: the keys of before stay: %s", reason)
+            return
+        before, self._digests = self._digests, {name: digest(key) for name, key in keys.items()}
+        gone = sorted(before.keys() - keys.keys())
+        log.info("SERVING_API_KEYS_FILE: %d keys now%s", len(keys), f"; gone: {', '.join(gone)}" if gone else "")
+
+    def _state(self) -> tuple[int, ...] | None:
+        """Return what changes with the file, as when a mounted secret becomes another one; None when there is none."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def require_host(app: Flask, hosts: Collection[str]) -> None:
+    """Refuse requests whose Host is not one of `hosts`, in which `.example.com` stands for all below it."""
+
+    @app.before_request
+    def guard_host() -> None:
+        if request.path not in PUBLIC_PATHS and not host_is_trusted(request.host.lower(), hosts):
+            raise BadRequest("This host is not served here.")
 
 
 def digest(secret: str) -> bytes:
@@ -100,6 +152,12 @@ def read_secret(environment: Mapping[str, str], name: str) -> str | None:
     if not secret:
         raise ValueError(f"{name}_FILE: the file is empty")
     return secret
+
+
+def secret_file(environment: Mapping[str, str], name: str) -> Path | None:
+    """Return the file that a secret is read from, if it is."""
+    file = environment.get(f"{name}_FILE")
+    return Path(file) if file else None
 
 
 def _presented_key(request: Request) -> str | None:

@@ -39,6 +39,8 @@ WRONG = [
     ("SERVING_API_KEYS_FILE", "/nowhere/keys", "SERVING_API_KEYS_FILE: cannot read the file"),
     ("SERVING_TRAINS_PER_MINUTE", "few", "SERVING_TRAINS_PER_MINUTE: 'few'"),
     ("SERVING_TRAIN_TOKEN", "0123456789abcdef", "AIRFLOW_URL"),
+    ("SERVING_HOSTS", "example.com, a b:80", "SERVING_HOSTS: 'b:80'"),
+    ("SERVING_HOSTS", "https://example.com", "SERVING_HOSTS: 'https://example.com'"),
     ("SERVE_ONLY", "vehicle_insurance, Nonsense!", "SERVE_ONLY: 'Nonsense!'"),
 ]
 

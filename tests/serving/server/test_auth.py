@@ -13,7 +13,7 @@ from flask import Flask, g
 from flask.testing import FlaskClient
 from werkzeug.exceptions import NotFound
 
-from serving.server.auth import ApiKeys, read_secret, require_api_key
+from serving.server.auth import ApiKeys, KeysFile, read_secret, require_api_key, require_host
 from serving.server.problems import register_error_handlers
 from serving.training.trigger import Trainer
 from serving.training.views import blueprint
@@ -188,3 +188,38 @@ def test_an_unreadable_file_and_a_secret_set_twice(tmp_path: Path) -> None:
 def test_a_problem_says_what_is_missing(client: FlaskClient) -> None:
     assert json.loads(client.get("/").data)["detail"] == "An API key is required."
     assert json.loads(client.get("/", headers={"X-API-Key": "x"}).data)["detail"] == "Unknown API key."
+
+
+def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "serving")
+    file, third = tmp_path / "keys", "cem-has-a-long-key"
+    file.write_text(TEXT)
+    keys = KeysFile(file)
+    assert (keys.owner(ANN), keys.owner(BOB), keys.owner(third)) == ("ann", "bob", None)
+    file.write_text(f"bob:{BOB}\ncem:{third}\n")
+    assert (keys.owner(ANN), keys.owner(BOB), keys.owner(third)) == (None, "bob", "cem")
+    assert "2 keys now; gone: ann" in caplog.text
+    for spoil in (lambda: file.write_text("cem:short\n"), file.unlink):
+        caplog.clear()
+        spoil()
+        assert (keys.owner(ANN), keys.owner(third), keys.owner(third)) == (None, "cem", "cem")
+        assert len(caplog.records) == 1 and "the keys of before stay" in caplog.text
+        assert "short" not in caplog.text and third not in caplog.text
+    (tmp_path / "fresh").write_text(TEXT)
+    (tmp_path / "fresh").rename(file)  # as a mounted secret is replaced
+    assert (keys.owner(ANN), keys.owner(third)) == ("ann", None)
+
+
+def test_a_host_that_is_not_listed_is_refused() -> None:
+    app = Flask(__name__, static_folder=None)
+    register_error_handlers(app, lambda kind: None)
+    require_host(app, ("models.example.com", ".inner"))
+    for path in ("/", "/healthz"):
+        app.add_url_rule(path, path, lambda: {"ok": True})
+    client = app.test_client()
+    for host, status in (
+        ("models.example.com", 200), ("MODELS.example.com:8080", 200), ("a.inner", 200), ("inner", 200),
+        ("example.com", 400), ("models.example.com.evil", 400), ("127.0.0.1", 400), ("xinner", 400),
+    ):  # fmt: skip
+        assert client.get("/", headers={"Host": host}).status_code == status, host
+    assert client.get("/healthz", headers={"Host": "127.0.0.1"}).status_code == 200
