@@ -79,13 +79,15 @@ def stage(name: str, verb: Stage) -> Iterator[StageRun]:
     The run's parameters are those that it was triggered with: the defaults in `context["params"]` are the live YAML's.
     """
     from updraft.stages.configuration import begin, resume
+    from updraft.stages.run_disk import explain_file_errors, warn_when_nearly_full
 
     context = get_current_context()
     run_id: str = context["run_id"]
     started = time.monotonic()
     try:
         params = check_params(context["dag_run"].conf or {})
-        with files_of(name, run_id, verb) as files:
+        with files_of(name, run_id, verb) as files, explain_file_errors(files.folder, files.out(verb)):
+            warn_when_nearly_full(files.folder)
             case = begin(name, files, context["ti"].max_tries) if verb == "ingest" else resume(name, files)
             with folded(f"{verb} {name}"):
                 yield StageRun(with_params(case, params), params, run_id, files, files.out(verb))

@@ -234,3 +234,18 @@ def test_workers_that_are_killed_while_they_wait_stall_no_run(home: Path, airflo
     began = time.monotonic()
     until(lambda: running(airflow, "killed-idle", "ingest") or running(airflow, "killed-idle", "validate"))
     assert time.monotonic() - began < 90 and scheduler(home) != before
+
+
+@pytest.mark.parametrize("state", ["success", "skipped"])
+def test_a_validate_that_a_person_marked_has_transform_say_why_it_cannot_go_on(airflow: Airflow, state: str) -> None:
+    run_id = f"marked-{state}"
+    airflow.trigger(DAG, run_id)
+    with held(airflow, run_id, "ingest"):
+        airflow.request("PATCH", f"dags/{DAG}", {"is_paused": True})
+    until(lambda: {task.task_id: task.state for task in airflow.tasks(DAG, run_id)}["ingest"] == "success")
+    airflow.request("PATCH", f"dags/{DAG}/dagRuns/{run_id}/taskInstances/validate", {"new_state": state})
+    airflow.unpause(DAG)
+    assert ended(airflow, run_id) == "failed"
+    (failed,) = [task for task in airflow.tasks(DAG, run_id) if task.state == "failed"]
+    assert (failed.task_id, failed.try_number) == ("transform", 1)
+    assert "`validate` left nothing" in airflow.failure(failed)

@@ -149,13 +149,11 @@ def served(settings: dict[str, str], row: dict[str, Any]) -> tuple[int | None, s
     return answer.get("version"), model["run_id"].partition("~")[0]
 
 
-def test_a_wrong_parameter_fails_in_the_first_task_and_names_it(stack: Stack) -> None:
+def test_an_unknown_parameter_starts_no_run_and_is_named(stack: Stack) -> None:
     server = airflow(stack)
-    server.trigger(DAG, "wrong", {"sede": 1})
-    assert _wait(server, "wrong") == "failed"
-    failed = [task for task in server.tasks(DAG, "wrong") if task.state == "failed"]
-    assert [task.task_id for task in failed] == ["ingest"] and failed[0].try_number == 1
-    assert "sede" in server.failure(failed[0])
+    with pytest.raises(AirflowError, match=r"400.*sede"):
+        server.trigger(DAG, "wrong", {"sede": 1})
+    assert server.request("GET", f"dags/{DAG}/dagRuns?run_id_pattern=wrong")["dag_runs"] == []
 
 
 def test_a_killed_training_task_is_tried_again_and_the_run_makes_one_version(stack: Stack) -> None:

@@ -7,12 +7,16 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import pytest
 from pymongo import MongoClient
 
@@ -21,7 +25,7 @@ from updraft.local_stack import supervision
 from updraft.local_stack.credentials import credentials
 from updraft.local_stack.environment import PORTS, StackError, load, recorded, settle
 from updraft.local_stack.programs import child_environment, programs
-from updraft.local_stack.servers import free_ports
+from updraft.local_stack.servers import FILER_KEYS, free_ports
 from updraft.local_stack.service import api_key
 from updraft.local_stack.stack import Stack
 
@@ -87,6 +91,25 @@ def test_mongod_and_s3_refuse_strangers(shared: Stack) -> None:
     s3 = boto3.client("s3", endpoint_url=settings["AWS_ENDPOINT_URL_S3"], region_name="us-east-1", **login)
     with pytest.raises(Exception, match=r"InvalidAccessKeyId|Forbidden|AccessDenied"):
         s3.list_buckets()
+    config = (shared.home / "run" / "supervisord.conf").read_text()
+    filer = f"http://127.0.0.1:{config.partition('-filer.port=')[2].split()[0]}/buckets/updraft-models/evil"
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        request = urllib.request.Request(filer, data=None if method == "GET" else b"x", method=method)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(request, timeout=30)
+
+
+def test_nothing_of_the_s3_server_is_left_in_tmp_when_it_is_killed(stack: Stack, home: Path) -> None:
+    weed = psutil.Process(stack.processes()["s3"]["pid"])
+    sockets = {Path(each.laddr) for each in weed.net_connections(kind="unix") if str(each.laddr).startswith("/")}
+    outside = {path for path in sockets if not path.is_relative_to(home)}
+    assert outside and all(path.exists() for path in outside)
+    assert not list(Path(tempfile.gettempdir()).glob(f"weed.*.{weed.pid}"))  # its logs are in the stack's home
+    assert (home / "logs" / "s3.log").stat().st_size
+    for process in marked(home):
+        process.kill()
+    stack.down()
+    assert not [path for path in outside if path.exists()]
 
 
 def test_secrets_are_in_private_files_and_nowhere_else(shared: Stack) -> None:
@@ -94,7 +117,7 @@ def test_secrets_are_in_private_files_and_nowhere_else(shared: Stack) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in [*files, shared.home / "env"]} == {0o600}
     assert stat.S_IMODE(shared.home.stat().st_mode) == 0o700
     values = [path.read_text().strip() for path in files if path.suffix == ""]
-    assert len(values) == 9 and all(len(value) >= 16 for value in values)
+    assert len(values) == 10 and all(len(value) >= 16 for value in values)
     visible = "\n".join(" ".join(process.cmdline()) for process in marked(shared.home))
     visible += "\n".join(
         path.read_text(errors="replace")
@@ -130,7 +153,7 @@ def test_each_program_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> Non
     blanks = {program.name: program.environment for program in programs(stack.home, settle(stack.home, stack.environ))}
     training = {"AIRFLOW_PASSWORD", "SERVING_TRAIN_TOKEN"}
     assert {name for name, blanked in blanks.items() if not training & blanked.keys()} == {"serving"}
-    assert blanks["scheduler"] == dict.fromkeys(training | {"SERVING_API_KEYS"}, "")
+    assert blanks["scheduler"] == dict.fromkeys(training | {"SERVING_API_KEYS", *FILER_KEYS}, "")
 
 
 def test_login_prints_how_to_train_without_the_token(shared: Stack) -> None:

@@ -8,10 +8,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 from pymongo import MongoClient
 
-from updraft.local_stack.servers import free_port, left_in_tmp, mongod_command, wait_for_port, weed_command, weed_ports
+from updraft.local_stack.servers import (
+    free_port,
+    mongod_command,
+    sockets_in_tmp,
+    wait_for_port,
+    weed_command,
+    weed_ports,
+)
 
 MONGO_LOGIN = ("updraft", "p@ss/word")
 LOGIN = {"AWS_ACCESS_KEY_ID": "updraft-tests", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
@@ -48,12 +54,11 @@ def server(command: list[str], port: int, log: Path, environ: Mapping[str, str] 
         wait_for_port(port, process, 300)
         yield
     finally:
-        sockets = left_in_tmp(psutil.Process(process.pid)) if process.poll() is None else set()
         process.terminate()
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for path in sockets:
+        for path in sockets_in_tmp(command) if "weed" in Path(command[0]).name else ():
             path.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from updraft.stages.evaluate import EVALUATION, NO_HOLDS, evaluate
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.ingest import ingest
 from updraft.stages.push import Outcome, champion, push
+from updraft.stages.run_disk import explain_file_errors, warn_when_nearly_full
 from updraft.stages.runs import Run, RunFiles, artifacts
 from updraft.stages.stage_folder import read_json
 from updraft.stages.train import train
@@ -41,29 +42,32 @@ def run_stages(
         require_running("s3")
     store = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
     this_run = _new_run(name)
-    case = with_params(begin(name, this_run.files, attempts=0), params)
-    case = from_file(case, data) if data else case
-    with open_source(case, find_address, limit) as source, show_steps() as step:
-        require_valid(name, this_run.files.folder / FOLDER)
-        with step("ingest") as count:
-            dataset = ingest(case, source, this_run.files.out("ingest"), count)
-        with step("validate"):
-            validate(case, dataset, this_run.files.out("validate"))
-        with step("transform"):
-            split = transform(case, dataset, this_run.files.out("transform"))
-        models = []
-        for candidate in case.candidates:
-            with step(f"train {candidate}"):
-                models.append(train(case, candidate, split, this_run.files.out("train") / candidate))
-        with step("evaluate"):
-            rival = champion(case, store) if store else None
-            holds = store.states(case.name).holds if store else NO_HOLDS
-            evaluated = evaluate(case, models, split, rival, this_run.files.out("evaluate"), holds=holds)
-        facts = read_json(evaluated / EVALUATION)
-        outcome = Outcome(None, facts["decision"], f"{facts['reason']}; without UPDRAFT_REGISTRY nothing is pushed")
-        if store:
-            with step("push"):
-                outcome = push(case, models, split, dataset, evaluated, store, this_run)
+    folder = this_run.files.folder
+    with explain_file_errors(folder, folder):
+        warn_when_nearly_full(folder)
+        case = with_params(begin(name, this_run.files, attempts=0), params)
+        case = from_file(case, data) if data else case
+        with open_source(case, find_address, limit) as source, show_steps() as step:
+            require_valid(name, folder / FOLDER)
+            with step("ingest") as count:
+                dataset = ingest(case, source, this_run.files.out("ingest"), count)
+            with step("validate"):
+                validate(case, dataset, this_run.files.out("validate"))
+            with step("transform"):
+                split = transform(case, dataset, this_run.files.out("transform"))
+            models = []
+            for candidate in case.candidates:
+                with step(f"train {candidate}"):
+                    models.append(train(case, candidate, split, this_run.files.out("train") / candidate))
+            with step("evaluate"):
+                rival = champion(case, store) if store else None
+                holds = store.states(case.name).holds if store else NO_HOLDS
+                evaluated = evaluate(case, models, split, rival, this_run.files.out("evaluate"), holds=holds)
+            facts = read_json(evaluated / EVALUATION)
+            outcome = Outcome(None, facts["decision"], f"{facts['reason']}; without UPDRAFT_REGISTRY nothing is pushed")
+            if store:
+                with step("push"):
+                    outcome = push(case, models, split, dataset, evaluated, store, this_run)
     _print_outcome(facts, outcome, evaluated, as_json)
 
 

@@ -21,6 +21,7 @@ MAKE: dict[str, Callable[[], str]] = {
     "mongodb_password": lambda: secrets.token_hex(24),
     "s3_access_key": lambda: secrets.token_hex(10).upper(),
     "s3_secret_key": lambda: secrets.token_hex(20),
+    "s3_filer_key": lambda: secrets.token_hex(32),
     "airflow_admin_password": lambda: secrets.token_hex(8),
     "airflow_service_password": lambda: secrets.token_hex(24),
     "train_token": lambda: secrets.token_hex(24),

@@ -9,7 +9,7 @@ from pathlib import Path
 from updraft.defaults import DATABASE, ROOT
 from updraft.errors import UserError
 from updraft.local_stack.credentials import ADMIN, SERVICE, credentials, write_private
-from updraft.local_stack.servers import HOST
+from updraft.local_stack.servers import FILER_KEYS, HOST
 
 PORTS = {"AIRFLOW_PORT": 8080, "SERVING_PORT": 5000, "MONGODB_PORT": 27017, "S3_PORT": 8333}
 BUCKET = "updraft-models"
@@ -108,6 +108,7 @@ def settle(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
         | mongodb
         | s3
         | {"UPDRAFT_EMBEDDED": own_stores}
+        | (dict.fromkeys(FILER_KEYS, secret["s3_filer_key"]) if "s3" in embedded(s3) else {})
         | _airflow(home, ports["AIRFLOW_PORT"], secret)
         | _libraries()
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from updraft.defaults import ROOT
 from updraft.local_stack.environment import OTHER_LOGINS, OTHER_PASSWORD, embedded
-from updraft.local_stack.servers import HOST, mongod_command, weed_command, weed_ports
+from updraft.local_stack.servers import FILER_KEYS, HOST, mongod_command, weed_command, weed_ports
 from updraft.local_stack.supervision import Program
 
 # The programs that each one waits for, in the order in which they are shown.
@@ -28,6 +28,7 @@ SECRET_NAMES = (
     "UPDRAFT_SIGNING_KEY",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
+    *FILER_KEYS,
     "AIRFLOW__CORE__FERNET_KEY",
     "AIRFLOW__API__SECRET_KEY",
     "AIRFLOW__API_AUTH__JWT_SECRET",
@@ -84,7 +85,7 @@ def _stores(home: Path, settings: Mapping[str, str]) -> list[Program]:
         stores.append(Program("mongod", command, home / "mongodb", "stores", 20, environment=_all_but()))
     if "s3" in own:
         command = weed_command(home / "s3", _weed_ports(settings))
-        stores.append(Program("s3", command, home / "s3", "stores", 10, environment=_all_but("AWS_")))
+        stores.append(Program("s3", command, home / "s3", "stores", 10, environment=_all_but("AWS_", *FILER_KEYS)))
     return stores
 
 

@@ -17,8 +17,6 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import psutil
-
 from updraft.errors import UserError
 
 HOST = "127.0.0.1"
@@ -26,6 +24,10 @@ HOST = "127.0.0.1"
 # Every port that `weed mini` listens on, by the name in its flags: "s3" is -s3.port, "s3.grpc" is -s3.port.grpc.
 # "admin" listens even with -admin.ui=false, so its port is fixed, too.
 WEED_PORTS = tuple(f"{name}{twin}" for name in ("s3", "master", "volume", "filer", "admin") for twin in ("", ".grpc"))
+
+
+# In weed's environment: the secret with which its S3 server signs what it asks of the filer, to write and to read.
+FILER_KEYS = ("WEED_JWT_FILER_SIGNING_KEY", "WEED_JWT_FILER_SIGNING_READ_KEY")
 
 
 class ServerError(UserError):
@@ -69,14 +71,16 @@ def weed_command(data: Path, ports: dict[str, int]) -> list[str]:
     """Return the command of an S3 server on 127.0.0.1; `data` is its folder and must exist.
 
     `ports` holds all of WEED_PORTS (see `weed_ports`). The only S3 credentials are AWS_ACCESS_KEY_ID and
-    AWS_SECRET_ACCESS_KEY of the process's environment; WITHOUT THEM ANYONE MAY READ AND WRITE. The other ports need no
-    credentials: users of this host can read objects through the filer, so trust in a model rests on its signature.
+    AWS_SECRET_ACCESS_KEY of the process's environment; WITHOUT THEM ANYONE MAY READ AND WRITE. With FILER_KEYS the
+    filer, too, answers its own S3 server alone. The master, the volumes and gRPC ask for no credentials: another user
+    of this host who speaks weed's own protocol can read and delete objects, so trust in a model rests on its signature.
     SIGTERM stops it in 2-5 s.
     """
     missing = [name for name in WEED_PORTS if name not in ports]
     if missing:
         raise ValueError(f"weed: no port for {', '.join(missing)}")
-    command = [str(weed_path()), "mini", f"-dir={data}", f"-ip={HOST}", f"-ip.bind={HOST}"]
+    logs = [f"-logdir={data}", "-log_max_size_mb=5", "-log_max_files=2"]  # else in /tmp, without a limit
+    command = [str(weed_path()), *logs, "mini", f"-dir={data}", f"-ip={HOST}", f"-ip.bind={HOST}"]
     for name in WEED_PORTS:
         server, _, twin = name.partition(".")
         command.append(f"-{server}.port{'.' + twin if twin else ''}={ports[name]}")
@@ -99,14 +103,16 @@ def weed_ports(s3: int | None = None) -> dict[str, int]:
     return ports if s3 is None else ports | {"s3": s3}
 
 
-def left_in_tmp(process: psutil.Process) -> set[Path]:
-    """Return the UNIX sockets in the temporary folder that a running weed listens on and does not remove at its end."""
-    try:
-        sockets = {str(connection.laddr) for connection in process.net_connections(kind="unix")}
-    except psutil.Error:
-        return set()
-    prefixes = tuple(f"{tempfile.gettempdir()}/{name}-" for name in ("seaweedfs", f"updraft-{os.getuid()}"))
-    return {Path(path) for path in sockets if path.startswith(prefixes)}
+def sockets_in_tmp(command: list[str]) -> list[Path]:
+    """Return the UNIX sockets outside of its folder that a command of `weed_command` makes and leaves at its end.
+
+    Their folder is fixed in weed: one for each gRPC port, and `_socket`'s where its own folder is too deep.
+    """
+    options = dict(word.lstrip("-").split("=", 1) for word in command if word.startswith("-") and "=" in word)
+    grpc = {name.partition(".")[0]: port for name, port in options.items() if name.endswith(".port.grpc")}
+    sockets = [Path(f"/tmp/seaweedfs-{server}-grpc-{port}.sock") for server, port in grpc.items()]  # noqa: S108
+    local = [Path(path) for name, path in options.items() if name.endswith(".localSocket")]
+    return [*sockets, *(path for path in local if not path.is_relative_to(options["dir"]))]
 
 
 def free_port() -> int:

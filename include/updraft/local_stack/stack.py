@@ -100,6 +100,7 @@ class Stack:
             self._same_settings(settings)
             return settings
         supervision.sweep(self.home)
+        supervision.remove_sockets(self.home)
         for folder in FOLDERS:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "deploy" / "airflow" / "airflow_local_settings.py", self.home / "airflow" / "config")

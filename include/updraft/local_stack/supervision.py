@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import os
 import shlex
@@ -17,10 +18,11 @@ from typing import Any
 
 import psutil
 
-from updraft.local_stack.servers import ServerError, left_in_tmp
+from updraft.local_stack.servers import ServerError, sockets_in_tmp
 
 # In the environment of every process of a stack: the stack's home, by which `down` finds them.
 MARK = "UPDRAFT_STACK"
+S3_SECTION = "program:s3"
 SOCKET_LENGTH = 90  # UNIX allows 107; supervisord adds its pid
 
 
@@ -80,7 +82,6 @@ def server(home: Path) -> xmlrpc.client.ServerProxy:
 def stop(home: Path, seconds: float = 30) -> int:
     """Stop every process of the stack in `home`; return their number."""
     marked = _marked(home)
-    sockets = set[Path]().union(*map(left_in_tmp, marked))
     try:
         with server(home) as proxy:
             proxy.supervisor.shutdown()
@@ -92,9 +93,18 @@ def stop(home: Path, seconds: float = 30) -> int:
     sweep(home)
     # A dying process has lost its environment, and with it the mark, but not yet its ports.
     psutil.wait_procs(marked, timeout=5)
-    for path in sockets:
-        path.unlink(missing_ok=True)
+    remove_sockets(home)
     return len(marked)
+
+
+def remove_sockets(home: Path) -> None:
+    """Remove what the stack's S3 server, as it was last started and however it ended, has left in /tmp."""
+    config = configparser.RawConfigParser(strict=False)
+    config.read(home / "run" / "supervisord.conf", encoding="utf-8")
+    if config.has_section(S3_SECTION):
+        command = shlex.split(config.get(S3_SECTION, "command").replace("%%", "%"))
+        for path in sockets_in_tmp(command):
+            path.unlink(missing_ok=True)
 
 
 def sweep(home: Path) -> None:
