@@ -158,9 +158,18 @@ def test_a_model_that_was_exchanged_after_its_evaluation_is_not_pushed(
     case: UseCase, run: Run, registry: Registry
 ) -> None:
     chosen = read_json(run.files.folder / "evaluate" / "evaluation.json")["chosen"]
-    (run.files.folder / "train" / chosen / "model.joblib").write_bytes(b"another")
-    with pytest.raises(UserError, match="is not the model that was evaluated"):
-        push_run(case, run, registry)
+    evaluation = rewrite(run)
+    of_before = {
+        key: value for key, value in read_json(evaluation / "evaluation.json").items() if key != "model_sha256"
+    }
+    model = run.files.folder / "train" / chosen / "model.joblib"
+    for change in (
+        lambda: model.write_bytes(b"another"),
+        lambda: write_json(evaluation / "evaluation.json", of_before),
+    ):
+        change()
+        with pytest.raises(UserError, match="is not the model that was evaluated; run `evaluate` again"):
+            push_run(case, run, registry)
     assert registry.names() == []
 
 

@@ -132,7 +132,7 @@ def _moved(case: UseCase, registry: Registry, summary: dict[str, Any]) -> bool:
 def _require_evaluated(case: UseCase, model: Path, summary: dict[str, Any]) -> str:
     """Return the sha256 of the chosen model; UserError when the file is not the one that was evaluated."""
     model_sha256 = sha256(model / MODEL)
-    if model_sha256 != summary["model_sha256"]:
+    if model_sha256 != summary.get("model_sha256"):  # an earlier Updraft did not record it
         raise UserError(
             f"{case.name}: {str(model / MODEL)!r} is not the model that was evaluated; run `evaluate` again (clear it)"
         )
