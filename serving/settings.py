@@ -119,7 +119,7 @@ def _names(environment: Environment) -> tuple[str, ...]:
 
 
 def _hosts(environment: Environment) -> tuple[str, ...]:
-    hosts = tuple(environment.get("SERVING_HOSTS", "").replace(",", " ").split())
+    hosts = tuple(environment.get("SERVING_HOSTS", "").lower().replace(",", " ").split())
     for host in hosts:
         if not is_host(host.removeprefix(".")) or ":" in host.rpartition("]")[2]:
             raise ValueError(f"SERVING_HOSTS: {host!r}, expected host names without a port, separated by commas")

@@ -37,13 +37,16 @@ def read(request: Request, signature: Signature, decoder: Decoder, max_body: int
     """
     media_type = json_body.check_media_type(request, MEDIA_TYPES, signature.reading.encoding)
     raw = json_body.read_body(request, max_body)
-    values = max_rows * (len(signature.columns) + 1) + SPARE_VALUES
     if media_type == "text/csv":
-        return _csv(raw, signature, max_rows, values)
+        return read_csv(raw, signature, max_rows)
     if media_type == "application/json" and (rows := decoder.decode(raw, max_rows)) is not None:
         return rows
-    json_body.check_value_count(raw, values)
+    json_body.check_value_count(raw, _max_values(signature, max_rows))
     return READERS[media_type](raw, signature, max_rows)
+
+
+def _max_values(signature: Signature, max_rows: int) -> int:
+    return max_rows * (len(signature.columns) + len(signature.left_out) + 2) + SPARE_VALUES
 
 
 def _json(raw: bytes, signature: Signature, max_rows: int) -> Rows:
@@ -92,9 +95,10 @@ def _lines(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     return signature.check([json_body.parse(line, f"line {number}: ") for number, line in numbered], row_pointer)
 
 
-def _csv(raw: bytes, signature: Signature, max_rows: int, max_values: int) -> Rows:
+def read_csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
+    """Read and check rows of delimited text; raises what `read` raises."""
     body = delimited_body.open_body(raw, signature)
-    delimited_body.check_value_count(body, raw, max_values)
+    delimited_body.check_value_count(body, raw, _max_values(signature, max_rows))
     lines = body.rows()
     header = next(lines, None)
     if header is None:

@@ -13,10 +13,12 @@ from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 from flask.sansio.app import App
 from werkzeug.routing import BaseConverter
 
+from serving.body import request_rows
 from serving.models.live_models import LiveModel, LiveModels
 from serving.openapi import document, samples
-from serving.pages import docs, form, html, result, training
+from serving.pages import docs, form, html, result, training, upload
 from serving.predict.predictor import Predictor
+from serving.predict.responses import as_csv
 from serving.server.json_response import json_response
 from serving.training.trigger import Trainer
 from updraft.model.signature import BadRow
@@ -32,6 +34,7 @@ def blueprint(
     *,
     keys: bool = False,
     logs: bool = False,
+    max_body: int = 16 * 2**20,
     max_rows: int = 10_000,
 ) -> Blueprint:
     """Return the views. Register them last: the page of a use case is at `/<use case>`, unless the app has that path.
@@ -45,6 +48,7 @@ def blueprint(
     training.add_pages(views, live_models, trainer)
     views.record_once(lambda state: _reserve_paths(state.app))
     _add_forms(views, live_models, predictor, keys=keys)
+    _add_upload(views, predictor, max_body, max_rows)
     return views
 
 
@@ -110,6 +114,18 @@ def _add_forms(views: Blueprint, live_models: LiveModels, predictor: Predictor, 
         prediction = predictor.predict(live, rows, g.get("start", time.perf_counter()))
         outcome = result.to_view(prediction)
         return page(live, form.fields(signature, texts), outcome=outcome, row=form.values(rows))
+
+
+def _add_upload(views: Blueprint, predictor: Predictor, max_body: int, max_rows: int) -> None:
+    @views.post("/<unreserved:use_case>/csv")
+    def predict_file(use_case: str) -> Response:
+        """Return a file of predictions for a file of rows."""
+        live = predictor.live(use_case)
+        g.version = live.version
+        rows = request_rows.read_csv(upload.read(request, max_body), live.model.signature, max_rows)
+        response = as_csv(predictor.predict(live, rows, g.get("start", time.perf_counter())))
+        response.headers["Content-Disposition"] = f'attachment; filename="{use_case}-predictions.csv"'
+        return response
 
 
 def _form(live: LiveModel, fields: list[form.Field], status: int = 200, *, keys: bool, **values: Any) -> Response:

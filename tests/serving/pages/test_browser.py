@@ -223,3 +223,19 @@ def test_an_answer_prints_without_what_is_for_the_screen(opened: Callable[..., P
     expect(page.locator("header nav")).to_be_hidden()
     page.pdf(path=tmp_path / "answer.pdf")
     assert (tmp_path / "answer.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_chosen_file_is_predicted_and_downloaded(opened: Callable[..., Page], tmp_path: Path) -> None:
+    page = opened()
+    page.goto(f"/{NAME}?example=1")
+    names = [field.get_attribute("name") for field in page.locator("form").first.locator("input, select").all()]
+    values = [field.input_value() for field in page.locator("form").first.locator("input, select").all()]
+    rows = tmp_path / "rows.csv"
+    header = ",".join(f"{name}".removeprefix("value of ") for name in names)
+    rows.write_text(f"{header}\n{','.join(values)}\n{','.join(values)}\n")
+    page.get_by_label("A file of rows").set_input_files(rows)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Upload the file").click()
+    assert download.value.suggested_filename == f"{NAME}-predictions.csv"
+    download.value.save_as(tmp_path / "out.csv")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from io import BytesIO
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def post(client: FlaskClient, path: str, fields: Any) -> Page:
 
 def filled(page: Page) -> dict[str, str]:
     """Return what a browser would send of a page's form as it stands."""
-    sent = {each["name"]: each.get("value", "") for each in page.all("input")}
+    sent = {each["name"]: each.get("value", "") for each in page.all("input") if each["type"] != "file"}
     sent |= {each["name"]: each["text"].removeprefix("\n") for each in page.all("textarea")}
     for index, element in enumerate(page.elements):
         if element["tag"] == "select":
@@ -725,3 +726,27 @@ def test_a_page_that_was_sent_with_other_values_before_gets_a_new_key(trains: Fl
     again = filled(page) | {"token": TOKEN}
     assert again["key"] != fields["key"]
     assert client.post("/train", data=again).status_code == 303
+
+
+def test_a_file_of_rows_becomes_a_file_of_predictions(client: FlaskClient, live_models: LiveModels) -> None:
+    example = live_models.live[NAME].model.signature.example
+    text = ",".join(["id", *example]) + "\n" + "".join(f"{n},{','.join(map(str, example.values()))}\n" for n in (7, 8))
+
+    def upload(content: bytes, path: str = f"/{NAME}/csv", field: str = "rows", name: str = "rows.csv") -> TestResponse:
+        data = {field: (BytesIO(content), name)}
+        return client.post(path, data=data, headers=BROWSER, content_type="multipart/form-data")
+
+    answer = upload(text.encode())
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{NAME}-predictions.csv"'
+    header, *lines = answer.text.splitlines()
+    assert header.startswith("id,prediction,label,probability") and [line[:2] for line in lines] == ["7,", "8,"]
+    for status, page in (
+        (422, upload(text.replace("Age", "Ages").encode())),
+        (400, upload(text.encode(), field="other")),
+        (400, upload(b"", name="")),
+        (404, upload(text.encode(), "/nobody/csv")),
+        (415, client.post(f"/{NAME}/csv", data=text, headers=BROWSER, content_type="text/csv")),
+    ):
+        assert page.status_code == status and page.mimetype == "text/html", page.text
+    assert "required and missing: Age" in upload(text.replace("Age", "Ages").encode()).text
