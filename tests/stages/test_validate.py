@@ -87,7 +87,7 @@ def set_value(column: str, value: Any) -> Spoil:
         (set_value("Age", None), "Age", "to_not_be_null(): 1 of 2,000 rows"),
         (set_value("Gender", None), "Gender", "to_not_be_null(): 1 of 2,000 rows"),
         (set_value("id", 1), "id", "to_be_unique(): 2 of 2,000 rows"),
-        (lambda frame: frame.drop(columns="Vintage"), "Vintage", "missing Vintage"),
+        (lambda frame: frame.drop(columns="Vintage"), "Vintage", "'Vintage' is missing"),
         (lambda frame: frame.assign(Extra=1), "Extra", "unexpected Extra"),
         (keep(100), "table", "found 100"),
     ],

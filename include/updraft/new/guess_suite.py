@@ -64,8 +64,10 @@ def _of_column(column: ColumnProfile, spec: TargetSpec) -> list[dict[str, Any]]:
 
 def _tolerance(column: ColumnProfile) -> dict[str, float]:
     """Return the argument that lets some rows lie beyond a bound of a feature; nothing for the target and the id."""
-    if column.role in ("target", "id"):
-        return {}
+    return {} if column.role in ("target", "id") else _few_rows(column)
+
+
+def _few_rows(column: ColumnProfile) -> dict[str, float]:
     return {"mostly": round(1 - min(max(STRAY, STRAY_ROWS / len(column.values)), MOST_STRAY), 3)}
 
 
@@ -118,7 +120,9 @@ def _range(column: ColumnProfile) -> list[dict[str, Any]]:
     for end, value in bounds.items():
         bounds[end] = min(max(int(value), INT64[0]), INT64[1]) if column.type == "int64" else rounded(value)
     if not extreme:
-        return [_critical(kind, column=name, **bounds, **stray)]
+        # A price beyond the highest so far is no fault, in a target too; of a target a wrong sign is.
+        strict = [_critical(kind, column=name, **sign)] if sign and column.role == "target" else []
+        return [*strict, _critical(kind, column=name, **bounds, **_few_rows(column))]
     critical = [_critical(kind, column=name, **sign, **stray)] if sign else []
     return [*critical, _warning(kind, column=name, **bounds, mostly=MOSTLY_IN_RANGE)]
 

@@ -90,6 +90,7 @@ def evaluate(
         "champion": comparison,
         "floors": case.floors,
         "gate": case.gate.model_dump(),
+        "uneven_quarantine": read_json(split / "split.json").get("uneven_quarantine", ""),
     }
     decision, reason = decide(case, evaluation)
     log.info("decision: %s, because %s", decision, reason)

@@ -15,7 +15,15 @@ import pyarrow.parquet as pq
 from updraft.errors import BadData
 from updraft.sources.rows import ARROW
 from updraft.sources.source import Progress, Reject, Source
-from updraft.stages.stage_folder import DATASET, OTHER_COLUMNS, QUARANTINE, recreate_folder, write_json
+from updraft.stages.quarantined_labels import QuarantinedLabels
+from updraft.stages.stage_folder import (
+    DATASET,
+    OTHER_COLUMNS,
+    QUARANTINE,
+    UNEVEN_QUARANTINE,
+    recreate_folder,
+    write_json,
+)
 from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -33,6 +41,7 @@ def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None =
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
     units: dict[str, set[str]] = {}
+    labels = QuarantinedLabels(case)
     others = json.dumps(source.others)  # travels with the dataset: rows that are sent to the model may have them, too
     schema = pa.schema([(column.name, ARROW[column.type]) for column in source.columns], {OTHER_COLUMNS: others})
     with (
@@ -41,6 +50,7 @@ def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None =
     ):
         for batch in source.batches():
             parquet.write_table(batch.table)
+            labels.add(batch)
             for reject in batch.rejects:
                 rejected.write(_quarantined(reject) + "\n")
                 for column in reject.reason.partition(":")[0].split(", "):
@@ -53,9 +63,12 @@ def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None =
             log.info("%s rows read, %.1f s%s", f"{read:,}", time.monotonic() - started, _share(read, source.total))
             if progress:
                 progress(read, source.total)
+        uneven = labels.unevenness()
+        parquet.add_key_value_metadata({UNEVEN_QUARANTINE: uneven})
     facts: dict[str, Any] = {"configuration_sha256": case.configuration_sha256}
     facts |= {"source": str(source), "rows_read": read, "rows": kept, "quarantined": read - kept, "nan_as_null": nans}
     facts |= {"reasons": dict(reasons.most_common()), "examples": examples}
+    facts |= {"quarantined_by_label": labels.shares(), "uneven_quarantine": uneven}
     facts |= {"absent_columns": source.absent, "other_columns": source.others}
     facts |= {"units": {column: sorted(found) for column, found in units.items()}}
     write_json(out / "ingest.json", facts | {"seconds": round(time.monotonic() - started, 2)})
@@ -92,6 +105,8 @@ def _report(facts: dict[str, Any], out: Path) -> None:
     if facts["quarantined"]:
         worst = ", ".join(f"{column} ({count:,})" for column, count in list(facts["reasons"].items())[:5])
         log.warning("%s rows set aside in %s: %s", f"{facts['quarantined']:,}", out / QUARANTINE, worst)
+    if facts["uneven_quarantine"]:
+        log.warning("%s: what is left is not what the source holds", facts["uneven_quarantine"])
 
 
 def _within_budget(case: UseCase, facts: dict[str, Any], out: Path) -> None:

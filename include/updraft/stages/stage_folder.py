@@ -14,6 +14,7 @@ from updraft.usecase import UseCase
 
 DATASET, QUARANTINE, TRAIN, TEST = "dataset.parquet", "quarantine.jsonl", "train.parquet", "test.parquet"
 OTHER_COLUMNS = "updraft.other_columns"  # in a dataset's metadata: the source's columns that no suite names, as JSON
+UNEVEN_QUARANTINE = "updraft.uneven_quarantine"  # in a dataset's metadata: a sentence, or nothing
 WIDE = 90  # columns from which pandas may warn that a frame is fragmented, which a copy mends
 
 
@@ -29,6 +30,12 @@ def other_columns(dataset: Path) -> list[str]:
     metadata = pq.read_schema(dataset).metadata or {}
     names: list[str] = json.loads(metadata.get(OTHER_COLUMNS.encode(), b"[]"))
     return names
+
+
+def uneven_quarantine(dataset: Path) -> str:
+    """Return what `ingest` says of labels that lost far more rows than others; empty where none did."""
+    metadata = pq.read_metadata(dataset).metadata or {}
+    return str(metadata.get(UNEVEN_QUARANTINE.encode(), b"").decode())
 
 
 def first_row(frame: pd.DataFrame) -> dict[str, Any]:

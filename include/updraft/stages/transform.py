@@ -11,7 +11,15 @@ import pandas as pd
 
 from updraft.errors import BadData
 from updraft.learning.splits import feature_hash, split_rows
-from updraft.stages.stage_folder import TEST, TRAIN, other_columns, read_frame, recreate_folder, write_json
+from updraft.stages.stage_folder import (
+    TEST,
+    TRAIN,
+    other_columns,
+    read_frame,
+    recreate_folder,
+    uneven_quarantine,
+    write_json,
+)
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import TimeSplit
 
@@ -34,7 +42,8 @@ def transform(case: UseCase, dataset: Path, out: Path) -> Path:
     summary |= {"configuration_sha256": case.configuration_sha256}
     summary |= {"constant": [column.name for column in case.features if _constant(sides[TRAIN][column.name])]}
     summary |= {Path(name).stem: _counts(case, side) for name, side in sides.items()}
-    write_json(out / "split.json", summary | {"other_columns": other_columns(dataset)})
+    summary |= {"other_columns": other_columns(dataset), "uneven_quarantine": uneven_quarantine(dataset)}
+    write_json(out / "split.json", summary)
     log.info("%s rows, %s of them distinct in their features", f"{len(frame):,}", f"{summary['distinct_rows']:,}")
     log.info("by %s: train %s · test %s", case.split.by, _sentence(summary["train"]), _sentence(summary["test"]))
     if summary["constant"]:

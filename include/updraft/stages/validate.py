@@ -13,11 +13,13 @@ import pandas as pd
 
 from updraft.errors import UserError
 from updraft.model.columns import DATE, Column
-from updraft.stages.stage_folder import recreate_folder, write_json
+from updraft.stages.missing_columns import describe_missing
+from updraft.stages.stage_folder import other_columns, recreate_folder, write_json
 from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
 
+COLUMN_SET = "expect_table_columns_to_match_set"
 REPORT, DOCS = "report.json", "data_docs"
 
 
@@ -45,6 +47,7 @@ def validate(case: UseCase, dataset: Path, out: Path) -> Path:
     frame = pd.read_parquet(dataset)
     result = _run(case, frame, out / DOCS)
     entries = [_entry(outcome) for outcome in result.results]
+    _name_cause(case, frame, dataset, entries)
     failed = [entry for entry in entries if not entry["success"]]
     critical = [entry for entry in failed if entry["severity"] == "critical"]
     tolerated = [entry for entry in entries if entry["success"] and entry["result"].get("unexpected_count")]
@@ -72,6 +75,15 @@ def validate(case: UseCase, dataset: Path, out: Path) -> Path:
             f"{case.name}: {len(critical)} of {len(entries)} expectations failed: {worst}{more}", critical
         )
     return dataset
+
+
+def _name_cause(case: UseCase, frame: pd.DataFrame, dataset: Path, entries: list[dict[str, Any]]) -> None:
+    """Say in the one expectation that fails for missing columns which are, and what they may be called now."""
+    if missing := [column.name for column in case.columns if column.name not in frame]:
+        cause = describe_missing(missing, other_columns(dataset))
+        for entry in entries:
+            if not entry["success"] and entry["expectation"] == COLUMN_SET:
+                entry["error"] = cause
 
 
 def load_suite(path: Path) -> Any:
@@ -127,7 +139,9 @@ def _run(case: UseCase, frame: Any, docs: Path) -> Any:
         .add_batch_definition_whole_dataframe("all")
     )
     definition = context.validation_definitions.add(
-        gx.ValidationDefinition(name=case.name, data=batch, suite=context.suites.add(load_suite(case.suite)))
+        gx.ValidationDefinition(
+            name=case.name, data=batch, suite=context.suites.add(_about(frame, load_suite(case.suite)))
+        )
     )
     checkpoint = context.checkpoints.add(
         gx.Checkpoint(
@@ -139,6 +153,17 @@ def _run(case: UseCase, frame: Any, docs: Path) -> Any:
     )
     run = checkpoint.run(batch_parameters={"dataframe": frame})
     return next(iter(run.run_results.values()))
+
+
+def _about(frame: Any, suite: Any) -> Any:
+    """Leave out the expectations about columns that are not there: they would all fail by one cause, and say less."""
+
+    def names(expectation: Any) -> list[str]:
+        single = [getattr(expectation, name, None) for name in ("column", "column_A", "column_B")]
+        return [name for name in (*single, *(getattr(expectation, "column_list", None) or ())) if isinstance(name, str)]
+
+    suite.expectations = [each for each in suite.expectations if all(name in frame for name in names(each))]
+    return suite
 
 
 def _entry(result: Any) -> dict[str, Any]:
@@ -174,6 +199,8 @@ def _sentence(entry: dict[str, Any]) -> str:
     rule = ", ".join(
         f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in kwargs.items()
     )
+    if kind == COLUMN_SET.removeprefix("expect_") and "error" in entry:
+        return str(entry["error"])
     observed = entry.get("error") or _observed(entry["result"])
     return f"{entry['column'] or 'table'}: {kind}({rule}): {observed}"
 
