@@ -26,6 +26,10 @@ MAX_FEATURES = 15  # bars of the importance plot
 MAX_POINTS = 2000  # of the scatter plot, each an element of the SVG
 MIN_BARS = 6  # room for so many bars: fewer would be drawn very thick
 
+MAX_NAME = 18  # characters of a label's name beside the confusion matrix
+MAX_SIDE_BY_SIDE = 30  # characters of all names below it
+MAX_COUNTED = 12  # labels up to which its cells show their counts
+
 Draw = Callable[["Axes"], object]
 
 
@@ -48,9 +52,16 @@ def write(
         evaluation=evaluation,
         signature=chosen.model.signature,
         metrics=list(case.metrics),
+        better=_better_on_held_out(case, evaluation),
         plots=[(title, _render(draw)) for title, draw in _plots(case, frame, chosen, champion)],
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _better_on_held_out(case: UseCase, evaluation: dict[str, Any]) -> list[str]:
+    """List the candidates that are better on the held-out rows than the one that was chosen without them."""
+    values = {name: metrics[case.choose_by] for name, metrics in evaluation["candidates"].items()}
+    return [name for name, value in values.items() if gain(case.choose_by, value, values[evaluation["chosen"]]) > 0]
 
 
 def _plots(
@@ -125,17 +136,30 @@ def _confusion(axes: Axes, case: UseCase, chosen: ScoringResult) -> None:
     from sklearn.metrics import ConfusionMatrixDisplay
 
     labels = sorted(case.labels, key=lambda label: label.value == case.positive)  # as `truth` counts: false, true
+    names = [_short(label.name) for label in labels]
     ConfusionMatrixDisplay.from_predictions(
         chosen.truth,
         chosen.decisions,
         labels=list(range(len(labels))),
-        display_labels=[label.name for label in labels],
+        display_labels=names,
         ax=axes,
         values_format=",d",
         cmap="Blues",
         colorbar=False,
-        xticks_rotation=0 if len(labels) < 4 else 45,
+        include_values=len(labels) <= MAX_COUNTED,
     )
+    # Names next to each other share the width of the plot; slanted, each needs the height of a line only.
+    if sum(map(len, names)) > MAX_SIDE_BY_SIDE:
+        axes.tick_params("x", labelsize=8 if len(labels) <= MAX_COUNTED else 5)
+        axes.tick_params("y", labelsize=8 if len(labels) <= MAX_COUNTED else 5)
+        for text in axes.get_xticklabels():
+            text.set(rotation=45, ha="right", rotation_mode="anchor")
+
+
+def _short(name: str) -> str:
+    """Leave out the middle of a long name: names of a kind often differ at their ends."""
+    half = (MAX_NAME - 1) // 2
+    return name if len(name) <= MAX_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def _predicted_against_actual(axes: Axes, chosen: ScoringResult) -> None:
