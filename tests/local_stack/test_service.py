@@ -53,6 +53,16 @@ def test_a_version_that_is_refused_is_not_waited_for(registry: Registry, tmp_pat
             service.is_live(NAME, bad.number)
 
 
+def test_a_pointer_that_is_refused_is_not_waited_for(registry: Registry, tmp_path: Path) -> None:
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    with serve(create_app(live_models)) as url:
+        promote(registry, push(registry, tmp_path / "good", model()))
+        registry.bucket.put(f"{NAME}/pointer.json", b"{}")
+        live_models.refresh()
+        with pytest.raises(StackError, match=rf"the service refuses the registry's pointer of {NAME}: ."):
+            Service(url, key="").is_live(NAME, 1)
+
+
 def test_a_service_that_does_not_answer_is_not_live() -> None:
     service = Service(f"http://127.0.0.1:{free_port()}", key="")
     assert not service.is_live(NAME, 1)

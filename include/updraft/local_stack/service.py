@@ -25,8 +25,9 @@ class Service:
             return False
         model = next((model for model in models if model["use_case"] == use_case), None)
         refused = model and model["refused"]
-        if refused and refused["version"] == version:
-            raise StackError(f"the service refuses version {version} of {use_case}: {refused['reason']}")
+        if refused and refused["version"] in (None, version):  # None: the pointer itself
+            what = f"version {version}" if refused["version"] else "the registry's pointer"
+            raise StackError(f"the service refuses {what} of {use_case}: {refused['reason']}")
         return bool(model and model["version"] == version)
 
     def predict(self, use_case: str, row: Mapping[str, Any]) -> dict[str, Any]:
