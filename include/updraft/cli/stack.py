@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from updraft.cli.parameters import next_step, use_case_names
+from updraft.errors import UserError
 from updraft.local_stack.stack import Stack, ignore_signals
 
 QUIET_SECONDS = 5.0  # a stack that ran already and answers within these is no news
@@ -49,9 +50,25 @@ def down() -> None:
         next_step("make up starts it again, make clean removes its data")
 
 
-@app.command(epilog="Example: updraft clean")
-def clean() -> None:
-    """Stop the stack and remove its data, logs, settings and secrets."""
+@app.command(epilog="Example: updraft clean vehicle_insurance --keep-runs 20 --yes")
+def clean(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A use case: remove the files of its old runs.", metavar="[USE_CASE]", autocompletion=use_case_names
+        ),
+    ] = None,
+    keep: Annotated[int | None, typer.Option("--keep-runs", min=0, help="How many runs keep their files: 20.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are listed alone.")] = False,
+) -> None:
+    """Remove the files of a use case's old runs; without a use case stop the stack and remove all that it has."""
+    if name is not None:
+        from updraft.cli.clean_runs import clean_runs
+
+        clean_runs(name, 20 if keep is None else keep, yes)
+        return
+    if keep is not None or yes:
+        raise UserError("clean: --keep-runs and --yes are for the runs of a use case; expected its name")
     with open_stack() as stack, ignore_signals():
         stack.clean()
         typer.echo(f"Removed {stack.home}.")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -170,6 +171,12 @@ class Bucket:
         """List every key under `folder` ("" or ending in a slash), relative to it, in order."""
         start = len(self.base + folder)
         return (each["Key"][start:] for page in self._pages(folder, "") for each in page.get("Contents", []))
+
+    def objects(self, folder: str) -> Iterator[tuple[str, int, datetime]]:
+        """List key (see `keys`), size in bytes and time of the last change of every object under `folder`."""
+        start = len(self.base + folder)
+        for page in self._pages(folder, ""):
+            yield from ((each["Key"][start:], each["Size"], each["LastModified"]) for each in page.get("Contents", []))
 
     def folders(self, folder: str) -> list[str]:
         """List the names of the folders in `folder` ("" or ending in a slash)."""
