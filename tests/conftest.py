@@ -22,6 +22,7 @@ import pytest
 from tests.support import marks
 from tests.support.airflow_server import LIVE, AirflowServer, airflow_server
 from tests.support.compose_stack import docker_answers
+from tests.support.folders import FOLDER, remove_folders_of_ended_processes
 from tests.support.key_pairs import write_key_pair
 from tests.support.servers import MONGO_LOGIN, mongo_server, s3_server
 from tests.support.shell import Shell, shell
@@ -37,7 +38,8 @@ from updraft.stages.transform import transform
 from updraft.usecase import UseCase, load
 
 # Airflow reads these when it is first imported, by whichever test that is.
-_airflow_home = tempfile.TemporaryDirectory(prefix="updraft-tests-")
+remove_folders_of_ended_processes()
+_airflow_home = tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-")
 atexit.register(_airflow_home.cleanup)
 os.environ["AIRFLOW_HOME"] = _airflow_home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
