@@ -20,7 +20,7 @@ from updraft.model.columns import Column, read_columns
 from updraft.model.reading import Reading
 from updraft.model.signature import BadRow, Signature
 from updraft.regex_texts import matching_texts
-from updraft.sources.rows import Fit
+from updraft.sources.rows import RowConverter
 from updraft.stages.validate import load_suite
 from updraft.usecase import paths
 
@@ -254,7 +254,7 @@ def compare(suite: Path, seed: int) -> tuple[Cells, Cells, int]:
     frame = pd.DataFrame([{name: there for name, (_, there) in row.items()} for row in rows], dtype=object)
     for column in signature.columns:
         if column.type == "str":  # as ingestion stores it
-            values = Fit([column], Reading()).array(
+            values = RowConverter([column], Reading()).convert_column(
                 column, pa.chunked_array([frame[column.name].tolist()], pa.string())
             )
             frame[column.name] = values.to_pylist()

@@ -15,7 +15,7 @@ from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.model.columns import Column
 from updraft.new.new import new
 from updraft.sources.files import File
-from updraft.sources.rows import Fit
+from updraft.sources.rows import RowConverter
 from updraft.sources.source import Batch
 from updraft.usecase import load
 
@@ -100,7 +100,7 @@ def test_each_row_comes_out_as_when_read_alone(tmp_path: Path, ending: str) -> N
         alone = [dict.fromkeys(("x", "t", "d")) | row for row in rows]
     batch = only(path, text)
     first = 2 if ending == "csv" else 1
-    expected = Fit(COLUMNS, small_case(COLUMNS).read, ending == "csv").batch(
+    expected = RowConverter(COLUMNS, small_case(COLUMNS).read, ending == "csv").convert_rows(
         (f"row {number}", row) for number, row in enumerate(alone, start=first)
     )
     assert batch.table.equals(expected.table) and 100 < batch.table.num_rows < 3900

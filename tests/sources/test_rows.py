@@ -11,7 +11,7 @@ import pytest
 
 from updraft.model.columns import TYPES, Column, Type
 from updraft.model.reading import Reading, read_value
-from updraft.sources.rows import Fit
+from updraft.sources.rows import RowConverter
 
 ODD = """0x1F 0X1f 1_000 +5 5. 5.0 .5 -.5 1e5 1E5 1e 0x 1f 1.0f 00012 -0 -0.0 1e400 1e-400 inf -inf Infinity nan NaN NAN
     None 9007199254740993 -9007199254740993 9223372036854775807 9223372036854775808 12345678901234567890123 True TRUE
@@ -42,12 +42,12 @@ def test_the_fast_way_returns_nothing_else_than_the_rules_for_a_cell(
     type_: Type, rules: dict[str, Any], textual: bool
 ) -> None:
     column, reading = Column(name="c", type=type_), Reading.model_validate(rules)
-    fit = Fit([column], reading, textual)
+    converter = RowConverter([column], reading, textual)
     fast = 0
     for text in TEXTS:
         if textual and text in reading.nulls:
             continue  # the reader of delimited text has made it null
-        values = fit.array(column, pa.chunked_array([[text]]))
+        values = converter.convert_column(column, pa.chunked_array([[text]]))
         if values is not None:
             fast += 1
             assert values[0].as_py() == read_value(column, text, reading, textual=textual), text
@@ -59,7 +59,8 @@ def test_a_text_is_the_same_in_each_spelling() -> None:
     composed, apart = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
     assert len(apart) == 2
     for textual in (True, False):
-        values = Fit([column], Reading(), textual).array(column, pa.chunked_array([[composed, apart, "nan", "e"]]))
+        texts = pa.chunked_array([[composed, apart, "nan", "e"]])
+        values = RowConverter([column], Reading(), textual).convert_column(column, texts)
         assert values is not None
         assert values.to_pylist() == [composed, composed, None, "e"]
         assert read_value(column, apart, Reading(), textual=textual) == composed

@@ -55,7 +55,7 @@ class FieldNames:
         return next((spelled[name] for name in self._names(column) if name in spelled), None)
 
     def _names(self, column: str) -> list[str]:
-        """List the names of a column, in the order of `Fit.sought`: those that it is renamed from, then its own."""
+        """List the names of a column as `sources/rows.py` does: those that it is renamed from, then its own."""
         theirs = [name for name, ours in self.reading.rename.items() if ours == column]
         return [_composed(name) for name in sorted([*theirs, column], key=lambda name: name == "_id")]
 

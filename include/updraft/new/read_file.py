@@ -105,7 +105,7 @@ def _sample(path: Path, ending: str, reading: Reading, textual: bool) -> tuple[F
     parts: list[pd.DataFrame] = []
     broken: list[Reject] = []
     rows = 0
-    for part in form.parts(names):
+    for part in form.chunks(names):
         broken += part.broken
         frame = part.rows.to_pandas() if isinstance(part.rows, pa.Table) else pd.DataFrame(part.rows, dtype=object)
         parts.append(frame)

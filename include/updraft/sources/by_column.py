@@ -15,43 +15,43 @@ import pyarrow.compute as pc
 
 from updraft.model.columns import Column
 from updraft.model.reading import NANS, UNDECODED
-from updraft.sources.rows import ARROW, Fit
+from updraft.sources.rows import ARROW, RowConverter
 from updraft.sources.source import Batch
 
 Values: TypeAlias = pa.ChunkedArray | list[Any]
 Rows = Callable[[Sequence[int]], list[tuple[str, dict[str, Any]]]]
 
 
-def read_by_column(fit: Fit, columns: Sequence[Values], rows: Rows, odd: set[int], torn: bool) -> Batch:
-    """Read columns, in the order of `fit.columns`; `rows` gives some of their rows, by index, with their places.
+def read_by_column(converter: RowConverter, columns: Sequence[Values], rows: Rows, odd: set[int], torn: bool) -> Batch:
+    """Read columns, in the order of `converter.columns`; `rows` gives some of their rows, by index, with their places.
 
     `odd` are rows that are known not to fit plainly. In a `torn` source texts may hold U+FFFD. Each row comes out as
-    `fit.batch` reads it, in the same order; the batch's `rows` are indices into the columns.
+    `converter.convert_rows` reads it, in the same order; the batch's `rows` are indices into the columns.
     """
     odd = set(odd)
     arrays: list[Any] = []
     slow: list[str] = []
     at_nan: list[set[int]] = []
-    for column, values in zip(fit.columns, columns, strict=True):
-        array = None if isinstance(values, list) else fit.array(column, values)
+    for column, values in zip(converter.columns, columns, strict=True):
+        array = None if isinstance(values, list) else converter.convert_column(column, values)
         if array is None:
             slow.append(column.name)
-            array, faults, with_nan = _by_value(fit, column, values)
+            array, faults, with_nan = _by_value(converter, column, values)
             odd |= faults
             at_nan.append(with_nan)
             arrays.append(array)
             continue
-        at_nan.append(fit.nans.get(column.name, set()))
+        at_nan.append(converter.nans.get(column.name, set()))
         if torn and column.type == "str":
             odd.update(pc.indices_nonzero(pc.match_substring(array, UNDECODED).fill_null(False)).to_pylist())
         arrays.append(array)
-    table = pa.table(arrays, schema=fit.schema)
+    table = pa.table(arrays, schema=converter.schema)
     nans = sum(len(indices - odd) for indices in at_nan)
     if not odd:
-        return Batch(table, nans=nans, units=fit.units, slow=tuple(slow), rows=range(len(table)))
+        return Batch(table, nans=nans, units=converter.units, slow=tuple(slow), rows=range(len(table)))
     indices = sorted(odd)
     placed = rows(indices)
-    batch = fit.batch(placed)
+    batch = converter.convert_rows(placed)
     refused = {reject.place for reject in batch.rejects}
     fitting = [index for index, (place, _) in zip(indices, placed, strict=True) if place not in refused]
     merged = _merged(table, odd, batch.table, fitting)
@@ -70,7 +70,7 @@ def as_column(values: list[Any]) -> Values:
         return values
 
 
-def _by_value(fit: Fit, column: Column, values: Values) -> tuple[pa.Array, set[int], set[int]]:
+def _by_value(converter: RowConverter, column: Column, values: Values) -> tuple[pa.Array, set[int], set[int]]:
     """Read a column value by value; return also the indices of those that do not fit, and of NaN."""
     found: list[Any] = []
     faults: set[int] = set()
@@ -81,10 +81,10 @@ def _by_value(fit: Fit, column: Column, values: Values) -> tuple[pa.Array, set[i
             at_nan.add(index)
         try:
             if not isinstance(value, str):
-                found.append(fit.value(column, value))
+                found.append(converter.convert_value(column, value))
                 continue
             if value not in known:
-                known[value] = fit.value(column, value)
+                known[value] = converter.convert_value(column, value)
             found.append(known[value])
         except ValueError:
             faults.add(index)

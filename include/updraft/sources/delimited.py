@@ -14,7 +14,7 @@ import pyarrow.csv
 
 from updraft.model.reading import NONE, Reading
 from updraft.sources.decoded import BLOCK, Decoded, read_head
-from updraft.sources.format import Enough, Part
+from updraft.sources.format import Chunk, Enough
 from updraft.sources.open_quotes import OpenQuotes, lines_of
 from updraft.sources.source import BadSource, Reject
 
@@ -53,7 +53,7 @@ class Delimited:
             self._header = header if self._has_header else numbered
         return self._header
 
-    def parts(self, names: list[str]) -> Iterator[Part]:
+    def chunks(self, names: list[str]) -> Iterator[Chunk]:
         """Read every column as text: what a text means is the suite's matter, not the reader's guess."""
         header = self.names(lambda _: True)
         quotes = OpenQuotes(self.delimiter, self._reading.quote, len(header))
@@ -82,10 +82,10 @@ class Delimited:
                 if text.quoted or text.ended:
                     record, places, swallowed = self._without_swallowed(record, places, quotes)
                     broken += swallowed
-                yield Part(pa.table([record[header.index(n)] for n in names], names), places, broken.copy(), text.torn)
+                yield Chunk(pa.table([record[header.index(n)] for n in names], names), places, broken.copy(), text.torn)
                 broken.clear()
         if broken:
-            yield Part([], [], broken)
+            yield Chunk([], [], broken)
 
     def _text(self, tail: str = "") -> Decoded:
         quote = "" if self._reading.quote == NONE else self._reading.quote

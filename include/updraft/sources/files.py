@@ -1,4 +1,4 @@
-"""Rows out of files: delimited text, JSON lines and Parquet, told by the ending of their names."""
+"""Rows out of files: delimited text, JSON lines and Parquet, chosen by the extension of their names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from updraft.model.columns import Column
 from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.decoded import Decoded, read_head
 from updraft.sources.delimited import Delimited
-from updraft.sources.format import Enough, Format, Part
-from updraft.sources.rows import Fit
+from updraft.sources.format import Chunk, Enough, Format
+from updraft.sources.rows import RowConverter
 from updraft.sources.source import BadSource, Batch, Reject
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Reading
@@ -64,9 +64,9 @@ class File:
             raise BadSource(f"{self}: expected a name that ends in {', '.join(FORMATS)}")
         with self._translated():
             self._format = FORMATS[ending](path, case.read)
-            fit = Fit(case.columns, case.read, self._format.textual)
-            there = self._format.names(lambda names: len(fit.names(names)) == len(case.columns))
-        self._names = fit.names(there)
+            converter = RowConverter(case.columns, case.read, self._format.textual)
+            there = self._format.names(lambda names: len(converter.match_columns(names)) == len(case.columns))
+        self._names = converter.match_columns(there)
         if not self._names:
             found = ", ".join(map(repr, there[:10])) or "none"
             raise BadSource(f"{self}: no column of the suite in it; found {found}, expected {_listed(case.columns)}")
@@ -76,7 +76,7 @@ class File:
         self.absent = [column.name for column in case.columns if column.name not in self._names]
         self.others = sorted({name for name in there if name.strip()} - set(self._names.values()))
         self.total = min((n for n in (limit, self._format.total) if n is not None), default=None)
-        self._fit = Fit(self.columns, case.read, self._format.textual)
+        self._converter = RowConverter(self.columns, case.read, self._format.textual)
 
     def __str__(self) -> str:
         return f"file {str(self._path)!r}"
@@ -86,14 +86,14 @@ class File:
         left = self._limit
         pa.enable_signal_handlers(False)  # Ctrl-C is the caller's
         with self._translated():
-            for part in self._format.parts(list(self._names.values())):
+            for part in self._format.chunks(list(self._names.values())):
                 batch = self._decode(part, left)
                 yield replace(batch, rejects=batch.rejects + part.broken)
                 left = None if left is None else left - batch.table.num_rows - len(batch.rejects)
                 if left == 0:
                     return
 
-    def _decode(self, part: Part, most: int | None) -> Batch:
+    def _decode(self, part: Chunk, most: int | None) -> Batch:
         names = [self._names[column.name] for column in self.columns]
         rows = part.rows[:most] if isinstance(part.rows, list) else part.rows.slice(0, most)
         if isinstance(rows, list):
@@ -103,7 +103,7 @@ class File:
             columns: list[Values] = [as_column([row.get(name) for row in rows]) for name in names]
         else:
             odd, columns = set(), [rows[name] for name in names]
-        batch = read_by_column(self._fit, columns, partial(self._placed, part.numbers, rows), odd, part.torn)
+        batch = read_by_column(self._converter, columns, partial(self._placed, part.numbers, rows), odd, part.torn)
         return replace(batch, rows=[part.numbers[index] for index in batch.rows])
 
     def _placed(
@@ -146,12 +146,12 @@ class JsonLines:
                     break
         return list(seen)
 
-    def parts(self, names: list[str]) -> Iterator[Part]:
+    def chunks(self, names: list[str]) -> Iterator[Chunk]:
         lines = self._lines()
         while some := list(islice(lines, ROWS)):
             rows = [(number, row) for number, row in some if isinstance(row, dict)]
             broken = [row for _, row in some if isinstance(row, Reject)]
-            yield Part([row for _, row in rows], [number for number, _ in rows], broken)
+            yield Chunk([row for _, row in rows], [number for number, _ in rows], broken)
 
     def _lines(self) -> Iterator[tuple[int, dict[str, Any] | Reject]]:
         with Decoded(self._path, self._encoding) as text:
@@ -172,11 +172,11 @@ class Parquet:
     def names(self, enough: Enough) -> list[str]:
         return list(self._file.schema_arrow.names)
 
-    def parts(self, names: list[str]) -> Iterator[Part]:
+    def chunks(self, names: list[str]) -> Iterator[Chunk]:
         start = 1
         for record in self._file.iter_batches(ROWS, columns=names):
             table = pa.table([_plain(column) for column in record.columns], names=record.schema.names)
-            yield Part(table, range(start, start + len(record)))
+            yield Chunk(table, range(start, start + len(record)))
             start += len(record)
 
 

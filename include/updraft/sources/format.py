@@ -14,8 +14,8 @@ Enough = Callable[[list[str]], bool]
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a file: rows with their numbers, as a table in the file's own types, and those that are no rows."""
+class Chunk:
+    """A chunk of a file: rows with their numbers, as a table in the file's own types, and those that are no rows."""
 
     rows: pa.Table | list[dict[str, Any]]
     numbers: Sequence[int]
@@ -24,7 +24,7 @@ class Part:
 
 
 class Format(Protocol):
-    """A way to write rows into a file."""
+    """A reader of one file format."""
 
     textual: bool
     total: int | None
@@ -33,6 +33,6 @@ class Format(Protocol):
         """List the columns' names in the file, at least up to where they are enough."""
         ...
 
-    def parts(self, names: list[str]) -> Iterator[Part]:
+    def chunks(self, names: list[str]) -> Iterator[Chunk]:
         """Yield the file's rows in its order, columns by their names in the file."""
         ...

@@ -22,7 +22,7 @@ from updraft.model.columns import DATE, Column, Type
 from updraft.model.reading import UNDECODED
 from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.documents import flat_document
-from updraft.sources.rows import ARROW, Fit, sound
+from updraft.sources.rows import ARROW, RowConverter, is_lossless
 from updraft.sources.source import BadSource, Batch
 from updraft.usecase import UseCase
 from updraft.usecase.source_blocks import MongoDBSource
@@ -70,16 +70,17 @@ class Documents:
             if collection.find_one(projection={"_id": 1}) is None:
                 there = collection.name in collection.database.list_collection_names()
                 raise BadSource(f"{self}: the collection {'is empty' if there else 'does not exist'}")
-            fit = Fit(case.columns, case.read)
-            has = {column.name: self._has(fit.sought(column)) for column in case.columns}
+            converter = RowConverter(case.columns, case.read)
+            has = {column.name: self._has(converter.source_names(column)) for column in case.columns}
             lenient = collection.with_options(codec_options=_lenient())
             some = {name for document in lenient.find(limit=SOME) for name in document}
             there_are = collection.estimated_document_count() or None  # 0, full as it is, after a kill of mongod
         self.columns = [column for column in case.columns if has[column.name]]
         self.absent = [name for name, there in has.items() if not there]
-        self.others = sorted(some - {name for column in case.columns for name in fit.sought(column)} - {"_id"})
-        self._fit = Fit(self.columns, case.read)
-        self._paths = [name for column in self.columns for name in fit.sought(column) if _is_path(name)]
+        ours = {name for column in case.columns for name in converter.source_names(column)}
+        self.others = sorted(some - ours - {"_id"})
+        self._converter = RowConverter(self.columns, case.read)
+        self._paths = [name for column in self.columns for name in converter.source_names(column) if _is_path(name)]
         self.others = sorted(set(self.others) - {path.partition(".")[0] for path in self._paths})
         self.total: int | None = min(there_are, limit) if there_are and limit else there_are
 
@@ -88,7 +89,7 @@ class Documents:
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches in the collection's natural order; the next is fetched while one is decoded."""
-        names = [name for column in self.columns for name in self._fit.sought(column)]
+        names = [name for column in self.columns for name in self._converter.source_names(column)]
         projection = None if any(map(_is_path, names)) else dict.fromkeys(names, 1)
         find = self._collection.find_raw_batches
         with (
@@ -113,7 +114,7 @@ class Documents:
         types = {names[c.name]: BSON[_stored_type(c, names[c.name], raw)] for c in self.columns}
         table = _table(types, raw)
         if table is None:  # texts where the suite has another type: that is what casts are for
-            cast = {names[c.name]: pa.string() for c in self.columns if self._fit.is_cast(c)}
+            cast = {names[c.name]: pa.string() for c in self.columns if self._converter.needs_parsing(c)}
             table = _table(types | cast, raw) if cast else None
         if table is None or UNDECODED.encode() in raw:
             return self._sort_out(raw)
@@ -121,15 +122,16 @@ class Documents:
         for column in self.columns:
             stored = table[names[column.name]]
             plain = _as_stored(column, names[column.name], table, raw)
-            array = self._fit.array(column, stored) if plain else None
+            array = self._converter.convert_column(column, stored) if plain else None
             if array is None:
                 return self._sort_out(raw)
             arrays.append(array)
-        return self._fit.whole(arrays)
+        return self._converter.to_batch(arrays)
 
     def _name(self, column: Column, raw: bytes) -> str:
         """Choose the name that a column has in these documents; where it has two, they are read one by one."""
-        return next((name for name in self._fit.sought(column) if name.encode() + b"\0" in raw), column.name)
+        names = self._converter.source_names(column)
+        return next((name for name in names if name.encode() + b"\0" in raw), column.name)
 
     def _sort_out(self, raw: bytes) -> Batch:
         """Read documents in Python: what pymongoarrow does not know, bends, or reads as null though it is not there."""
@@ -140,7 +142,7 @@ class Documents:
         odd = set()
         columns: list[Values] = []
         for column in self.columns:
-            names = self._fit.sought(column)
+            names = self._converter.source_names(column)
             values = [next((d[name] for name in names if name in d), MISSING) for d in documents]
             if not column.nullable:
                 odd |= {index for index, value in enumerate(values) if value is MISSING}
@@ -149,7 +151,7 @@ class Documents:
         def placed(indices: Sequence[int]) -> list[tuple[str, dict[str, Any]]]:
             return [(f"_id {documents[index]['_id']}", optional | documents[index]) for index in indices]
 
-        return read_by_column(self._fit, columns, placed, odd, torn=True)
+        return read_by_column(self._converter, columns, placed, odd, torn=True)
 
 
 def _lenient() -> CodecOptions[Any]:
@@ -265,7 +267,7 @@ def _as_stored(column: Column, name: str, table: pa.Table, raw: bytes) -> bool:
     array = table[name]
     if column.type in ("int64", "float64") and _element(BOOLEAN, name) in raw:
         return False
-    if pa.types.is_floating(array.type) and not sound(FLOAT, array):
+    if pa.types.is_floating(array.type) and not is_lossless(FLOAT, array):
         return False
     if array.null_count == 0:
         return True

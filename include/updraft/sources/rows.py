@@ -1,4 +1,4 @@
-"""What a row must be to fit: its values, renamed and cast as the YAML's `read` says, in the suite's types."""
+"""Convert a source's rows to the suite's types, and reject those that do not fit."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ FIRST_DAY, LAST_DAY = pa.scalar(datetime.min, pa.timestamp("us")), pa.scalar(dat
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How a source's values come to fit `columns`. A `textual` source holds nothing but text, so text may be a number.
+class RowConverter:
+    """Converts a source's values to `columns`; in a `textual` source all values are text, so that text may be a number.
 
-    Two ways to the same rows: `array`, a column at a time, fast, which gives up where anything does not plainly fit;
-    and `batch`, row by row, which tells each row's fault.
+    `convert_column` is the fast path: None where any value does not plainly fit. `convert_rows` goes row by row and
+    reports what is wrong with each; both return the same values (`tests/sources/test_rows.py`).
     """
 
     columns: Sequence[Column]
     reading: Reading
     textual: bool = False
     units: dict[str, set[str]] = field(default_factory=dict)
-    nans: dict[str, set[int]] = field(default_factory=dict)  # the rows where `array` found NaN, by column
+    nans: dict[str, set[int]] = field(default_factory=dict)  # the rows where `convert_column` found NaN, by column
 
-    def array(self, column: Column, values: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
+    def convert_column(self, column: Column, values: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
         """Turn a source's values into the column's type; None when some do not plainly fit."""
         try:
             if self._is_plain_date(column) and _is_text(values.type):
                 typed = _from_text(values, column)  # as JSON writes dates
-            elif self.is_cast(column) and _is_text(values.type):
+            elif self.needs_parsing(column) and _is_text(values.type):
                 distinct = values.combine_chunks().dictionary_encode()
-                found = [self.value(column, value) for value in distinct.dictionary.to_pylist()]
+                found = [self.convert_value(column, value) for value in distinct.dictionary.to_pylist()]
                 typed = pa.array(found, ARROW[column.type]).take(distinct.indices)
             elif self.textual:
                 typed = _from_text(values, column)
@@ -71,7 +71,7 @@ class Fit:
         except (ValueError, OverflowError, pa.ArrowException):
             return None
         typed = self._without_nans(column, typed)
-        return typed if sound(column, typed) else None
+        return typed if is_lossless(column, typed) else None
 
     def _without_nans(self, column: Column, values: Any) -> Any:
         """Make NaN null, in a column of text too, unless the suite allows that text."""
@@ -85,26 +85,26 @@ class Fit:
         self.nans[column.name] = set(pc.indices_nonzero(nan.fill_null(False)).to_pylist())
         return pc.if_else(nan, None, values) if self.nans[column.name] else values
 
-    def batch(self, placed: Iterable[tuple[str, dict[str, Any]]]) -> Batch:
+    def convert_rows(self, placed: Iterable[tuple[str, dict[str, Any]]]) -> Batch:
         """Read rows one by one, with their places: those that fit the columns' types become the table."""
-        fit: list[dict[str, Any]] = []
+        fitting: list[dict[str, Any]] = []
         rejects: list[Reject] = []
         nans = 0
         for place, row in placed:
             try:
-                fit.append(self._row(row))
+                fitting.append(self._row(row))
                 nans += sum(value in NANS or (isinstance(value, float) and math.isnan(value)) for value in row.values())
             except ValueError as error:
                 rejects.append(Reject(place, self._found(row), str(error)))
-        return Batch(pa.Table.from_pylist(fit, schema=self.schema), rejects, nans, self.units)
+        return Batch(pa.Table.from_pylist(fitting, schema=self.schema), rejects, nans, self.units)
 
-    def whole(self, arrays: Sequence[Any]) -> Batch:
+    def to_batch(self, arrays: Sequence[Any]) -> Batch:
         """Make a batch of columns in which every row fits."""
         return Batch(
             pa.table(list(arrays), schema=self.schema), nans=sum(map(len, self.nans.values())), units=self.units
         )
 
-    def value(self, column: Column, value: object) -> object:
+    def convert_value(self, column: Column, value: object) -> object:
         """Cast one value and convert it to the column's type; raise ValueError saying why it does not fit."""
         if isinstance(value, Decimal):
             whole = value.is_finite() and value.adjusted() < MOST_DIGITS and value == value.to_integral_value()
@@ -113,8 +113,8 @@ class Fit:
             self._note(column, unit(value))
         return read_value(column, value, self.reading, textual=self.textual)
 
-    def is_cast(self, column: Column) -> bool:
-        """Tell whether a column's texts are to be read: by the YAML, or because JSON writes dates so."""
+    def needs_parsing(self, column: Column) -> bool:
+        """Return whether a column's texts are to be read: by the YAML, or because JSON writes dates so."""
         if column.name in self.reading.casts or column.name in self.reading.dates:
             return True
         return not self.textual and (column.type == DATE or bool(self.reading.nulls))
@@ -128,7 +128,7 @@ class Fit:
         """The columns as Arrow has them."""
         return pa.schema([(column.name, ARROW[column.type]) for column in self.columns])
 
-    def names(self, there: Collection[str]) -> dict[str, str]:
+    def match_columns(self, there: Collection[str]) -> dict[str, str]:
         """Find the columns among the names that a source has: {the suite's name: the source's}.
 
         Names in a header may have spaces around them.
@@ -136,12 +136,12 @@ class Fit:
         known = {name.strip(): name for name in there} if self.textual else {}
         known |= {name: name for name in there}
         found = {
-            column.name: next((known[name] for name in self.sought(column) if name in known), None)
+            column.name: next((known[name] for name in self.source_names(column) if name in known), None)
             for column in self.columns
         }
         return {ours: name for ours, name in found.items() if name is not None}
 
-    def sought(self, column: Column) -> list[str]:
+    def source_names(self, column: Column) -> list[str]:
         """List the names that a column may have in the source: those that it is renamed from, then its own.
 
         MongoDB's `_id` comes last: a collection that was filled under our names has one too, of MongoDB's making.
@@ -158,25 +158,25 @@ class Fit:
         """Return a refused row as its source had it; of text, what plainly is of its column's type is typed."""
         if not self.textual:
             return row
-        plain = [column for column in self.columns if column.type != "str" and not self.is_cast(column)]
+        plain = [column for column in self.columns if column.type != "str" and not self.needs_parsing(column)]
         return row | {column.name: _typed(row[column.name], column.type) for column in plain}
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         found = {}
         for column in self.columns:
-            name = next((name for name in self.sought(column) if name in row), None)
+            name = next((name for name in self.source_names(column) if name in row), None)
             if name is None:
-                missing = (c.name for c in self.columns if not any(name in row for name in self.sought(c)))
+                missing = (c.name for c in self.columns if not any(name in row for name in self.source_names(c)))
                 raise ValueError(f"{', '.join(missing)}: missing")
             try:
-                found[column.name] = self.value(column, row[name])
+                found[column.name] = self.convert_value(column, row[name])
             except ValueError as error:
                 raise ValueError(f"{column.name}: {error}") from None
         return found
 
 
-def sound(column: Column, values: pa.ChunkedArray) -> bool:
-    """Tell whether all numbers are finite and small enough to have come from an exact integer, all dates Python's."""
+def is_lossless(column: Column, values: pa.ChunkedArray) -> bool:
+    """Return whether all numbers are finite and small enough to have come from an exact integer, all dates Python's."""
     if column.type == "float64":
         return not pc.any(pc.invert(pc.less(pc.abs(values), EXACT))).as_py()
     if column.type == DATE:
@@ -223,7 +223,7 @@ def _dates(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _is_kind(found: pa.DataType, type_: Type) -> bool:
-    """Tell whether a type of Arrow's is a kind of the suite's: its values may be cast where nothing is lost by it."""
+    """Return whether a type of Arrow's is a kind of the suite's: its values may be cast where nothing is lost by it."""
     kinds: dict[Type, Sequence[Callable[[pa.DataType], bool]]] = {
         "int64": (types.is_integer, types.is_floating),
         "float64": (types.is_integer, types.is_floating, types.is_decimal),
