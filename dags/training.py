@@ -183,9 +183,9 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
 
     with stage(name, "evaluate") as run:
         trained, rows, store = run.models(models), run.download(split, "transform"), registry()
-        rival, holds = champion(run.case, store), store.states(name).holds
-        chosen = evaluate(run.case, trained, rows, rival, run.out, holds=holds)
-        return run.files.upload(chosen, run.out)
+        current, holds = champion(run.case, store), store.states(name).holds
+        evaluation = evaluate(run.case, trained, rows, current, run.out, holds=holds)
+        return run.files.upload(evaluation, run.out)
 
 
 @task
@@ -197,11 +197,13 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
 
     with stage(name, "push") as run:
         context = get_current_context()
-        me = Run(run.run_id, run.files, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id))
+        this_run = Run(
+            run.run_id, run.files, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id)
+        )
         trained, rows = run.models(models), run.download(split, "transform")
         data, evaluated = run.download(dataset, "validate"), run.download(evaluation, "evaluate")
         store = registry()
-        outcome = push(run.case, trained, rows, data, evaluated, store, me)
+        outcome = push(run.case, trained, rows, data, evaluated, store, this_run)
         if outcome.version is None:
             raise AirflowSkipException(outcome.reason)
         event = {"version": outcome.version.number, "decision": outcome.decision, "reason": outcome.reason}
