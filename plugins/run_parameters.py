@@ -20,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+MAX_BODY = 1 << 20  # bytes of a request
 RUNS = re.compile(r"/api/v2/dags/train_[^/]+/dagRuns/?")
 
 
@@ -37,11 +38,11 @@ class RefuseUnknownParameters:
         while more:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
+            if len(body) > MAX_BODY:  # read before Airflow has looked who asks
+                await _refuse(send, 413, f"the request is larger than {MAX_BODY:,} bytes")
+                return
         if fault := _fault(body):
-            answer = json.dumps({"detail": fault}).encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-            await send({"type": "http.response.start", "status": 400, "headers": headers})
-            await send({"type": "http.response.body", "body": answer})
+            await _refuse(send, 400, fault)
             return
         unread = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -49,6 +50,13 @@ class RefuseUnknownParameters:
             return unread.pop() if unread else await receive()
 
         await self.app(scope, replay, send)
+
+
+async def _refuse(send: Send, status: int, detail: str) -> None:
+    answer = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
 
 
 def _fault(body: bytes) -> str | None:
