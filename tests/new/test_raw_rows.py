@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
+from random import Random
 
 import pandas as pd
 import pytest
@@ -31,12 +33,16 @@ FILES = {
     "vehicle_price/Car details v3.csv": "selling_price",
     "vehicle_price/CAR DETAILS FROM CAR DEKHO.csv": "selling_price",
     "network_security/phisingData.csv": "Result",
+    "network_security/dirty_phishing_duplicated_ingest.csv.gz": "Result",
     "california_housing/housing.csv": "median_house_value",
+    "california_housing/california_sklearn_format.csv": "MedHouseVal",
     "sms_spam/spam.csv": "v1",
     "text_sentiment/amazon.csv": "Positive",
     "text_sentiment/imdb_1000.csv": "sentiment",
     "drift/yellow_tripdata_sample_2019-01.csv": "total_amount",
+    "drift/yellow_tripdata_sample_2019-02.csv": "total_amount",
     "drift/california_reference.csv": "clf_target",
+    "drift/california_analysis.csv": "clf_target",
     "../cases/name_collision/rows.csv": "y",
     "../cases/null_markers/rows_17.csv": "y",
     "../cases/null_markers/rows_four_columns_8.csv": "y",
@@ -84,3 +90,26 @@ def test_the_first_rows_of_a_file_are_predicted_as_they_are(file: str, tmp_path:
     pd.testing.assert_frame_equal(rows.frame(), expected)
     assert len(model.predict(rows.frame()).predictions) == len(expected)
     assert (rows.ids is not None) == (case.id is not None)
+
+
+def test_json_lines_are_predicted_as_they_are_line_by_line_or_as_json(tmp_path: Path) -> None:
+    """A field that may be null is left out of some; the names and the dates are the file's own."""
+    rows: list[dict[str, object]] = []
+    draw = Random(0)
+    for number in range(400):
+        row: dict[str, object] = {"emp.age": 20 + number % 50, "since": f"{1 + number % 28:02}.03.2024"}
+        row |= {"y": draw.randrange(2)} | ({"note": draw.choice(("a good thing", "a bad one"))} if number % 10 else {})
+        rows.append(row)
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    case, model = trained(data, "y", tmp_path)
+    assert case.read.rename and case.read.dates
+    source = File(data, case)
+    expected = read_frame(case, ingest(case, source, tmp_path / "again"))[case.feature_names].reset_index(drop=True)
+    for body, content_type in (
+        (data.read_bytes(), "application/jsonl"),
+        (json.dumps({"rows": rows}), "application/json"),
+    ):
+        with APP.test_request_context("/", method="POST", data=body, content_type=content_type):
+            read = request_rows.read(request, model.signature, Decoder(model.signature), 1 << 20, 1000)
+        pd.testing.assert_frame_equal(read.frame(), expected)
