@@ -138,7 +138,7 @@ def post(client: FlaskClient, path: str, fields: Any) -> Page:
 
 def filled(page: Page) -> dict[str, str]:
     """Return what a browser would send of a page's form as it stands."""
-    sent = {each["name"]: each.get("value", "") for each in page.all("input") if each["type"] != "file"}
+    sent = {each["name"]: each.get("value", "") for each in page.all("input") if each.get("type") != "file"}
     sent |= {each["name"]: each["text"].removeprefix("\n") for each in page.all("textarea")}
     for index, element in enumerate(page.elements):
         if element["tag"] == "select":
