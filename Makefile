@@ -40,16 +40,14 @@ COMPOSE_SECRETS = docker compose --progress quiet run --rm --no-deps -T secrets 
 
 ##@ Work on it
 quick: $(STAMP) ## Run the tests that start no server and no Airflow and read no public data; ARGS='-k registry' picks some
-	@$(PYTEST) --numprocesses auto -m 'not server and not airflow and not stack and not real and not compose' $(ARGS)
+	@$(PYTEST) -m 'not server and not airflow and not stack and not real and not compose' $(ARGS)
 
 test: $(STAMP) ## Run all tests, also those that start the whole stack; ARGS='-k registry' picks some, ARGS=-n0 in one process
-	@$(PYTEST) --numprocesses $(WORKERS) $(ARGS)
+	@$(PYTEST) $(ARGS)
 
-# Tests with servers wait for them half of the time: two workers for each core.
-WORKERS ?= $(shell echo $$((2 * $$(nproc))))
-# A module's tests stay in one worker, because they share what they start. pytest keeps what it rewrites only where
-# bytecode may be written.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --dist loadscope --no-loadscope-reorder
+# A worker for each core; a module's tests stay in one, because they share what they start. pytest keeps what it rewrites
+# only where bytecode may be written.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 
 lint: $(STAMP) ## Check style, formatting, types and use cases
 	@$(BIN)/ruff check
