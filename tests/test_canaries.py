@@ -155,3 +155,16 @@ def test_great_expectations_logs_under_the_names_that_airflow_keeps_quiet() -> N
         "great_expectations._docs_decorators",
         "great_expectations.expectations.registry",
     }
+
+
+def test_a_queue_of_multiprocessing_has_a_lock_that_its_readers_share() -> None:
+    """`deploy/airflow/airflow_local_settings.py` looks at it to tell a queue that a killed worker has locked.
+
+    When it has another name: use that; otherwise the scheduler fails at its first round with a task in the queue.
+    """
+    from airflow.executors.local_executor import LocalExecutor, SimpleQueue
+
+    queue: Any = SimpleQueue()
+    assert queue._rlock.acquire(block=False) and not queue._rlock.acquire(block=False)
+    queue._rlock.release()
+    assert callable(LocalExecutor.sync)

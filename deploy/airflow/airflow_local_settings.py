@@ -61,26 +61,37 @@ def end_with_parent() -> None:
     libc.prctl(set_signal_of_parents_death, signal.SIGKILL)
 
 
-def end_when_no_worker_takes_a_task(seconds: float = 10) -> None:
-    """Have the scheduler end, and so be started again, when a task lies in LocalExecutor's queue for that long.
+def end_when_no_worker_takes_a_task(seconds: float = 10, rounds: int = 5) -> None:
+    """Have the scheduler end, and so be started again, when LocalExecutor's queue is locked for that long with a task.
 
     Its workers share the queue's lock, and one that is killed while it waits there takes the lock with it: the others,
-    and those that replace it, wait for ever. A task is queued only for a free worker, which takes it at once.
+    and those that replace it, wait for ever. A living worker that has the lock takes the task at once and lets go, and
+    busy ones leave it alone; so a slow machine, or a long queue, is no reason.
     """
     from airflow.executors.local_executor import LocalExecutor
 
-    sync, since = LocalExecutor.sync, time.monotonic()
+    sync, since, seen = LocalExecutor.sync, 0.0, 0
 
     def watched(executor: Any) -> None:
-        nonlocal since
+        nonlocal since, seen
         sync(executor)
-        if executor.activity_queue.empty():
-            since = time.monotonic()
-        elif time.monotonic() - since > seconds:
+        if executor.activity_queue.empty() or is_free(executor.activity_queue._rlock):
+            seen = 0
+            return
+        since, seen = (since if seen else time.monotonic()), seen + 1
+        if seen >= rounds and time.monotonic() - since > seconds:
             logging.getLogger(__name__).error("no worker takes a task: a killed one holds the queue; starting again")
             os._exit(1)  # an orderly end would wait for the workers; `end_with_parent` ends them
 
     LocalExecutor.sync = watched
+
+
+def is_free(lock: Any) -> bool:
+    """Return whether nobody holds a lock at this moment."""
+    if not lock.acquire(block=False):
+        return False
+    lock.release()
+    return True
 
 
 if sys.argv[1:3] == ["celery", "worker"]:
