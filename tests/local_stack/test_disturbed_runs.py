@@ -214,7 +214,7 @@ def test_a_killed_worker_or_scheduler_leaves_no_orphan_and_its_task_is_tried_aga
         gone, alive = psutil.wait_procs([process, worker], timeout=10)
         assert (len(gone), alive) == (2, [])
     until(lambda: retried(airflow, task) and running(airflow, run_id, "train"))
-    assert time.monotonic() - began < 200  # a minute where the machine has little else to do; it was five
+    assert time.monotonic() - began < 90  # a minute where the machine has little else to do
     airflow.request("PATCH", f"dags/{DAG}/dagRuns/{run_id}", {"state": "failed"})
 
 
@@ -233,7 +233,7 @@ def test_workers_that_are_killed_while_they_wait_stall_no_run(home: Path, airflo
     airflow.trigger(DAG, "killed-idle")
     began = time.monotonic()
     until(lambda: running(airflow, "killed-idle", "ingest") or running(airflow, "killed-idle", "validate"))
-    assert time.monotonic() - began < 200 and scheduler(home) != before
+    assert time.monotonic() - began < 90 and scheduler(home) != before
 
 
 @pytest.mark.parametrize("state", ["success", "skipped"])

@@ -129,7 +129,7 @@ def test_the_service_trains_with_a_user_that_can_do_no_more(stack: Stack, tmp_pa
     assert {task["candidate"] for task in run["tasks"] if task["name"] == "train"} == {*load(CASE).candidates}
     assert {task["state"] for task in run["tasks"]} == {"success"}
     row = Model.load(store.pull(CASE, run["version"], tmp_path / "version")).signature.example
-    until = time.monotonic() + 120
+    until = time.monotonic() + 30
     while served(settings, row) != (run["version"], run["run_id"]):
         assert time.monotonic() < until
         time.sleep(0.5)

@@ -125,7 +125,7 @@ def test_rows_are_not_read_on_after_100_faults() -> None:
             yield {}
 
     refused(rows())
-    assert len(taken) < 40
+    assert len(taken) == 34  # three faults a row: the columns that may not be null
 
 
 WARNING = {"warn_unseen": ("colour",), "warn_out_of_range": ("age", "day")}
