@@ -5,25 +5,28 @@ A kind's module imports its driver (pymongo, …) when a source is opened, not a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
 from updraft.addresses import Connections
 from updraft.sources.files import open_file
 from updraft.sources.mongodb import open_collection
-from updraft.sources.source import Source
+from updraft.sources.source import Extent, Source
 from updraft.usecase import UseCase
 
-# The kind in the YAML → how it is opened: (settings, case, connections, limit) → a context manager of a Source.
+# The kind in the YAML → how it is opened: (settings, case, connections, extent) → a context manager of a Source.
 SOURCES: dict[str, Callable[..., AbstractContextManager[Source]]] = {
     "mongodb": open_collection,
     "file": open_file,
 }
 
 
-def open_source(case: UseCase, connections: Connections, limit: int | None = None) -> AbstractContextManager[Source]:
-    """Open the source of a use case's rows, at most `limit` of them.
+def open_source(
+    case: UseCase, connections: Connections, limit: int | None = None, position: Mapping[str, Any] | None = None
+) -> AbstractContextManager[Source]:
+    """Open the source of a use case's rows, at most `limit` of them, after a former read's `position`.
 
     Raises BadSource, or ConnectionError where a second try may help.
     """
-    return SOURCES[case.source.kind](case.source.settings, case, connections, limit)
+    return SOURCES[case.source.kind](case.source.settings, case, connections, Extent(limit, position))

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from updraft.addresses import Connections
-from updraft.model.columns import Column
-from updraft.sources.by_column import Values, as_column, read_by_column
+from updraft.registry.folder_hashes import describe_file
+from updraft.sources.batch_reader import BatchReader, Schema
 from updraft.sources.decoded import Decoded, read_head
 from updraft.sources.delimited import Delimited
 from updraft.sources.format import Chunk, Enough, Format
 from updraft.sources.rows import RowConverter
-from updraft.sources.source import BadSource, Batch, Reject
+from updraft.sources.source import BadSource, Batch, Extent, Reject
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Reading
 from updraft.usecase.source_blocks import FileSource
@@ -30,23 +30,9 @@ ROWS = 25_000
 
 
 @contextmanager
-def open_file(settings: FileSource, case: UseCase, connections: Connections, limit: int | None) -> Iterator[File]:
+def open_file(settings: FileSource, case: UseCase, connections: Connections, extent: Extent) -> Iterator[File]:
     """Open a file as a source of rows; it needs no connection."""
-    yield File(Path(settings.path), case, limit)
-
-
-class Schema(Protocol):
-    """What a file is read by: a use case, or what a model's signature says of it."""
-
-    @property
-    def columns(self) -> Sequence[Column]:
-        """The columns to read."""
-        ...
-
-    @property
-    def read(self) -> Reading:
-        """The reading rules."""
-        ...
+    yield File(Path(settings.path), case, extent.limit)
 
 
 class File:
@@ -66,56 +52,31 @@ class File:
             self._format = FORMATS[ending](path, case.read)
             converter = RowConverter(case.columns, case.read, self._format.textual)
             there = self._format.names(lambda names: len(converter.match_columns(names)) == len(case.columns))
-        self._names = converter.match_columns(there)
-        if not self._names:
-            found = ", ".join(map(repr, there[:10])) or "none"
-            raise BadSource(f"{self}: no column of the suite in it; found {found}, expected {_listed(case.columns)}")
-        if twice := sorted({name for name in self._names.values() if there.count(name) > 1}):
-            raise BadSource(f"{self}: header names {', '.join(map(repr, twice))} more than once")
-        self.columns = [column for column in case.columns if column.name in self._names]
-        self.absent = [column.name for column in case.columns if column.name not in self._names]
-        self.others = sorted({name for name in there if name.strip()} - set(self._names.values()))
+        self._reader = BatchReader(self, there, case, textual=self._format.textual)
+        self.columns, self.absent, self.others = self._reader.columns, self._reader.absent, self._reader.others
         self.total = min((n for n in (limit, self._format.total) if n is not None), default=None)
-        self._converter = RowConverter(self.columns, case.read, self._format.textual)
 
     def __str__(self) -> str:
         return f"file {str(self._path)!r}"
+
+    def provenance(self) -> dict[str, Any]:
+        described = describe_file(self._path)
+        return {"kind": "file", "files": [{"path": str(self._path), **described}]}
+
+    def position(self) -> None:
+        return None
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches in the file's order; a row's place counts from the first line, a header being row 1."""
         left = self._limit
         pa.enable_signal_handlers(False)  # Ctrl-C is the caller's
         with self._translated():
-            for part in self._format.chunks(list(self._names.values())):
-                batch = self._decode(part, left)
+            for part in self._format.chunks(self._reader.names):
+                batch = self._reader.read(part, left)
                 yield replace(batch, rejects=batch.rejects + part.broken)
                 left = None if left is None else left - batch.table.num_rows - len(batch.rejects)
                 if left == 0:
                     return
-
-    def _decode(self, part: Chunk, most: int | None) -> Batch:
-        names = [self._names[column.name] for column in self.columns]
-        rows = part.rows[:most] if isinstance(part.rows, list) else part.rows.slice(0, most)
-        if isinstance(rows, list):
-            optional: dict[str, Any] = {self._names[column.name]: None for column in self.columns if column.nullable}
-            rows = [optional | row for row in rows]
-            odd = {index for index, row in enumerate(rows) if not row.keys() >= set(names)}
-            columns: list[Values] = [as_column([row.get(name) for row in rows]) for name in names]
-        else:
-            odd, columns = set(), [rows[name] for name in names]
-        batch = read_by_column(self._converter, columns, partial(self._placed, part.numbers, rows), odd, part.torn)
-        return replace(batch, rows=[part.numbers[index] for index in batch.rows])
-
-    def _placed(
-        self, numbers: Sequence[int], rows: pa.Table | list[dict[str, Any]], indices: Sequence[int]
-    ) -> list[tuple[str, dict[str, Any]]]:
-        """Return some rows with their places, columns by the suite's names."""
-        if isinstance(rows, list):
-            chosen = [rows[index] for index in indices]
-        else:
-            ours = {theirs: ours for ours, theirs in self._names.items()}
-            chosen = rows.take(pa.array(indices, pa.int64())).rename_columns(ours).to_pylist()
-        return [(f"row {numbers[index]}", row) for index, row in zip(indices, chosen, strict=True)]
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -201,7 +162,3 @@ def _object(place: str, line: str) -> dict[str, Any] | Reject:
 def _plain(values: pa.Array) -> pa.Array:
     """Unpack values that Parquet holds by number, as pandas writes categories."""
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
-
-
-def _listed(columns: Sequence[Column]) -> str:
-    return ", ".join(column.name for column in columns)

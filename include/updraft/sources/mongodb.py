@@ -23,7 +23,7 @@ from updraft.model.reading import UNDECODED
 from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.documents import flat_document
 from updraft.sources.rows import ARROW, RowConverter, is_lossless
-from updraft.sources.source import BadSource, Batch
+from updraft.sources.source import BadSource, Batch, Extent
 from updraft.usecase import UseCase
 from updraft.usecase.source_blocks import MongoDBSource
 
@@ -44,11 +44,11 @@ BSON = ARROW | {DATE: pa.timestamp("ms")}
 
 @contextmanager
 def open_collection(
-    settings: MongoDBSource, case: UseCase, connections: Connections, limit: int | None
+    settings: MongoDBSource, case: UseCase, connections: Connections, extent: Extent
 ) -> Iterator[Documents]:
     """Open a collection as a source of rows."""
     with database(address_of(settings, connections)) as opened:
-        yield Documents(opened[settings.collection], case, limit)
+        yield Documents(opened[settings.collection], case, extent.limit)
 
 
 def address_of(settings: MongoDBSource, connections: Connections) -> Address:
@@ -86,6 +86,12 @@ class Documents:
 
     def __str__(self) -> str:
         return f"MongoDB collection {self._collection.full_name!r}"
+
+    def provenance(self) -> dict[str, Any]:
+        return {"kind": "mongodb", "collection": self._collection.full_name}
+
+    def position(self) -> None:
+        return None
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches in the collection's natural order; the next is fetched while one is decoded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,6 +43,17 @@ class Batch:
     rows: Sequence[int] = ()
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much of a source to read: at most `limit` rows, of those after `position`, a former read's.
+
+    A source that always gives all of its rows does not look at the position.
+    """
+
+    limit: int | None = None
+    position: Mapping[str, Any] | None = None
+
+
 class Source(Protocol):
     """A place that rows come from.
 
@@ -56,3 +67,11 @@ class Source(Protocol):
 
     def batches(self) -> Iterator[Batch]: ...
     def __str__(self) -> str: ...
+
+    def provenance(self) -> dict[str, Any]:
+        """Say where the rows came from, for the dataset's manifest: JSON, no secrets, known after the last batch."""
+        ...
+
+    def position(self) -> dict[str, Any] | None:
+        """Say where the next read begins, known after the last batch; None where each read takes all rows."""
+        ...
