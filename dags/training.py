@@ -13,36 +13,21 @@ new ones.
 
 from __future__ import annotations
 
-import logging
-import os
-import re
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from airflow.sdk import (
-    DAG,
-    Asset,
-    CronTriggerTimetable,
-    Param,
-    TriggerRule,
-    get_current_context,
-    get_parsing_context,
-    task,
-)
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import DAG, Asset, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
+from stage_tasks import common_arguments, dag_ids, folded, nothing_from, reported, run_files, run_url, timetable
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.run_params import RunParams
-from updraft.stages.runs import SPLIT, RunFiles, Stage, artifacts, folder_of
+from updraft.stages.runs import SPLIT, RunFiles, Stage
 from updraft.usecase import UseCase, check_params, parse, paths, unreadable, with_params
-from updraft.usecase.schema import NAME
-
-log = logging.getLogger("airflow.task")
 
 PREFIX = "train_"  # of a DAG's id; the rest is the use case's name
 
@@ -60,7 +45,7 @@ class StageRun:
     def download(self, uri: str | None, stage: Stage) -> Path:
         """Return the local path of what `stage` returned."""
         if uri is None:
-            raise UserError(_nothing_from(stage))
+            raise UserError(nothing_from(stage))
         return self.files.download(uri)
 
     def models(self, uris: Sequence[str]) -> list[Path]:
@@ -68,7 +53,7 @@ class StageRun:
         # The slice is one request, which raises; read one by one, an error would end the list early.
         folders = [self.files.download(uri) for uri in uris[:]]
         if missing := [name for name in self.case.candidates if name not in {folder.name for folder in folders}]:
-            raise UserError(f"{_nothing_from('train')}, candidate {', '.join(missing)}")
+            raise UserError(f"{nothing_from('train')}, candidate {', '.join(missing)}")
         return folders
 
 
@@ -79,48 +64,15 @@ def stage(name: str, verb: Stage) -> Iterator[StageRun]:
     The run's parameters are those that it was triggered with: the defaults in `context["params"]` are the live YAML's.
     """
     from updraft.stages.configuration import begin, resume
-    from updraft.stages.run_disk import explain_file_errors, warn_when_nearly_full
 
     context = get_current_context()
     run_id: str = context["run_id"]
-    started = time.monotonic()
-    try:
+    with reported(verb):
         params = check_params(context["dag_run"].conf or {})
-        with files_of(name, run_id, verb) as files, explain_file_errors(files.folder, files.out(verb)):
-            warn_when_nearly_full(files.folder)
+        with run_files(name, run_id, verb, first="ingest") as files:
             case = begin(name, files, context["ti"].max_tries) if verb == "ingest" else resume(name, files)
             with folded(f"{verb} {name}"):
                 yield StageRun(with_params(case, params), params, run_id, files, files.out(verb))
-    except UserError as error:
-        log.error("%s", error)
-        raise AirflowFailException(str(error)) from None
-    finally:
-        log.info("%s: %.1f s", verb, time.monotonic() - started)
-
-
-@contextmanager
-def files_of(name: str, run_id: str, verb: Stage) -> Iterator[RunFiles]:
-    """Yield the run's files, in the artifacts folder or, where that is an s3:// URI, on S3."""
-    root = os.environ.get("UPDRAFT_ARTIFACTS", "")
-    if not root.startswith("s3://"):
-        yield RunFiles(folder_of(artifacts(os.environ), name, run_id))
-        return
-    from connections import s3_client
-    from updraft.stages.runs_on_s3 import s3_run_files
-
-    place = folder_of(Path(), name, run_id).as_posix()
-    with s3_run_files(f"{root.rstrip('/')}/{place}", s3_client(), verb) as files:
-        yield files
-
-
-@contextmanager
-def folded(title: str) -> Iterator[None]:
-    """Fold what is logged meanwhile into one line of the task's log."""
-    log.info("::group::%s", title)
-    try:
-        yield
-    finally:
-        log.info("::endgroup::")
 
 
 @task
@@ -197,9 +149,8 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
 
     with stage(name, "push") as run:
         context = get_current_context()
-        this_run = Run(
-            run.run_id, run.files, f"airflow:{context['dag'].dag_id}", _run_url(context["dag"].dag_id, run.run_id)
-        )
+        dag_id = context["dag"].dag_id
+        this_run = Run(run.run_id, run.files, f"airflow:{dag_id}", run_url(dag_id, run.run_id))
         trained, rows = run.models(models), run.download(split, "transform")
         data, evaluated = run.download(dataset, "validate"), run.download(evaluation, "evaluate")
         store = registry()
@@ -214,15 +165,6 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
 def model_asset(name: str) -> Asset:
     """Return the asset that stands for a use case's model; each version in the registry is an event of it."""
     return Asset(name=f"{name}_model", uri=f"x-updraft://registry/{quote(name)}")
-
-
-def access() -> dict[str, dict[str, set[str]]] | None:
-    """Let the role that UPDRAFT_TRAINER_ROLE names start and follow runs, also of a use case that comes later.
-
-    Only Airflow's FAB auth manager has roles; it asks for `can_edit` of who starts a run, and the role must exist.
-    """
-    role = os.environ.get("UPDRAFT_TRAINER_ROLE")
-    return {role: {"DAGs": {"can_read", "can_edit"}, "DAG Runs": {"can_create", "can_read"}}} if role else None
 
 
 def read(name: str) -> tuple[UseCase, str]:
@@ -245,24 +187,8 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
     with DAG(
         dag_id=dag_id,
         dag_display_name=f"train {case.name}",
-        description=f"cannot be loaded: {faults.splitlines()[0]}" if faults else case.title,
-        doc_md=f"### Cannot be loaded\n\n```\n{faults}\n```\n\n{__doc__}" if faults else __doc__,
-        # Without a start date and with run_immediately=False, the first unpausing makes no run for a tick long gone.
-        schedule=CronTriggerTimetable(case.schedule, timezone="UTC", run_immediately=False) if case.schedule else None,
-        catchup=False,
-        max_active_runs=1,
-        tags=["training", case.name, *(["cannot be loaded"] if faults else [])],
-        access_control=access(),
-        default_args={
-            "owner": case.owner,
-            "retries": case.retry.tries,
-            "retry_delay": case.retry.delay,
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": case.retry.max_delay,
-            "execution_timeout": case.retry.timeout,
-            # When a person skips a task, the next one is not skipped, too: it fails and says what it lacks.
-            "trigger_rule": TriggerRule.NONE_FAILED,
-        },
+        schedule=timetable(case.schedule),
+        **common_arguments(case, "training", faults, str(__doc__)),
         params={
             "limit": Param(
                 None, type=["null", "integer"], minimum=1, title="Row limit", description="Empty: all rows."
@@ -293,28 +219,5 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
     return dag
 
 
-def _nothing_from(stage: Stage) -> str:
-    return f"`{stage}` left nothing: a person marked it as success or skipped it; clear the run from `{stage}`"
-
-
-def _run_url(dag_id: str, run_id: str) -> str | None:
-    base = os.environ.get("AIRFLOW_URL") or os.environ.get("AIRFLOW__API__BASE_URL")
-    return f"{base}/dags/{dag_id}/runs/{quote(run_id, safe='')}" if base else None
-
-
-def dag_ids() -> dict[str, str]:
-    """Return the name of each use case by the id of its DAG.
-
-    A worker asks for one DAG: its use case may have been removed since the run began.
-    """
-    names = sorted((path.stem for path in paths()), key=lambda name: not NAME.fullmatch(name))
-    ids: dict[str, str] = {}
-    for name in names:
-        ids.setdefault(f"{PREFIX}{re.sub('[^A-Za-z0-9_.-]', '_', name)}", name)
-    wanted = get_parsing_context().dag_id
-    return {wanted: ids.get(wanted, wanted.removeprefix(PREFIX))} if wanted else ids
-
-
-for dag_id, name in dag_ids().items():
-    if dag_id.startswith(PREFIX):
-        globals()[dag_id] = build(dag_id, *read(name))
+for dag_id, name in dag_ids(PREFIX, (path.stem for path in paths())).items():
+    globals()[dag_id] = build(dag_id, *read(name))

@@ -15,7 +15,7 @@ import pytest
 from tests.support.shell import Shell
 from tests.support.shop import Write, expectation, shop_suite, write_shop
 from updraft.defaults import ROOT
-from updraft.stages.check import check, unread_files
+from updraft.stages.check import check, require_valid, unread_files
 from updraft.usecase import paths
 
 FOREST = "estimator: RandomForestClassifier, params: {n_estimators: 10}"
@@ -145,3 +145,13 @@ def test_the_command_lists_every_fault_and_exits_with_1(repository: Path, updraf
     done = updraft("check", "vehicle_insurence")
     assert (done.returncode, done.stdout) == (1, "")
     assert "did you mean 'vehicle_insurance'?" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_etl_of_the_schedule_that_does_not_exist_is_named(shop: Write) -> None:
+    root = shop(("target: sold", "schedule: {cron: 0 5 * * 1, after: [etl_shopp, etl_shop]}\ntarget: sold"))
+    (root / "include/etl").mkdir()
+    (root / "include/etl/shop.yaml").write_text("")
+    assert told(root) == ["include/usecases/shop.yaml:3: schedule.after: no ETL 'etl_shopp' (did you mean 'etl_shop'?)"]
+    (root / "include/etl/shop.yaml").unlink()
+    assert [line.rpartition(": ")[2] for line in told(root)] == ["none", "none"]
+    require_valid("shop", root)  # of a run that began while it existed

@@ -13,7 +13,7 @@ from updraft.addresses import Connections
 from updraft.sources.files import open_file
 from updraft.sources.mongodb import open_collection
 from updraft.sources.source import Extent, Source
-from updraft.usecase import UseCase
+from updraft.usecase.rows_definition import RowsDefinition
 
 # The kind in the YAML → how it is opened: (settings, case, connections, extent) → a context manager of a Source.
 SOURCES: dict[str, Callable[..., AbstractContextManager[Source]]] = {
@@ -23,7 +23,7 @@ SOURCES: dict[str, Callable[..., AbstractContextManager[Source]]] = {
 
 
 def open_source(
-    case: UseCase, connections: Connections, limit: int | None = None, position: Mapping[str, Any] | None = None
+    case: RowsDefinition, connections: Connections, limit: int | None = None, position: Mapping[str, Any] | None = None
 ) -> AbstractContextManager[Source]:
     """Open the source of a use case's rows, at most `limit` of them, after a former read's `position`.
 

@@ -22,15 +22,15 @@ from updraft.sources.delimited import Delimited
 from updraft.sources.format import Chunk, Enough, Format
 from updraft.sources.rows import RowConverter
 from updraft.sources.source import BadSource, Batch, Extent, Reject
-from updraft.usecase import UseCase
 from updraft.usecase.blocks import Reading
+from updraft.usecase.rows_definition import RowsDefinition
 from updraft.usecase.source_blocks import FileSource
 
 ROWS = 25_000
 
 
 @contextmanager
-def open_file(settings: FileSource, case: UseCase, connections: Connections, extent: Extent) -> Iterator[File]:
+def open_file(settings: FileSource, case: RowsDefinition, connections: Connections, extent: Extent) -> Iterator[File]:
     """Open a file as a source of rows; it needs no connection."""
     yield File(Path(settings.path), case, extent.limit)
 

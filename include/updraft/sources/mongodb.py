@@ -24,7 +24,7 @@ from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.documents import flat_document
 from updraft.sources.rows import ARROW, RowConverter, is_lossless
 from updraft.sources.source import BadSource, Batch, Extent
-from updraft.usecase import UseCase
+from updraft.usecase.rows_definition import RowsDefinition
 from updraft.usecase.source_blocks import MongoDBSource
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ BSON = ARROW | {DATE: pa.timestamp("ms")}
 
 @contextmanager
 def open_collection(
-    settings: MongoDBSource, case: UseCase, connections: Connections, extent: Extent
+    settings: MongoDBSource, case: RowsDefinition, connections: Connections, extent: Extent
 ) -> Iterator[Documents]:
     """Open a collection as a source of rows."""
     with database(address_of(settings, connections)) as opened:
@@ -64,7 +64,7 @@ class Documents:
     when no server answers.
     """
 
-    def __init__(self, collection: Collection[Any], case: UseCase, limit: int | None = None) -> None:
+    def __init__(self, collection: Collection[Any], case: RowsDefinition, limit: int | None = None) -> None:
         self._collection, self._limit = collection, limit or 0
         with translated(collection):
             if collection.find_one(projection={"_id": 1}) is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from updraft.defaults import ROOT
-from updraft.usecase import BadUseCase, UseCase, parse
+from updraft.usecase import BadUseCase, ParsedUseCase, UseCase, etl_dags, parse
 from updraft.usecase.messages import listed, nearest
 from updraft.usecase.yaml_lines import Fault, Place
 
@@ -18,17 +18,37 @@ from updraft.usecase.yaml_lines import Fault, Place
 def check(name: str, root: Path = ROOT) -> list[Fault]:
     """Return every fault of a use case; imports scikit-learn and Great Expectations, which takes seconds."""
     parsed = parse(name, root)
+    return _sorted([*_faults(parsed, name, root), *_unknown_etls(parsed, root)], name, root)
+
+
+def _faults(parsed: ParsedUseCase, name: str, root: Path) -> list[Fault]:
+    """Return what is wrong with YAML and suite by themselves."""
     faults = [parsed.yaml.fault(*error) for error in _estimator_errors(parsed.case)] if parsed.case else []
     faults += parsed.faults
     suite = root / "expectations" / f"{name}.json"
     if not any(fault.file == suite and fault.message.startswith(("no such", "not a")) for fault in faults):
-        faults += _suite_faults(suite)
+        faults += suite_faults(suite)
+    return faults
+
+
+def _sorted(faults: list[Fault], name: str, root: Path) -> list[Fault]:
+    """Leave out what is there twice, and put the YAML's faults before the suite's, by line."""
+    suite = root / "expectations" / f"{name}.json"
     return sorted(dict.fromkeys(faults), key=lambda fault: (fault.file == suite, fault.line or 0))
 
 
+def _unknown_etls(parsed: ParsedUseCase, root: Path) -> Iterator[Fault]:
+    """Name the ETLs of the schedule that do not exist; a run that began goes on without them."""
+    known = etl_dags(root)
+    for index, dag_id in enumerate(parsed.case.schedule.after if parsed.case and parsed.case.schedule else ()):
+        if dag_id not in known:
+            hint = nearest(dag_id, known) or f"; there are: {listed(known) or 'none'}"
+            yield parsed.yaml.fault(("schedule", "after", str(index)), f"schedule.after: no ETL {dag_id!r}{hint}")
+
+
 def require_valid(name: str, root: Path = ROOT) -> None:
-    """Raise BadUseCase with every fault that `check` finds, so that a run stops before its first row."""
-    if faults := check(name, root):
+    """Raise BadUseCase with every fault of YAML and suite, so that a run stops before its first row."""
+    if faults := _sorted(_faults(parse(name, root), name, root), name, root):
         raise BadUseCase("\n".join(fault.format(root) for fault in faults))
 
 
@@ -71,7 +91,7 @@ def _parameter_errors(model: Any, name: str, values: list[Any], place: Place) ->
             yield place, f"{'.'.join(place)}: {' '.join(str(error).split())}"
 
 
-def _suite_faults(path: Path) -> Iterator[Fault]:
+def suite_faults(path: Path) -> Iterator[Fault]:
     """Let Great Expectations validate each expectation by itself."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read once, when Great Expectations is imported
     import great_expectations as gx

@@ -24,12 +24,12 @@ from updraft.stages.stage_folder import (
     recreate_folder,
     write_json,
 )
-from updraft.usecase import UseCase
+from updraft.usecase.rows_definition import RowsDefinition
 
 log = logging.getLogger(__name__)
 
 
-def ingest(case: UseCase, source: Source, out: Path, progress: Progress | None = None) -> Path:
+def ingest(case: RowsDefinition, source: Source, out: Path, progress: Progress | None = None) -> Path:
     """Stream rows that fit the suite's types into `out/dataset.parquet` (zstd), others into `out/quarantine.jsonl`.
 
     `progress` is called with the rows read so far and their total, where it is known. Returns the dataset's path.
@@ -109,7 +109,7 @@ def _report(facts: dict[str, Any], out: Path) -> None:
         log.warning("%s: what is left is not what the source holds", facts["uneven_quarantine"])
 
 
-def _within_budget(case: UseCase, facts: dict[str, Any], out: Path) -> None:
+def _within_budget(case: RowsDefinition, facts: dict[str, Any], out: Path) -> None:
     read, kept = facts["rows_read"], facts["rows"]
     if not read:
         raise BadData(f"{case.name}: the source gave no rows")

@@ -8,8 +8,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from updraft.model.signature import Label
 from updraft.sources.source import Batch
 from updraft.usecase import UseCase
+from updraft.usecase.rows_definition import RowsDefinition
 
 # Uneven is a label of which this much more is set aside than of another, by difference and by factor, in rows that
 # are no handful.
@@ -18,17 +20,25 @@ DIFFERENCE, FACTOR, MIN_ROWS = 0.03, 2.0, 20
 
 @dataclass
 class QuarantinedLabels:
-    """Count the rows that fit and those that are quarantined, by label. Nothing is counted in a regression."""
+    """Count the rows that fit and those that are quarantined, by label, where there are labels."""
 
-    case: UseCase
+    case: RowsDefinition
     fit: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def _labels(self) -> tuple[Label, ...]:
+        return self.case.labels if isinstance(self.case, UseCase) else ()
+
+    @property
+    def _target(self) -> str:
+        return self.case.target if isinstance(self.case, UseCase) else ""
+
     def add(self, batch: Batch) -> None:
         """Count a batch."""
-        target = self.case.target
-        if not self.case.labels:
+        if not self._labels:
             return
+        target = self._target
         if target in batch.table.column_names:
             for each in pc.value_counts(batch.table[target].combine_chunks()).to_pylist():
                 self.fit[str(each["values"])] += each["counts"]
@@ -40,7 +50,7 @@ class QuarantinedLabels:
     def shares(self) -> dict[str, dict[str, Any]]:
         """Return rows and share quarantined of each label of the YAML, the highest share first."""
         counts = {}
-        for label in (str(label.value) for label in self.case.labels):
+        for label in (str(label.value) for label in self._labels):
             if rows := self.fit[label] + self.quarantined[label]:
                 part = self.quarantined[label]
                 counts[label] = {"rows": rows, "quarantined": part, "share": round(part / rows, 4)}
@@ -56,7 +66,7 @@ class QuarantinedLabels:
         if high["quarantined"] < MIN_ROWS or gap < DIFFERENCE or high["share"] < FACTOR * low["share"]:
             return ""
         return (
-            f"rows are quarantined unevenly by {self.case.target}: {high['share']:.1%} of {most!r} "
+            f"rows are quarantined unevenly by {self._target}: {high['share']:.1%} of {most!r} "
             f"({high['quarantined']:,} of {high['rows']:,}), {low['share']:.1%} of {least!r} "
             f"({low['quarantined']:,} of {low['rows']:,})"
         )

@@ -22,10 +22,10 @@ class BadArtifacts(UserError):
 
 
 class MissingFiles(UserError):
-    """What an earlier stage of the run wrote is gone; only a person can have the run write it again."""
+    """What an earlier stage of the run wrote is gone; only a person can have it written again, from `first` on."""
 
-    def __init__(self, place: object) -> None:
-        super().__init__(f"{place} is gone; clear the run from `ingest`")
+    def __init__(self, place: object, first: str = "ingest") -> None:
+        super().__init__(f"{place} is gone; clear the run from `{first}`")
 
 
 class IncompleteUpload(OSError):
@@ -33,12 +33,12 @@ class IncompleteUpload(OSError):
 
 
 class RunFiles:
-    """A run's files in a folder of this machine; `runs_on_s3.S3RunFiles` are stored on S3."""
+    """A run's files in a folder of this machine; `runs_on_s3.S3RunFiles` are on S3. `first` is its first stage."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, first: str = "ingest") -> None:
+        self.folder, self.first = folder, first
 
-    def out(self, stage: Stage) -> Path:
+    def out(self, stage: str) -> Path:
         """Return the folder that a stage writes to."""
         return self.folder / stage
 
@@ -46,7 +46,7 @@ class RunFiles:
         """Return the local path of another task's output; raise MissingFiles when it is gone."""
         path = local(uri)
         if not path.exists():
-            raise MissingFiles(path)
+            raise MissingFiles(path, self.first)
         return path
 
     def upload(self, path: Path, out: Path) -> str:

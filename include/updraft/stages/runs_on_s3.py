@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from updraft.errors import UserError
 from updraft.registry.folder_hashes import describe_file, is_safe_name, list_files
 from updraft.registry.s3 import BadRegistry, Bucket, json_bytes, split_uri
-from updraft.stages.runs import BadArtifacts, IncompleteUpload, MissingFiles, RunFiles, Stage
+from updraft.stages.runs import BadArtifacts, IncompleteUpload, MissingFiles, RunFiles
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,7 +29,7 @@ SCRATCH = "updraft-run-"
 
 
 @contextmanager
-def s3_run_files(uri: str, client: S3Client, stage: Stage) -> Iterator[S3RunFiles]:
+def s3_run_files(uri: str, client: S3Client, stage: str, first: str = "ingest") -> Iterator[S3RunFiles]:
     """Yield the files of the run stored under `uri`, with a local folder that is removed at the end.
 
     When a UserError ends the block, what `stage` has written is uploaded without a marker, for a person to read.
@@ -39,7 +39,7 @@ def s3_run_files(uri: str, client: S3Client, stage: Stage) -> Iterator[S3RunFile
     except BadRegistry as error:
         raise BadArtifacts(f"UPDRAFT_ARTIFACTS: {error}") from None
     with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
-        files = S3RunFiles(bucket, Path(scratch))
+        files = S3RunFiles(bucket, Path(scratch), first)
         try:
             yield files
         except UserError:
@@ -50,8 +50,8 @@ def s3_run_files(uri: str, client: S3Client, stage: Stage) -> Iterator[S3RunFile
 class S3RunFiles(RunFiles):
     """A run's files stored on S3: `folder` holds what was downloaded or written on this machine."""
 
-    def __init__(self, bucket: Bucket, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, bucket: Bucket, folder: Path, first: str = "ingest") -> None:
+        super().__init__(folder, first)
         self.bucket = bucket
 
     def download(self, uri: str) -> Path:
@@ -71,7 +71,7 @@ class S3RunFiles(RunFiles):
                     self._fetch(f"{folder}/{file}", files[file])
                 return self.folder / place
         if next(self.bucket.keys(place), None) is None and not self.bucket.get(f"{above}/{MARK}"):
-            raise MissingFiles(f"{self.bucket}/{place}")
+            raise MissingFiles(f"{self.bucket}/{place}", self.first)
         raise IncompleteUpload(f"{self.bucket}/{place}: incomplete: no {MARK} names it")
 
     def upload(self, path: Path, out: Path) -> str:
@@ -88,7 +88,7 @@ class S3RunFiles(RunFiles):
     def uri(self, path: Path) -> str:
         return f"{self.bucket}/{self._place(path)}"
 
-    def upload_partial(self, stage: Stage) -> None:
+    def upload_partial(self, stage: str) -> None:
         """Upload what a failed stage has written; an error of the upload is logged and not raised."""
         try:
             for path in sorted(self.out(stage).rglob("*")):
@@ -117,7 +117,7 @@ class S3RunFiles(RunFiles):
                     digest.update(chunk)
                     size += len(chunk)
         except FileNotFoundError:
-            raise MissingFiles(f"{self.bucket}/{place}") from None
+            raise MissingFiles(f"{self.bucket}/{place}", self.first) from None
         if {"sha256": digest.hexdigest(), "size": size} != expected:
             raise IncompleteUpload(
                 f"{self.bucket}/{place} is not the file that its task uploaded (sha256 or size differs)"

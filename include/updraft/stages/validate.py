@@ -15,7 +15,7 @@ from updraft.errors import UserError
 from updraft.model.columns import DATE, Column
 from updraft.stages.missing_columns import describe_missing
 from updraft.stages.stage_folder import other_columns, recreate_folder, write_json
-from updraft.usecase import UseCase
+from updraft.usecase.rows_definition import RowsDefinition
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class ValidationFailed(UserError):
         self.failures = failures
 
 
-def validate(case: UseCase, dataset: Path, out: Path) -> Path:
+def validate(case: RowsDefinition, dataset: Path, out: Path) -> Path:
     """Validate the dataset against the suite; write `out/report.json` and HTML Data Docs to `out/data_docs/`.
 
     Failures of severity `warning` or `info`, and rows that `mostly` tolerates, are only reported. Returns `dataset`,
@@ -77,7 +77,7 @@ def validate(case: UseCase, dataset: Path, out: Path) -> Path:
     return dataset
 
 
-def _name_cause(case: UseCase, frame: pd.DataFrame, dataset: Path, entries: list[dict[str, Any]]) -> None:
+def _name_cause(case: RowsDefinition, frame: pd.DataFrame, dataset: Path, entries: list[dict[str, Any]]) -> None:
     """Say in the one expectation that fails for missing columns which are, and what they may be called now."""
     if missing := [column.name for column in case.columns if column.name not in frame]:
         cause = describe_missing(missing, other_columns(dataset))
@@ -116,7 +116,7 @@ def _read_dates(expectations: list[dict[str, Any]]) -> None:
             kwargs[end] = date.convert(kwargs[end])
 
 
-def _run(case: UseCase, frame: Any, docs: Path) -> Any:
+def _run(case: RowsDefinition, frame: Any, docs: Path) -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read once, when Great Expectations is imported
     import great_expectations as gx
     from great_expectations.checkpoint.actions import UpdateDataDocsAction

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -14,10 +14,13 @@ from updraft.defaults import ROOT
 from updraft.model.columns import BadColumns, Column, read_columns
 from updraft.run_params import RunParams
 from updraft.usecase.messages import drop_invalid, listed, nearest, validation_messages
+from updraft.usecase.rows_definition import RowsDefinition
 from updraft.usecase.rules import cross_field_errors
 from updraft.usecase.schema import NAME, NAME_RULE, BadUseCase, Draft, UseCase
 from updraft.usecase.source_blocks import ROOT_OF_PATHS, FileSource, SourceBlock
 from updraft.usecase.yaml_lines import Document, Fault, Place, line_in_suite, read_document
+
+D = TypeVar("D", bound=RowsDefinition)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ def with_params(case: UseCase, params: RunParams) -> UseCase:
     return case.model_copy(update=changes)
 
 
-def from_file(case: UseCase, file: Path) -> UseCase:
-    """Return the use case with a file as its source."""
+def from_file(case: D, file: Path) -> D:
+    """Return the use case, or the ETL, with a file as its source."""
     return case.model_copy(update={"source": SourceBlock(file=FileSource(path=str(file)))})
 
 
@@ -66,14 +69,14 @@ def parse(name: str, root: Path = ROOT, rows_root: Path | None = None) -> Parsed
     if not path.is_file():
         raise no_such_use_case(name, root)
     yaml = read_document(path)
-    columns, names, suite_faults = _columns(suite)
+    columns, names, suite_faults = suite_columns(suite)
     faults = [*yaml.faults, *suite_faults]
     if not NAME.fullmatch(name):
         faults.append(Fault(path, None, f"{name!r} is not a name of a use case: {NAME_RULE}"))
     if not yaml.values:
         return ParsedUseCase(yaml, faults, None)
     values, replaced = _without_replaced_keys(yaml.values)
-    computed = {"name": name, "suite": suite, "columns": columns, "configuration_sha256": _sha256(path, suite)}
+    computed = {"name": name, "suite": suite, "columns": columns, "configuration_sha256": hash_files(path, suite)}
     case, errors = _read(values | computed, names, rows_root or root)
     reported = {fault.line for fault in yaml.faults}  # the blocks would report the same mistake once more
     in_yaml = (yaml.fault(place, message) for place, message in [*replaced, *errors])
@@ -84,6 +87,11 @@ def parse(name: str, root: Path = ROOT, rows_root: Path | None = None) -> Parsed
 def paths(root: Path = ROOT) -> list[Path]:
     """List the YAML files of all use cases, by name."""
     return sorted((root / "include" / "usecases").glob("*.yaml"))
+
+
+def etl_dags(root: Path = ROOT) -> list[str]:
+    """List the ids of the DAGs of all ETLs: `etl_` and the names of the YAML files in include/etl."""
+    return [f"etl_{path.stem}" for path in sorted((root / "include" / "etl").glob("*.yaml"))]
 
 
 def files_of(name: str, root: Path = ROOT) -> tuple[Path, Path]:
@@ -102,7 +110,7 @@ def unreadable(name: str, root: Path = ROOT) -> UseCase:
     return Draft.model_validate({"name": name, "suite": files_of(name, root)[1], "columns": ()})
 
 
-def _sha256(*files: Path) -> str:
+def hash_files(*files: Path) -> str:
     """Hash files by content; one that is missing counts as empty."""
     digests = [hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest() for file in files]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
@@ -130,7 +138,7 @@ def _read(raw: dict[str, Any], names: Sequence[str], root: Path) -> tuple[UseCas
         return draft, [*validation_messages(UseCase, raw, error), *further]
 
 
-def _columns(suite: Path) -> tuple[list[Column], Sequence[str], list[Fault]]:
+def suite_columns(suite: Path) -> tuple[list[Column], Sequence[str], list[Fault]]:
     """Read the suite's columns and their names; only the names if the suite has faults."""
     try:
         columns = read_columns(suite)

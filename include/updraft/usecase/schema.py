@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from updraft.errors import UserError
 from updraft.model.columns import Column
@@ -21,10 +20,7 @@ from updraft.usecase.blocks import (
     Impute,
     MetricName,
     Names,
-    Part,
     RandomSplit,
-    Reading,
-    Retry,
     Serving,
     Slice,
     Tfidf,
@@ -32,6 +28,7 @@ from updraft.usecase.blocks import (
     TimeSplit,
 )
 from updraft.usecase.demo_block import Demo
+from updraft.usecase.rows_definition import RowsDefinition, ScheduleBlock
 from updraft.usecase.source_blocks import MongoDBSource, SourceBlock
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -44,26 +41,10 @@ class BadUseCase(UserError):
     """A use case's YAML or suite is invalid; the message lists every fault, one per line."""
 
 
-def _cron(value: str) -> str:
-    from croniter import croniter
-
-    if not croniter.is_valid(value):
-        raise ValueError(f"{value!r} is not a cron expression such as '0 3 * * 1'")
-    return value
-
-
-class UseCase(Part):
+class UseCase(RowsDefinition):
     """One use case: the YAML's keys as attributes, and the `columns` that its suite names and types."""
 
-    name: str
-    title: str
-    suite: Path
-    columns: tuple[Column, ...]
-    configuration_sha256: str = ""  # of YAML and suite
-    source: SourceBlock
-    read: Reading = Reading()
-    schedule: Annotated[str, AfterValidator(_cron)] | None = None
-    owner: str = "updraft"
+    schedule: ScheduleBlock | None = None
 
     task: Task = "binary"
     target: str
@@ -79,7 +60,6 @@ class UseCase(Part):
     split: Annotated[HashSplit | RandomSplit | TimeSplit | GroupSplit, Field(discriminator="by")] = HashSplit()
     deduplicate: bool = False
     folds: Annotated[int, Field(ge=2)] = 3
-    quarantine_budget: Annotated[float, Field(ge=0, le=1)] = 0.01
 
     impute: Impute | None = None
     tfidf: Tfidf = Tfidf()
@@ -92,7 +72,6 @@ class UseCase(Part):
     gate: Gate
     promote: Promote = "auto"
     serving: Serving = Serving()
-    retry: Retry = Retry()
     demo: Demo = Demo()
 
     @property

@@ -7,9 +7,10 @@ from typing import Annotated
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from updraft.usecase.blocks import Part
+from updraft.usecase.one_kind import OneKind
 
 ROOT_OF_PATHS = "root"  # in pydantic's context: the folder that relative paths start from
 ConnectionId = Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -38,7 +39,7 @@ class FileSource(Part):
     path: Annotated[str, Field(min_length=1), AfterValidator(_local_path)]
 
 
-class SourceBlock(Part):
+class SourceBlock(OneKind):
     """Where rows come from: a field for each kind of source, exactly one of them set.
 
     `sources.SOURCES` says how each kind is opened.
@@ -46,23 +47,3 @@ class SourceBlock(Part):
 
     mongodb: MongoDBSource | None = None
     file: FileSource | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> SourceBlock:
-        kinds = [kind for kind in type(self).model_fields if kind in self.model_fields_set]
-        if len(kinds) != 1 or getattr(self, kinds[0]) is None:
-            known = ", ".join(type(self).model_fields)
-            found = ", ".join(kinds) + (" without settings" if len(kinds) == 1 else "") if kinds else "none"
-            raise ValueError(f"expected one kind with its settings, found {found}; there are: {known}")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """Name the kind."""
-        return next(iter(self.model_fields_set))
-
-    @property
-    def settings(self) -> Part:
-        """Return the settings of the kind."""
-        settings: Part = getattr(self, self.kind)
-        return settings
