@@ -39,8 +39,8 @@ compose-test: $(STAMP) ## Run docker-compose.yaml under a name of its own: train
 COMPOSE_SECRETS = docker compose --progress quiet run --rm --no-deps -T secrets python -m updraft.compose_secrets /secrets
 
 ##@ Work on it
-quick: $(STAMP) ## Run the tests that start no server and no Airflow and read no public data; ARGS='-k registry' picks some
-	@$(PYTEST) -m 'not server and not airflow and not stack and not real and not compose' $(ARGS)
+quick: $(STAMP) ## Run the tests that take about a minute: no server, no Airflow, no public data, nothing slow; ARGS='-k registry' picks some
+	@$(PYTEST) -m 'not (server or airflow or stack or real or compose or slow)' $(ARGS)
 
 test: $(STAMP) ## Run all tests, also those that start the whole stack; ARGS='-k registry' picks some, ARGS=-n0 in one process
 	@$(PYTEST) $(ARGS)

@@ -95,6 +95,11 @@ def shared_data() -> None:
 
 
 @pytest.fixture(scope="session")
+def takes_long() -> None:
+    """Mark whatever requests it `slow`: it starts no server, but takes more than about a second of processor time."""
+
+
+@pytest.fixture(scope="session")
 def s3(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Yield the environment variables that reach a running S3 server."""
     with s3_server(tmp_path_factory.mktemp("s3")) as environ:
@@ -174,7 +179,9 @@ def frame(_generated: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def trained(case: UseCase, _generated: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(
+    takes_long: None, case: UseCase, _generated: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
     """Run transform, train and evaluate once, on the generated rows; no champion."""
     run = tmp_path_factory.mktemp("run")
     recreate_folder(run / "ingest")

@@ -89,6 +89,7 @@ def test_the_service_runs_without_airflow_and_great_expectations() -> None:
     assert not {"airflow", "great_expectations", "pymongo", "matplotlib"} & set(loaded)
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("path", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.name)
 def test_a_dag_file_imports_nothing_heavy(path: Path) -> None:
     """Every task parses its DAG file anew: what is imported at its top is paid for by each of them."""
@@ -103,6 +104,7 @@ def test_nobody_imports_dags_or_the_service(name: str) -> None:
     assert "serving" not in others or name.split(".")[0] == "serving"
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_importing_a_module_starts_nothing(tmp_path: Path) -> None:
     """No clock, no network, no folder at import: an artifact's path must not depend on when a module was loaded."""
     script = "\n".join(f"import {name}" for name in PACKAGE if not name.endswith("__main__"))

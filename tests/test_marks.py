@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from tests.support.marks import MARKS
+from tests.support.trained import Trained
+from updraft.defaults import ROOT
 
 
 @pytest.mark.parametrize(
@@ -32,3 +35,12 @@ def test_other_programs_run_without_a_mark() -> None:
 
 def test_a_mark_follows_from_a_fixture_of_a_fixture(request: pytest.FixtureRequest, starts_stack: None) -> None:
     assert {mark.name for mark in request.node.iter_markers()} & set(MARKS.values()) == {"server", "stack"}
+
+
+def test_what_requests_trained_models_is_slow(request: pytest.FixtureRequest, trained: Trained) -> None:
+    assert {mark.name for mark in request.node.iter_markers()} & set(MARKS.values()) == {"slow"}
+
+
+def test_quick_leaves_out_every_mark() -> None:
+    (expression,) = re.findall(r"-m 'not \((.*)\)'", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert set(expression.split(" or ")) == set(MARKS.values())

@@ -64,6 +64,7 @@ def run(repository: Path, command: str, environ: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_new_and_check_do_what_the_readme_says(repository: Path) -> None:
     assert [shlex.split(command)[:2] for command in COMMANDS] == [
         [".venv/bin/updraft", "new"],

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ import typer.main
 from tests.local_stack.test_stack import free_environment
 from tests.support.shell import Shell
 from updraft.cli.main import app
+from updraft.defaults import ROOT
+from updraft.local_stack.environment import record, settle
 from updraft.usecase import paths
 
 NAME = "vehicle_insurance"
@@ -92,6 +95,47 @@ def test_check_names_the_next_command_and_json_is_all_of_stdout(updraft: Run, en
     }  # fmt: skip
 
 
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a copy of those folders of the repository that a use case needs."""
+    for folder in ("include", "expectations"):
+        shutil.copytree(ROOT / folder, tmp_path / "copy" / folder)
+    return tmp_path / "copy"
+
+
+def test_the_command_lists_every_fault_and_exits_with_1(repository: Path, updraft_shell: Shell) -> None:
+    def updraft(*words: str) -> subprocess.CompletedProcess[str]:
+        environ = {**os.environ, "PYTHONPATH": str(repository / "include"), "UPDRAFT_HOME": str(repository / "home")}
+        return updraft_shell.run(environ, *words, cwd=repository)
+
+    done = updraft("check")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        *(f"{path.stem}: nothing wrong" for path in paths()),
+        f"Next: make demo USE_CASE={paths()[0].stem} DATA=rows.csv",
+        "      Without DATA it trains on synthetic rows.",
+    ]
+
+    yaml = repository / "include/usecases/vehicle_insurance.yaml"
+    yaml.write_text(yaml.read_text().replace("target: Response", "target: Respond\nsed: 1"))
+    done = updraft("check")
+    assert done.returncode == 1
+    faulty = [line for line in done.stdout.splitlines() if not line.endswith(": nothing wrong")]
+    assert ["target: no column 'Respond' in the suite" in faulty[0], "unknown key 'sed'" in faulty[1]] == [True, True]
+
+    assert updraft("check", "vehicle_price").returncode == 0
+    done = updraft("check", "vehicle_insurance", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ok"], found["use_cases"]) == (1, False, ["vehicle_insurance"])
+    assert [Path(fault["file"]).name for fault in found["faults"]] == ["vehicle_insurance.yaml"] * 2
+    assert all(fault["line"] and fault["message"] for fault in found["faults"])
+
+    done = updraft("check", "vehicle_insurence")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "did you mean 'vehicle_insurance'?" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("takes_long")
 def test_a_run_prints_json_alone_and_its_log_holds_no_python(
     updraft: Run, frame: pd.DataFrame, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -135,3 +179,24 @@ def test_load_takes_the_former_name_of_its_flag(updraft: Run, environ: dict[str,
     done = updraft(environ, "load", NAME)
     assert done.stderr == "updraft: load: expected a file, or --synthetic with the number of rows\n"
     assert "made" not in updraft(environ, "load", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [
+        (("run", "vehicle_insurance", "--data", "rows.csv"), "AWS_ENDPOINT_URL_S3"),  # for the registry
+        (("run", "vehicle_insurance"), "AWS_ENDPOINT_URL_S3"),
+        (("load", "vehicle_insurance", "rows.csv"), "MONGODB_URL"),
+        (("registry", "list"), "AWS_ENDPOINT_URL_S3"),
+    ],
+)
+def test_a_command_names_a_store_that_is_down_before_any_work(
+    words: tuple[str, ...], variable: str, updraft: Run, environ: dict[str, str], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    record(home, settle(home, free_environment()))  # a stack was started once and is down
+    done = updraft(environ, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"updraft: the stack in {home} is not running") and variable in line
+    assert not (tmp_path / "artifacts").exists()

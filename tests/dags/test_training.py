@@ -8,11 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from airflow.sdk import DAG, CronTriggerTimetable
 from pymongo import MongoClient
 
 from updraft.defaults import ROOT
@@ -22,6 +21,9 @@ from updraft.registry.registry import Registry
 from updraft.sources.source import Batch
 from updraft.stages.runs import STAGES
 from updraft.usecase import UseCase, paths
+
+if TYPE_CHECKING:  # its import takes seconds, which only the tests that run Airflow shall pay
+    from airflow.sdk import DAG
 
 COLLECTION = "vehicle_insurance"
 
@@ -95,6 +97,8 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
     dag = dags[f"train_{case.name}"]
     assert all(task.retries == case.retry.tries and task.retry_delay == case.retry.delay for task in dag.tasks)
     assert all(task.max_retry_delay == case.retry.max_delay for task in dag.tasks)
+    from airflow.sdk import CronTriggerTimetable
+
     assert dag.schedule == CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=False)
     assert [asset.name for asset in dag.get_task("push").outlets] == [f"{case.name}_model"]
 

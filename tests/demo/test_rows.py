@@ -55,6 +55,7 @@ def learned(case: UseCase, frame: pd.DataFrame, folder: Path) -> dict[str, float
     return figures
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_rows_of_each_shipped_use_case_pass_its_suite_without_a_warning(name: str, tmp_path: Path) -> None:
     case = load(name)
@@ -64,6 +65,7 @@ def test_the_rows_of_each_shipped_use_case_pass_its_suite_without_a_warning(name
     pd.testing.assert_frame_equal(read_frame(case, rows), frame)  # nothing is lost on the way through the file
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_without_a_demo_block_rows_pass_the_suite_and_there_is_something_to_learn(name: str, tmp_path: Path) -> None:
     case = with_demo(load(name))
@@ -101,6 +103,7 @@ def everything(tmp_path: Path) -> UseCase:
     return small_case(EVERYTHING, folder=tmp_path, id="id", text=["said"])
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_every_type_and_bound_of_a_suite_is_kept(everything: UseCase, tmp_path: Path) -> None:
     frame = generate(everything, 2000)
     validate(everything, dataset(everything, frame, tmp_path), tmp_path / "validate")
@@ -186,6 +189,7 @@ def test_the_target_follows_the_signal_as_far_as_noise_lets_it(everything: UseCa
 LABELS = [{"value": value, "name": f"{value} news"} for value in ("bad", "fair", "good")]
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_text_of_three_labels_can_be_told_apart(tmp_path: Path) -> None:
     case = small_case(
         [text("said", nullable=False), text("y", nullable=False, allowed=("bad", "fair", "good"))],

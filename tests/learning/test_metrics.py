@@ -84,6 +84,7 @@ NEAR, FAR = NUMBERS + RANDOM.normal(0, 1, 800), NUMBERS + RANDOM.normal(0, 1.2, 
 WORSE = np.clip(SCORES + RANDOM.normal(0, 0.2, len(SCORES)), 0, 1)
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize(
     ("name", "truth", "new", "old"),
     [
@@ -111,6 +112,7 @@ def test_the_bootstrap_agrees_with_drawing_the_rows_one_by_one(
     assert abs(low - expected[0]) < 0.35 * width and abs(high - expected[1]) < 0.35 * width
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_a_model_against_itself_gains_nothing() -> None:
     same = (SCORES, SCORES >= 0.5)
     assert bootstrap_gain("f1", TRUTH, same, same, seed=0) == (0, 0)

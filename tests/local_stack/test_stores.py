@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.local_stack.test_stack import free_environment
-from tests.support.shell import Shell
 from updraft.local_stack.environment import StackError, load, record, settle
 from updraft.local_stack.stores import check_stores
 
@@ -53,23 +50,3 @@ def test_a_store_elsewhere_is_not_checked(home: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     record(theirs, settle(theirs, free_environment(**ELSEWHERE)))
     check_stores(environ(theirs), theirs, "mongod", "s3")
-
-
-@pytest.mark.parametrize(
-    ("words", "variable"),
-    [
-        (("run", "vehicle_insurance", "--data", "rows.csv"), "AWS_ENDPOINT_URL_S3"),  # for the registry
-        (("run", "vehicle_insurance"), "AWS_ENDPOINT_URL_S3"),
-        (("load", "vehicle_insurance", "rows.csv"), "MONGODB_URL"),
-        (("registry", "list"), "AWS_ENDPOINT_URL_S3"),
-    ],
-)
-def test_a_command_says_so_before_any_work(
-    words: tuple[str, ...], variable: str, home: Path, updraft_shell: Shell
-) -> None:
-    environ = free_environment(UPDRAFT_HOME=str(home), PYTHONPATH=os.pathsep.join(sys.path))
-    done = updraft_shell.run(environ, *words)
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"updraft: the stack in {home} is not running") and variable in line
-    assert not (home / "artifacts").exists()

@@ -324,6 +324,7 @@ def test_every_moment_is_read_back_from_its_text(moment: datetime) -> None:
     assert of(DATE.type).from_text(moment.isoformat()) == moment
 
 
+@pytest.mark.usefixtures("takes_long")
 @PROPERTY
 @given(st.text() | st.from_regex(r"[-+0-9.eE ]{1,30}|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.+Z-]{0,20}"))
 def test_any_text_is_read_or_refused_and_never_anything_else(text: str) -> None:

@@ -222,6 +222,7 @@ def test_evaluation_leaves_golden_rows_that_the_chosen_model_reproduces_and_anot
     assert (again / GOLDEN).read_bytes() == (trained.evaluation / GOLDEN).read_bytes()
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("estimator", ["Ridge", "HistGradientBoostingRegressor"])
 def test_a_linear_and_a_boosted_model_reproduce_their_golden_rows_after_a_reload(
     estimator: str, tmp_path: Path

@@ -117,6 +117,7 @@ def test_the_bytes_do_not_depend_on_which_equal_strings_are_one_object(tmp_path:
     assert saved[0] == saved[1]
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_a_model_saved_beside_dill_is_the_same_bytes_and_needs_no_dill(tmp_path: Path) -> None:
     """Airflow imports dill in each task; that changes what every pickler of the process writes."""
     save = "import sys, pathlib; from tests.support.small_models import model; model().save(pathlib.Path(sys.argv[1]))"

@@ -270,6 +270,7 @@ def assert_alike(ours: Cells, theirs: Cells, rows: int) -> None:
     assert rows / 5 < refused < rows * 4 / 5, "one of the verdicts is rare"
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)
 def test_a_shipped_suite_refuses_the_same_cells_in_the_service_as_in_training(path: Path) -> None:
     suite = path.parents[2] / "expectations" / f"{path.stem}.json"
@@ -279,6 +280,7 @@ def test_a_shipped_suite_refuses_the_same_cells_in_the_service_as_in_training(pa
     assert {name for _, name in ours} == bounded, "not every column was refused something"
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_kind_of_expectation_refuses_the_same_cells(made_up: Path, seed: int) -> None:
     ours, theirs, rows = compare(made_up, seed)

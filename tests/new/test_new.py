@@ -53,6 +53,7 @@ def run(case: UseCase, file: Path, out: Path) -> dict[str, Any]:
     return facts
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_a_new_use_case_passes_check_trains_and_accepts_next_months_rows(tmp_path: Path) -> None:
     created, case = create(tmp_path, base())
     assert check("churn", tmp_path) == []
@@ -82,6 +83,7 @@ def test_the_commented_out_block_loads_with_a_columns_name(tmp_path: Path) -> No
     assert (serving.unseen, serving.out_of_range, serving.private) == ({"plan": "warn"}, {"age": "warn"}, ("plan",))
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_the_demo_block_generates_rows_that_train(tmp_path: Path) -> None:
     _, case = create(tmp_path, base())
     write(case, generate(case, seed=1), tmp_path / "made_up.csv")
@@ -228,6 +230,7 @@ def test_the_task_is_guessed_from_the_target(tmp_path: Path, values: Any, option
     assert case.task == task and check("churn", tmp_path) == []
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_a_true_false_target_trains_and_the_rarer_one_is_positive(tmp_path: Path) -> None:
     frame = base()
     frame["churned"] = (frame["churned"] == "yes") & (frame["age"] > 40)
@@ -335,6 +338,7 @@ ODD = ["a, b", "[x]", "{y: 1}", "a: b", "# no", "it's", 'say "hi"', "two\nlines"
 ODD += ["@", "null", "1e3", "é\u2028x\x85y", "\x07bell", " padded ", "~", "=", "<<", "|", "> q", "\U0001f600"]
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_any_label_column_and_file_name_makes_a_use_case(tmp_path: Path) -> None:
     path = tmp_path / "rows\ntarget: hacked\r # {x: [1]} '\".csv"
     random = np.random.default_rng(0)

@@ -46,6 +46,7 @@ def next_month(folder: Path, odd: int) -> Path:
     return folder / "next.csv"
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_a_few_odd_rows_stop_no_run_and_are_said(
     case: UseCase, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -56,11 +57,13 @@ def test_a_few_odd_rows_stop_no_run_and_are_said(
     assert tolerated == {"plan", "spend"}
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_a_column_that_moved_stops_the_run(case: UseCase, tmp_path: Path) -> None:
     with pytest.raises(ValidationFailed, match="plan: column_values_to_be_in_set"):
         held_against(case, next_month(tmp_path, 30), tmp_path)
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_target_id_and_types_are_strict(case: UseCase, tmp_path: Path) -> None:
     frame = base(1000, seed=1)
     frame.loc[0, "churned"] = "maybe"

@@ -54,6 +54,7 @@ def test_quotes_that_are_characters_are_read_as_such_and_the_reason_is_said(tmp_
     assert "quote: none # quotes are" in created.usecase.read_text()
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_a_quote_that_is_open_for_megabytes_is_read_as_a_character(tmp_path: Path) -> None:
     _, case = create(tmp_path / "rows.tsv", sms(400_000, m200='"win now'), "label")
     assert case.read.quote == "none"

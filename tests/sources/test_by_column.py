@@ -108,6 +108,7 @@ def test_each_row_comes_out_as_when_read_alone(tmp_path: Path, ending: str) -> N
     assert batch.nans == expected.nans
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_many_rows_with_such_a_time_become_a_use_case_in_seconds(tmp_path: Path) -> None:
     numbers = [f"{n * 7919 % 1000 / 8},{n * 104729 % 977},{n * 31 % 13}" for n in range(977)]
     rows = [

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.shell import Shell
 from tests.support.shop import Write, expectation, shop_suite, write_shop
-from updraft.defaults import ROOT
 from updraft.stages.check import check, require_valid, unread_files
 from updraft.usecase import paths
 
@@ -105,46 +99,6 @@ def test_files_that_nobody_reads_are_told(shop: Write) -> None:
     assert [fault.format(root) for fault in unread_files(root)] == [
         "include/usecases/other.yml: not read: the name must end in .yaml"
     ]
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """Return a copy of those folders of the repository that a use case needs."""
-    for folder in ("include", "expectations"):
-        shutil.copytree(ROOT / folder, tmp_path / "copy" / folder)
-    return tmp_path / "copy"
-
-
-def test_the_command_lists_every_fault_and_exits_with_1(repository: Path, updraft_shell: Shell) -> None:
-    def updraft(*words: str) -> subprocess.CompletedProcess[str]:
-        environ = {**os.environ, "PYTHONPATH": str(repository / "include"), "UPDRAFT_HOME": str(repository / "home")}
-        return updraft_shell.run(environ, *words, cwd=repository)
-
-    done = updraft("check")
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == [
-        *(f"{path.stem}: nothing wrong" for path in paths()),
-        f"Next: make demo USE_CASE={paths()[0].stem} DATA=rows.csv",
-        "      Without DATA it trains on synthetic rows.",
-    ]
-
-    yaml = repository / "include/usecases/vehicle_insurance.yaml"
-    yaml.write_text(yaml.read_text().replace("target: Response", "target: Respond\nsed: 1"))
-    done = updraft("check")
-    assert done.returncode == 1
-    faulty = [line for line in done.stdout.splitlines() if not line.endswith(": nothing wrong")]
-    assert ["target: no column 'Respond' in the suite" in faulty[0], "unknown key 'sed'" in faulty[1]] == [True, True]
-
-    assert updraft("check", "vehicle_price").returncode == 0
-    done = updraft("check", "vehicle_insurance", "--json")
-    found = json.loads(done.stdout)
-    assert (done.returncode, found["ok"], found["use_cases"]) == (1, False, ["vehicle_insurance"])
-    assert [Path(fault["file"]).name for fault in found["faults"]] == ["vehicle_insurance.yaml"] * 2
-    assert all(fault["line"] and fault["message"] for fault in found["faults"])
-
-    done = updraft("check", "vehicle_insurence")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "did you mean 'vehicle_insurance'?" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_etl_of_the_schedule_that_does_not_exist_is_named(shop: Write) -> None:

@@ -79,6 +79,7 @@ def set_value(column: str, value: Any) -> Spoil:
     return lambda frame: frame.assign(**{column: frame[column].where(frame.index != 5, value)})
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize(
     ("spoil", "column", "complaint"),
     [

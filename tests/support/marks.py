@@ -22,6 +22,7 @@ MARKS = {
     "starts_stack": "stack",
     "shared_data": "real",
     "starts_compose": "compose",
+    "takes_long": "slow",
 }
 PROGRAMS = {
     **dict.fromkeys(("mongod", "weed", "granian", "gunicorn", "postgres", "chromium", "exporter.py"), "server"),

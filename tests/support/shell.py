@@ -16,7 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
-LIBRARIES = ("great_expectations", "pandas", "pyarrow.parquet", "sklearn.ensemble", "pydantic", "typer", "rich.console")
+LIBRARIES = (
+    "great_expectations", "pandas", "pyarrow.parquet", "pydantic", "pymongo", "rich.console", "ruamel.yaml",
+    "sklearn.compose", "sklearn.ensemble", "sklearn.feature_extraction.text", "sklearn.linear_model", "typer",
+)  # fmt: skip
 
 
 class Shell:

@@ -246,6 +246,7 @@ class Worker:
         self.reader.join(20)
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_path: Path) -> None:
     """Eight kills of three workers, every other one of them of the worker that ingests."""
     dead: list[Worker] = []
@@ -287,6 +288,7 @@ def waiting(folder: Path) -> int:
     return spool_reader.backlog_bytes(folder / "spool", Store(folder).offsets())
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_kill_9_of_the_ingester_in_the_middle_of_a_long_backlog(tmp_path: Path) -> None:
     entries = [entry(2) for _ in range(10_000)]
     with opened(tmp_path) as log:
