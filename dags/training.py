@@ -48,6 +48,14 @@ class StageRun:
             raise UserError(nothing_from(stage))
         return self.files.download(uri)
 
+    def dataset(self, uri: str | None, stage: Stage) -> Path:
+        """Return the local path of a dataset, its manifest beside it."""
+        from updraft.datasets.manifest import MANIFEST
+
+        dataset = self.download(uri, stage)
+        self.files.download(f"{str(uri).rpartition('/')[0]}/{MANIFEST}")
+        return dataset
+
     def models(self, uris: Sequence[str]) -> list[Path]:
         """Return the folders of the trained candidates, all of them."""
         # The slice is one request, which raises; read one by one, an error would end the list early.
@@ -78,26 +86,39 @@ def stage(name: str, verb: Stage) -> Iterator[StageRun]:
 @task
 def ingest(name: str) -> str:
     """Stream the source's rows into a dataset of the suite's types; quarantine those that do not fit."""
-    from connections import source_address
+    from connections import datasets, source_address
     from updraft.sources import open_source
     from updraft.stages.check import require_valid
     from updraft.stages.configuration import FOLDER
     from updraft.stages.ingest import ingest
+    from updraft.stages.last_dataset import last_dataset
 
     with stage(name, "ingest") as run:
         require_valid(name, run.files.folder / FOLDER)
-        with open_source(run.case, source_address, run.params.limit) as source:
-            dataset = ingest(run.case, source, run.out)
+        limit = run.params.limit
+        store = None if limit else datasets()  # a run on some of the rows is no place to go on from
+        with (
+            last_dataset(run.case, store, run.files.folder) as last,
+            open_source(run.case, source_address, limit, last.position) as source,
+        ):
+            dataset = ingest(run.case, source, run.out, last=last)
         return run.files.upload(dataset, run.out)
 
 
 @task
 def validate(name: str, dataset: str) -> str:
-    """Hold the dataset against the use case's suite; a critical expectation that fails stops the run."""
+    """Hold the dataset against the use case's suite; a critical expectation that fails stops the run.
+
+    A dataset that passes is kept, where UPDRAFT_DATASETS names a place: the next incremental read goes on from it.
+    """
+    from connections import datasets, registry
+    from updraft.stages.keep import keep
     from updraft.stages.validate import validate
 
     with stage(name, "validate") as run:
-        return run.files.upload(validate(run.case, run.download(dataset, "ingest"), run.out), run.out)
+        validated = validate(run.case, run.dataset(dataset, "ingest"), run.out)
+        keep(run.case, validated, datasets(), registry, run.run_id)
+        return run.files.upload(validated, run.out)
 
 
 @task
@@ -152,7 +173,7 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
         dag_id = context["dag"].dag_id
         this_run = Run(run.run_id, run.files, f"airflow:{dag_id}", run_url(dag_id, run.run_id))
         trained, rows = run.models(models), run.download(split, "transform")
-        data, evaluated = run.download(dataset, "validate"), run.download(evaluation, "evaluate")
+        data, evaluated = run.dataset(dataset, "validate"), run.download(evaluation, "evaluate")
         store = registry()
         outcome = push(run.case, trained, rows, data, evaluated, store, this_run)
         if outcome.version is None:

@@ -24,6 +24,7 @@ from updraft.errors import UserError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from updraft.datasets.store import Datasets
     from updraft.registry.registry import Registry
 
 
@@ -73,6 +74,13 @@ def registry(conn_id: str = "aws_default") -> Registry:
     from updraft.registry.registry import open_registry
 
     return open_registry(os.environ, s3_client(conn_id))
+
+
+def datasets(conn_id: str = "aws_default") -> Datasets | None:
+    """Open the store of datasets that UPDRAFT_DATASETS names through S3Hook's client; None without it."""
+    from updraft.datasets.store import VARIABLE, open_datasets
+
+    return open_datasets(os.environ, s3_client(conn_id)) if os.environ.get(VARIABLE) else None
 
 
 def s3_client(conn_id: str = "aws_default") -> S3Client:

@@ -31,8 +31,9 @@ from tests.support.trained import Trained
 from updraft.defaults import ROOT
 from updraft.demo.rows import generate
 from updraft.registry.registry import Registry, open_registry
+from updraft.sources.files import File
 from updraft.stages.evaluate import evaluate
-from updraft.stages.stage_folder import DATASET, recreate_folder
+from updraft.stages.ingest import ingest
 from updraft.stages.train import train
 from updraft.stages.transform import transform
 from updraft.usecase import UseCase, load
@@ -184,9 +185,9 @@ def trained(
 ) -> Trained:
     """Run transform, train and evaluate once, on the generated rows; no champion."""
     run = tmp_path_factory.mktemp("run")
-    recreate_folder(run / "ingest")
-    _generated.to_parquet(run / "ingest" / DATASET)
-    split = transform(case, run / "ingest" / DATASET, run / "transform")
+    _generated.to_parquet(run / "rows.parquet")
+    dataset = ingest(case, File(run / "rows.parquet", case), run / "ingest")
+    split = transform(case, dataset, run / "transform")
     models = [train(case, candidate, split, run / "train" / candidate) for candidate in case.candidates]
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "include")}
     return Trained(split, models, evaluate(case, models, split, None, run / "evaluate"), environ)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Bottom up: a room imports only rooms that stand before it.
 UPDRAFT = (
     *("errors", "defaults", "version", "addresses", "api_keys", "airflow_client", "regex_texts"),
-    *("model", "registry", "run_params", "usecase"),
+    *("model", "registry", "run_params", "usecase", "datasets"),
     *("sources", "destinations", "learning", "monitoring", "stages", "new", "demo"),
     *("local_stack", "compose_secrets", "cli"),
 )

@@ -1,4 +1,4 @@
-"""Create the buckets of models, of task logs and of runs' files, unless they exist."""
+"""Create the buckets of models, task logs, runs' files and datasets, unless they exist."""
 
 import os
 import sys
@@ -9,7 +9,12 @@ from updraft.errors import UserError
 from updraft.registry.s3 import Bucket, s3_client, split_uri
 
 server = os.environ.get("AWS_ENDPOINT_URL_S3") or "Amazon S3"
-for variable in ("UPDRAFT_REGISTRY", "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER", "UPDRAFT_ARTIFACTS"):
+for variable in (
+    "UPDRAFT_REGISTRY",
+    "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER",
+    "UPDRAFT_ARTIFACTS",
+    "UPDRAFT_DATASETS",
+):
     uri = os.environ[variable]
     if not uri.startswith("s3://"):
         continue

@@ -29,8 +29,9 @@ from updraft.usecase import paths
 NAME = "vehicle_insurance"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TOP = typer.main.get_command(app).commands
-COMMANDS = {name: command for name, command in TOP.items() if name != "registry"}
-COMMANDS |= {f"registry {name}": command for name, command in TOP["registry"].commands.items()}
+GROUPS = [name for name, command in TOP.items() if hasattr(command, "commands")]
+COMMANDS = {name: command for name, command in TOP.items() if name not in GROUPS}
+COMMANDS |= {f"{group} {name}": command for group in GROUPS for name, command in TOP[group].commands.items()}
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_our_s3_servers_logins_are_restricted_to_the_configured_buckets(tmp_path
     )
     writer, reader = logins["identities"]
     assert reader["actions"] == ["Read:models", "List:models"]
-    assert {action.split(":")[1] for action in writer["actions"]} == {"models", "updraft-artifacts"}
+    assert {action.split(":")[1] for action in writer["actions"]} == {"models", "updraft-artifacts", "updraft-datasets"}
 
 
 def test_prometheus_gets_an_api_key_of_its_own_where_keys_are_used(tmp_path: Path) -> None:

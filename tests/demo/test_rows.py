@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.support.small_cases import date, integer, real, small_case, text
+from updraft.datasets.manifest import DATASET
 from updraft.defaults import ROOT
 from updraft.demo.rows import generate, write
 from updraft.errors import UserError
@@ -20,7 +21,7 @@ from updraft.regex_texts import matching_texts
 from updraft.sources.files import File
 from updraft.stages.evaluate import EVALUATION, evaluate
 from updraft.stages.ingest import ingest
-from updraft.stages.stage_folder import DATASET, read_frame, read_json
+from updraft.stages.stage_folder import read_frame, read_json
 from updraft.stages.train import train
 from updraft.stages.transform import transform
 from updraft.stages.validate import REPORT, ValidationFailed, validate

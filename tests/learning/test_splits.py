@@ -10,9 +10,10 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from tests.support.small_cases import date, integer, real, small_case, text
+from updraft.datasets.manifest import DATASET
 from updraft.learning.splits import FOLD
 from updraft.model.columns import Column
-from updraft.stages.stage_folder import DATASET, TEST, TRAIN, read_json
+from updraft.stages.stage_folder import TEST, TRAIN, read_json
 from updraft.stages.transform import BadData, transform
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import GroupSplit, HashSplit, RandomSplit, TimeSplit

@@ -61,6 +61,9 @@ def test_a_file_becomes_a_prediction_that_names_its_version(
     assert (answer.json["version"], len(answer.json["predictions"])) == (1, 1)
     assert 0 <= answer.json["probabilities"][0] <= 1
 
+    complaint = updraft("dataset", "list", case.name).stderr
+    assert complaint.startswith("updraft: UPDRAFT_DATASETS: not set; expected s3://bucket")
+
     second = last_line(updraft("run", case.name, "--data", str(tmp_path / "rows.csv"), "--json"))
     assert (second["version"], second["decision"]) == (None, "reject")
     assert "version 1" in second["reason"]
@@ -68,6 +71,29 @@ def test_a_file_becomes_a_prediction_that_names_its_version(
 
     said = updraft("run", case.name, "--data", str(tmp_path / "rows.csv"))
     assert "champion, version 1" in said.stdout and "does not beat" in said.stdout
+
+
+def test_the_rows_of_a_version_can_be_had_again(
+    updraft: Any, registry: Registry, case: UseCase, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    place = {"UPDRAFT_DATASETS": f"s3://updraft-tests/{registry.bucket.base}datasets"}
+    command = ["run", case.name, "--data", str(tmp_path / "rows.csv"), "--json"]
+    assert last_line(updraft(*command, **place))["version"] == 1
+    (ingested,) = (tmp_path / "runs" / case.name).glob("*/ingest/dataset.parquet")
+
+    (listed,) = json.loads(updraft("dataset", "list", case.name, "--json", **place).stdout)
+    assert (listed["number"], listed["rows"], listed["versions"]) == (1, 2000, [1])
+    assert listed["source"]["files"][0]["path"] == str(tmp_path / "rows.csv")
+    pulled = updraft("dataset", "pull", case.name, "1", str(tmp_path / "again.parquet"), **place)
+    assert pulled.stdout == f"2,000 rows of {case.name} version 1 are in {tmp_path / 'again.parquet'}\n"
+    assert (tmp_path / "again.parquet").read_bytes() == ingested.read_bytes()
+    again = updraft("dataset", "pull", case.name, "1", str(tmp_path / "again.parquet"), **place)
+    assert "already there; --force overwrites" in again.stderr
+    none = updraft("dataset", "pull", case.name, "2", str(tmp_path / "other.parquet"), **place)
+    assert (none.returncode, "there is no version 2" in none.stderr) == (1, True)
+    pruned = updraft("dataset", "prune", case.name, "--keep", "1", **place)
+    assert pruned.stdout == f"{case.name}: 0 datasets would be removed\n"
 
 
 def test_a_use_case_whose_source_is_a_file_runs_on_it(updraft: Any, registry: Registry, tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from tests.support.small_cases import integer, small_case, text
+from updraft.datasets.manifest import DATASET
 from updraft.demo.rows import generate
 from updraft.destinations.mongodb import load
 from updraft.sources.files import File
 from updraft.sources.mongodb import Documents
 from updraft.stages.ingest import ingest
-from updraft.stages.stage_folder import DATASET, QUARANTINE, TEST, TRAIN, read_json
+from updraft.stages.stage_folder import QUARANTINE, TEST, TRAIN, read_json
 from updraft.stages.transform import BadData, transform
 from updraft.usecase import UseCase
 

@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
-from updraft.cli import registry, stack, usecases
+from updraft.cli import dataset, registry, stack, usecases
 from updraft.cli.parameters import Json, UseCaseName, next_step
 from updraft.errors import UserError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(usecases.app)
 app.add_typer(registry.app)
+app.add_typer(dataset.app)
 app.add_typer(stack.app)
 
 

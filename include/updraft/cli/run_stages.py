@@ -16,13 +16,15 @@ from updraft.cli.parameters import next_step
 from updraft.cli.registry_access import who
 from updraft.cli.steps import show_steps
 from updraft.cli.store_access import find_address, require_running
-from updraft.registry.registry import open_registry
+from updraft.datasets.store import open_datasets
+from updraft.registry.registry import Registry, open_registry
 from updraft.sources import open_source
 from updraft.stages.check import require_valid
 from updraft.stages.configuration import FOLDER, begin
 from updraft.stages.evaluate import EVALUATION, NO_HOLDS, evaluate
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.ingest import ingest
+from updraft.stages.keep import keep
 from updraft.stages.push import Outcome, champion, push
 from updraft.stages.run_disk import explain_file_errors, warn_when_nearly_full
 from updraft.stages.runs import Run, RunFiles, artifacts
@@ -30,7 +32,7 @@ from updraft.stages.stage_folder import read_json
 from updraft.stages.train import train
 from updraft.stages.transform import transform
 from updraft.stages.validate import validate
-from updraft.usecase import check_params, from_file, with_params
+from updraft.usecase import UseCase, check_params, from_file, with_params
 
 
 def run_stages(
@@ -53,6 +55,8 @@ def run_stages(
                 dataset = ingest(case, source, this_run.files.out("ingest"), count)
             with step("validate"):
                 validate(case, dataset, this_run.files.out("validate"))
+                if store:
+                    _keep(case, dataset, store, this_run.id)
             with step("transform"):
                 split = transform(case, dataset, this_run.files.out("transform"))
             models = []
@@ -69,6 +73,12 @@ def run_stages(
                 with step("push"):
                     outcome = push(case, models, split, dataset, evaluated, store, this_run)
     _print_outcome(facts, outcome, evaluated, as_json)
+
+
+def _keep(case: UseCase, dataset: Path, registry: Registry, run_id: str) -> None:
+    """Keep a dataset so that its rows can be had again; no run of the DAG goes on from it."""
+    if datasets := open_datasets(os.environ, registry.bucket.client):
+        keep(case, dataset, datasets, lambda: registry, run_id, goes_on=False)
 
 
 def _new_run(name: str) -> Run:

@@ -14,6 +14,7 @@ URIS = {
     "UPDRAFT_REGISTRY": "s3://updraft-models",
     "UPDRAFT_LOGS": "s3://updraft-logs",
     "UPDRAFT_ARTIFACTS": "s3://updraft-artifacts",
+    "UPDRAFT_DATASETS": "s3://updraft-datasets",
 }
 COUNTS = ("AIRFLOW_PARALLELISM", "AIRFLOW_WORKER_TASKS", "SERVING_WORKERS")
 PROMETHEUS = "prometheus"

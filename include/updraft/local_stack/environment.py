@@ -12,7 +12,7 @@ from updraft.local_stack.credentials import ADMIN, SERVICE, credentials, write_p
 from updraft.local_stack.servers import FILER_KEYS, HOST
 
 PORTS = {"AIRFLOW_PORT": 8080, "SERVING_PORT": 5000, "MONGODB_PORT": 27017, "S3_PORT": 8333}
-BUCKET = "updraft-models"
+BUCKET, DATASETS = "updraft-models", "updraft-datasets"
 # The readers of `.updraft/env` (python-dotenv, a shell, supervisord's ini) have no common way to quote these.
 UNQUOTABLE = set("'\"\\$%;#\n")
 S3_NAMES = (
@@ -21,6 +21,7 @@ S3_NAMES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_DEFAULT_REGION",
+    "UPDRAFT_DATASETS",
 )
 # boto3 would mix these into the embedded server's key pair.
 OTHER_LOGINS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
@@ -157,6 +158,7 @@ def _s3(
     """Keep a registry or endpoint of another server, without its credentials: those stay where boto3 looks for them."""
     own = {
         "UPDRAFT_REGISTRY": f"s3://{BUCKET}",
+        "UPDRAFT_DATASETS": environ.get("UPDRAFT_DATASETS") or f"s3://{DATASETS}",
         "AWS_ENDPOINT_URL_S3": f"http://{HOST}:{ports['S3_PORT']}",
         "AWS_ACCESS_KEY_ID": secret["s3_access_key"],
         "AWS_SECRET_ACCESS_KEY": secret["s3_secret_key"],
@@ -167,7 +169,7 @@ def _s3(
     explicit = [environ[name] for name in S3_NAMES[:2] if name in environ and environ[name] != previous.get(name)]
     if "" in explicit or (was_embedded and not explicit):
         return own
-    current = {name: environ.get(name) or previous.get(name, "") for name in (*S3_NAMES[:2], "AWS_DEFAULT_REGION")}
+    current = {name: environ.get(name) or previous.get(name, "") for name in (*S3_NAMES[:2], *S3_NAMES[4:])}
     external = {
         name: value for name, value in current.items() if value and not (was_embedded and value == previous.get(name))
     }

@@ -16,7 +16,9 @@ from updraft.registry.signing_keys import Keys
 
 SIGNATURE = "signature"
 
-Kind = Literal["move", "judgement"]  # signed, too: no object passes for one of another kind, nor for a manifest
+Kind = Literal[
+    "move", "judgement", "dataset"
+]  # signed, too: no object passes for one of another kind, nor for a manifest
 
 
 class Unsigned(VerificationError):

@@ -12,12 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from updraft.datasets.manifest import DATASET, MANIFEST, Description, hashes, reading_sha256
 from updraft.errors import BadData
 from updraft.sources.rows import ARROW
 from updraft.sources.source import Progress, Reject, Source
+from updraft.stages.kept_rows import Merged, merge
+from updraft.stages.last_dataset import LastDataset
 from updraft.stages.quarantined_labels import QuarantinedLabels
 from updraft.stages.stage_folder import (
-    DATASET,
     OTHER_COLUMNS,
     QUARANTINE,
     UNEVEN_QUARANTINE,
@@ -28,12 +30,18 @@ from updraft.usecase.rows_definition import RowsDefinition
 
 log = logging.getLogger(__name__)
 
+NONE = LastDataset()
 
-def ingest(case: RowsDefinition, source: Source, out: Path, progress: Progress | None = None) -> Path:
+
+def ingest(
+    case: RowsDefinition, source: Source, out: Path, progress: Progress | None = None, last: LastDataset = NONE
+) -> Path:
     """Stream rows that fit the suite's types into `out/dataset.parquet` (zstd), others into `out/quarantine.jsonl`.
 
-    `progress` is called with the rows read so far and their total, where it is known. Returns the dataset's path.
-    Raises BadData when no row is left or more than `case.quarantine_budget` of them do not fit.
+    Where `last` has a file, the source's rows are those after it, and are added to its rows. `progress` is
+    called with the rows read so far and their total, where it is known. Returns the dataset's path; its manifest,
+    `dataset.json`, lies beside it. Raises BadData when no row is left or more than `case.quarantine_budget` of those
+    that were read do not fit.
     """
     recreate_folder(out)
     started = time.monotonic()
@@ -65,6 +73,7 @@ def ingest(case: RowsDefinition, source: Source, out: Path, progress: Progress |
                 progress(read, source.total)
         uneven = labels.unevenness()
         parquet.add_key_value_metadata({UNEVEN_QUARANTINE: uneven})
+    merged = _merge(case, source, out, last)
     facts: dict[str, Any] = {"configuration_sha256": case.configuration_sha256}
     facts |= {"source": str(source), "rows_read": read, "rows": kept, "quarantined": read - kept, "nan_as_null": nans}
     facts |= {"reasons": dict(reasons.most_common()), "examples": examples}
@@ -73,8 +82,42 @@ def ingest(case: RowsDefinition, source: Source, out: Path, progress: Progress |
     facts |= {"units": {column: sorted(found) for column, found in units.items()}}
     write_json(out / "ingest.json", facts | {"seconds": round(time.monotonic() - started, 2)})
     _report(facts, out)
-    _within_budget(case, facts, out)
+    if not read and merged and merged.rows:
+        log.info("nothing new: the dataset is that of the last validated run, %s rows", f"{merged.rows:,}")
+    else:
+        _within_budget(case, facts, out)
+    description = _describe(case, source, last, merged, facts, out)
+    write_json(out / MANIFEST, description.model_dump())
     return out / DATASET
+
+
+def _merge(case: RowsDefinition, source: Source, out: Path, last: LastDataset) -> Merged | None:
+    """Add the rows that were read to those of the last dataset; None from a source that always gives all of them."""
+    if not last.file and not source.position():
+        return None
+    new = (out / DATASET).rename(out / ".new.parquet")
+    merged = merge(last.file, new, case.id, out / DATASET)
+    new.unlink()
+    if last.file:
+        log.info("added to dataset %d: %s rows now; %s gave way to later ones with the same id", last.number,
+                 f"{merged.rows:,}", f"{merged.replaced:,}")  # fmt: skip
+    return merged
+
+
+def _describe(
+    case: RowsDefinition, source: Source, last: LastDataset, merged: Merged | None, facts: dict[str, Any], out: Path
+) -> Description:
+    counts = {"new_rows": facts["rows"], "quarantined": facts["quarantined"]}
+    counts |= {"rows": merged.rows, "replaced": merged.replaced} if merged else {"rows": facts["rows"], "replaced": 0}
+    return Description(
+        source=source.provenance(),
+        position=source.position(),
+        base=last.number,
+        reading_sha256=reading_sha256(case),
+        configuration_sha256=case.configuration_sha256,
+        **counts,
+        **hashes(out / DATASET),
+    )
 
 
 def _quarantined(reject: Reject) -> str:

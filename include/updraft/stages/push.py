@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from updraft.datasets.manifest import DATASET, Description, dvc_file
 from updraft.errors import UserError
 from updraft.learning.model_card import CARD
 from updraft.model.golden import GOLDEN
@@ -19,6 +20,7 @@ from updraft.registry import judgements
 from updraft.registry.folder_hashes import sha256
 from updraft.registry.registry import HeldModel, PointerMoved, Registry, Version
 from updraft.stages.evaluate import EVALUATION, Champion, evaluate
+from updraft.stages.keep import describe
 from updraft.stages.runs import Run
 from updraft.stages.stage_folder import read_json, recreate_folder
 from updraft.stages.train import TRAINING
@@ -28,6 +30,7 @@ from updraft.version import commit
 log = logging.getLogger(__name__)
 
 JUDGEMENTS = 3
+DATASET_KEYS = {"source", "position", "rows", "quarantined", "md5", "size"}  # of its description, in the manifest
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def push(
             log.info("nothing is pushed: %s", summary["reason"])
             return Outcome(None, summary["decision"], summary["reason"])
     files = _collect(evaluation, model, run.files.out("push"))
-    metadata = _metadata(case, summary, files, dataset, run)
+    rows = describe(dataset)
+    (files / f"{DATASET}.dvc").write_text(dvc_file(rows.md5, rows.size), encoding="utf-8")
+    metadata = _metadata(case, summary, files, rows, run)
     version = registry.push(case.name, files, metadata, once, model_sha256=model_sha256)
     log.info("version %d is in the registry", version.number)
     return _promote(case, models, split, version, summary, registry, run)
@@ -153,7 +158,7 @@ def _collect(evaluation: Path, model: Path, out: Path) -> Path:
     return out
 
 
-def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Path, run: Run) -> dict[str, Any]:
+def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Description, run: Run) -> dict[str, Any]:
     """Return what the manifest says of a version: where it comes from, and its metrics."""
     signature = Signature.model_validate_json((files / SIGNATURE).read_bytes())
     return {
@@ -162,7 +167,8 @@ def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Path
         "seed": case.seed,
         "threshold": summary["threshold"],
         "metrics": summary["metrics"],
-        "data_sha256": sha256(dataset),
+        "data_sha256": dataset.sha256,
+        "dataset": dataset.model_dump(include=DATASET_KEYS),
         "suite_sha256": sha256(case.suite),
         "configuration_sha256": case.configuration_sha256,
         "libraries": signature.versions,

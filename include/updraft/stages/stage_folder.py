@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from updraft.usecase import UseCase
 
-DATASET, QUARANTINE, TRAIN, TEST = "dataset.parquet", "quarantine.jsonl", "train.parquet", "test.parquet"
+QUARANTINE, TRAIN, TEST = "quarantine.jsonl", "train.parquet", "test.parquet"
 OTHER_COLUMNS = "updraft.other_columns"  # in a dataset's metadata: the source's columns that no suite names, as JSON
 UNEVEN_QUARANTINE = "updraft.uneven_quarantine"  # in a dataset's metadata: a sentence, or nothing
 WIDE = 90  # columns from which pandas may warn that a frame is fragmented, which a copy mends

@@ -165,6 +165,12 @@ class Serving(Part):
     private: Names = ()
 
 
+class Datasets(Part):
+    """How many validated datasets are kept, beside those that versions were trained on; 0: none at all."""
+
+    keep: Annotated[int, Field(ge=0)] = 10
+
+
 class Retry(Part):
     """Airflow's retries after transient errors (network, memory); invalid data is never retried."""
 

@@ -43,7 +43,7 @@ ScheduleBlock = Annotated[Schedule, BeforeValidator(lambda value: {"cron": value
 class RowsDefinition(Part):
     """Rows: where they come from, how they are read, and the `columns` that their suite names and types.
 
-    `configuration_sha256` is that of YAML and suite.
+    `configuration_sha256` is that of YAML and suite, `id` the column that identifies a row.
     """
 
     name: str
@@ -53,6 +53,7 @@ class RowsDefinition(Part):
     configuration_sha256: str = ""
     source: SourceBlock
     read: Reading = Reading()
+    id: str | None = None
     owner: str = "updraft"
     quarantine_budget: Annotated[float, Field(ge=0, le=1)] = 0.01
     retry: Retry = Retry()

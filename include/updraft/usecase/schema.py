@@ -14,6 +14,7 @@ from updraft.run_params import Promote
 from updraft.usecase.blocks import (
     METRICS_OF,
     Candidate,
+    Datasets,
     Gate,
     GroupSplit,
     HashSplit,
@@ -48,7 +49,6 @@ class UseCase(RowsDefinition):
 
     task: Task = "binary"
     target: str
-    id: str | None = None
     text: Names = ()
     categorical: Names = ()
     ignored: Names = ()
@@ -72,6 +72,7 @@ class UseCase(RowsDefinition):
     gate: Gate
     promote: Promote = "auto"
     serving: Serving = Serving()
+    datasets: Datasets = Datasets()
     demo: Demo = Demo()
 
     @property
