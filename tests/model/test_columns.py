@@ -157,6 +157,17 @@ def test_a_column_set_that_names_a_column_twice_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("type_", ["int64", "bool"])
+def test_a_null_that_is_tolerated_where_the_type_has_none_is_no_value_of_it(tmp_path: Path, type_: str) -> None:
+    few = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "a", "mostly": 0.99}}
+    (column,) = read_columns(write_suite(tmp_path, of_type("a", type_), few))
+    assert (column.nullable, column.tolerated) == (False, ("null",))
+    with pytest.raises(ValueError, match=f"null where {type_} is required"):
+        column.check(None)
+    (strict,) = read_columns(write_suite(tmp_path, of_type("a", type_), few, few | {"kwargs": {"column": "a"}}))
+    assert (strict.nullable, strict.tolerated) == (False, ())
+
+
+@pytest.mark.parametrize("type_", ["int64", "bool"])
 def test_a_type_that_cannot_hold_the_nulls_it_may_have_is_refused(tmp_path: Path, type_: str) -> None:
     with pytest.raises(ValueError, match=f"column 'a' is {type_} and may be null"):
         read_columns(write_suite(tmp_path, of_type("a", type_)))

@@ -14,13 +14,14 @@ import pytest
 
 from tests.support.churn_rows import base
 from tests.support.small_cases import SHARED_DATA
+from updraft.errors import BadData
 from updraft.model.signature import BadRow
 from updraft.new.column_types import ColumnProfile
 from updraft.new.guess_suite import closed_set
 from updraft.new.new import new
 from updraft.sources.files import File
 from updraft.stages.ingest import ingest
-from updraft.stages.stage_folder import read_json
+from updraft.stages.stage_folder import QUARANTINE, read_frame, read_json
 from updraft.stages.train import _signature
 from updraft.stages.transform import transform
 from updraft.stages.validate import REPORT, ValidationFailed, validate
@@ -74,6 +75,39 @@ def test_target_id_and_types_are_strict(case: UseCase, tmp_path: Path) -> None:
     assert {entry["column"] for entry in failure.value.failures} == {"churned", "customer_id"}
 
 
+def with_flag(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(member=frame["age"] % 2 == 0).astype({"member": object, "age": object, "customer_id": object})
+
+
+def write_rows(frame: pd.DataFrame, path: Path) -> Path:
+    frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_json(path, orient="records", lines=True)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_a_few_nulls_in_whole_numbers_and_flags_are_quarantined(tmp_path: Path, ending: str) -> None:
+    """Of a type that pandas has no null in; more of them than the budget stop the run, and so does one in the id."""
+    new("churn", write_rows(with_flag(base(1000)), tmp_path / f"rows{ending}"), "churned", root=tmp_path)
+    case = load("churn", tmp_path)
+    assert {column.name for column in case.columns if "null" in column.tolerated} == {"age", "member"}
+    frame = with_flag(base(1000, seed=1))
+    frame.loc[3, "age"], frame.loc[[5, 900], "member"] = None, None
+    file = write_rows(frame, tmp_path / f"next{ending}")
+    rows = held_against(case, file, tmp_path)
+    quarantined = [json.loads(line) for line in (tmp_path / "ingest" / QUARANTINE).read_text().splitlines()]
+    assert [line["reason"].partition(":")[0] for line in quarantined] == ["age", "member", "member"]
+    assert quarantined[0]["reason"] == "age: null where int64 is required" and len(read_frame(case, rows)) == 997
+
+    frame.loc[:20, "age"] = None
+    with pytest.raises(BadData, match=r"more than quarantine_budget 1.00%; worst is 'age' \(21\)"):
+        ingest(case, File(write_rows(frame, file), case), tmp_path / "ingest")
+
+    frame = with_flag(base(1000, seed=1))
+    frame.loc[7, "customer_id"] = None
+    with pytest.raises(ValidationFailed, match="customer_id: column_values_to_not_be_null"):
+        held_against(case, write_rows(frame, file), tmp_path)
+
+
 def test_the_service_predicts_and_warns_where_the_gate_tolerates(case: UseCase, tmp_path: Path) -> None:
     split = transform(case, held_against(case, tmp_path / "rows.csv", tmp_path), tmp_path / "split")
     signature = _signature(case, next(iter(case.candidates)), base(50), 0.5, split)
@@ -82,6 +116,8 @@ def test_the_service_predicts_and_warns_where_the_gate_tolerates(case: UseCase, 
     assert {warning["pointer"] for warning in rows.warnings} == {"/rows/0/plan", "/rows/0/spend"}
     with pytest.raises(BadRow, match="age"):
         signature.check([signature.example | {"age": "old"}])
+    with pytest.raises(BadRow, match="age: null where int64 is required"):
+        signature.check([signature.example | {"age": None}])
     stricter = case.model_copy(update={"serving": type(case.serving)(unseen={"plan": "reject"})})
     with pytest.raises(BadRow, match="'gold' is not one of"):
         _signature(stricter, next(iter(case.candidates)), base(50), 0.5, split).check([row])

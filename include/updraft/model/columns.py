@@ -20,6 +20,7 @@ Type = Literal["int64", "float64", "str", "bool", "datetime64[us]"]
 Value = int | float | str | bool
 TYPES: tuple[Type, ...] = ("int64", "float64", "str", "bool", "datetime64[us]")
 DATE: Type = "datetime64[us]"
+NO_NULL: tuple[Type, ...] = ("int64", "bool")  # pandas has no null in them
 
 # Which bound of its column a value violates.
 ViolationKind = Literal["null", "unseen", "out_of_range", "text", "too_large"]
@@ -48,7 +49,8 @@ class Column(BaseModel):
 
     Numbers lie between `minimum` and `maximum`, dates between `earliest` and `latest`. Text contains a match of
     `pattern` (Great Expectations searches, too) and has `shortest` to `longest` characters. `tolerated` are the bounds
-    that the suite lets some rows violate (`mostly`): the service predicts such a row too, with a warning.
+    that the suite lets some rows violate (`mostly`): the service predicts such a row too, with a warning. A tolerated
+    null of a type that has none (int64, bool) costs its row: `ingest` quarantines it, the service rejects it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +66,7 @@ class Column(BaseModel):
     pattern: str | None = None
     shortest: int | None = None
     longest: int | None = None
-    tolerated: tuple[Literal["unseen", "out_of_range"], ...] = ()
+    tolerated: tuple[Literal["null", "unseen", "out_of_range"], ...] = ()
 
     def convert(self, value: object) -> Value | datetime | None:
         """Return `value` as this column's type; raise ValueError with the reason if that would lose anything.
@@ -227,7 +229,8 @@ def _column(name: str, expectations: list[Expectation]) -> Column:
     if type_ not in TYPES:
         raise ValueError(f"column {name!r} needs a critical type, one of {', '.join(TYPES)}, found {type_!r}")
     nullable = not _critical(expectations, "expect_column_values_to_not_be_null")
-    if nullable and type_ in ("int64", "bool"):
+    few_nulls = nullable and bool(_critical_for_most(expectations, "expect_column_values_to_not_be_null"))
+    if nullable and not few_nulls and type_ in NO_NULL:
         raise ValueError(
             f"column {name!r} is {type_} and may be null, which pandas cannot hold: "
             "declare it float64, or add a critical expect_column_values_to_not_be_null"
@@ -237,14 +240,15 @@ def _column(name: str, expectations: list[Expectation]) -> Column:
     allowed = _allowed(name, sets)
     if allowed is not None and type_ == DATE:
         raise ValueError(f"column {name!r} is a date: expected a range, found a set of values")
+    tolerates = {"null": few_nulls and type_ in NO_NULL, "unseen": sets_tolerate, "out_of_range": ranges_tolerate}
     column = Column(
         name=name,
         type=type_,
-        nullable=nullable,
+        nullable=nullable and type_ not in NO_NULL,
         allowed=allowed,
         **_range(name, type_, ranges),
         **_text_bounds(name, expectations),
-        tolerated=(*(("unseen",) if sets_tolerate else ()), *(("out_of_range",) if ranges_tolerate else ())),
+        tolerated=tuple(bound for bound, is_tolerated in tolerates.items() if is_tolerated),
     )
     if contradictions := _contradictions(column):
         raise ValueError("; ".join(f"column {name!r}: {message}" for message in contradictions))

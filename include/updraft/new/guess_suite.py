@@ -44,9 +44,7 @@ def _of_column(column: ColumnProfile, spec: TargetSpec) -> list[dict[str, Any]]:
     name, stray = column.name, _tolerance(column)
     result = [_critical("expect_column_values_to_be_of_type", column=name, type_=column.type)]
     if not column.nulls:
-        # pandas has no null in these types, so that none can be tolerated.
-        tolerant = {} if column.type in ("int64", "bool") else stray
-        result.append(_critical("expect_column_values_to_not_be_null", column=name, **tolerant))
+        result.append(_critical("expect_column_values_to_not_be_null", column=name, **stray))
     else:
         # Next month may have half as many nulls again, and 5 % more where there are hardly any now.
         share = round(max(0.0, 1 - (1.5 * column.nulls + 0.05)), 2)

@@ -45,6 +45,9 @@ def read_by_column(converter: RowConverter, columns: Sequence[Values], rows: Row
         if torn and column.type == "str":
             odd.update(pc.indices_nonzero(pc.match_substring(array, UNDECODED).fill_null(False)).to_pylist())
         arrays.append(array)
+    for column, array in zip(converter.columns, arrays, strict=True):
+        if "null" in column.tolerated and array.null_count:
+            odd.update(pc.indices_nonzero(pc.is_null(array)).to_pylist())
     table = pa.table(arrays, schema=converter.schema)
     nans = sum(len(indices - odd) for indices in at_nan)
     if not odd:

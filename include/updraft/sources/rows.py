@@ -170,6 +170,8 @@ class RowConverter:
                 raise ValueError(f"{', '.join(missing)}: missing")
             try:
                 found[column.name] = self.convert_value(column, row[name])
+                if found[column.name] is None and "null" in column.tolerated:
+                    raise ValueError(f"null where {column.type} is required")
             except ValueError as error:
                 raise ValueError(f"{column.name}: {error}") from None
         return found
