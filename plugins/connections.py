@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from airflow.exceptions import AirflowConfigException
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -18,7 +18,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from updraft.addresses import Address
+from updraft.addresses import S3_VARIABLE, Address, from_environment
 from updraft.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def source_address(connection: str, variable: str) -> Address:
             return ADDRESSES[kind](connection)
         except AirflowConfigException as error:
             raise BadConnection(f"connection {connection!r}: {error}") from None
-    url = os.environ.get(variable)
+    url = os.environ.get(variable, "")
+    if variable == S3_VARIABLE:  # none of AWS's variables is needed where a role gives the login
+        return from_environment(os.environ)(connection, variable)
     if not url:
         raise BadConnection(f"no Airflow connection {connection!r} and no {variable}; set one of them")
     _mask_password(url)
@@ -57,8 +59,23 @@ def _mongo(connection: str) -> Address:
     return Address(f"connection {connection!r}", hook.uri, options)
 
 
+def _aws(connection: str) -> Address:
+    return Address(f"connection {connection!r}", "", {"client": s3_client(connection)})
+
+
+def _http(connection: str) -> Address:
+    found = BaseHook.get_connection(connection)
+    scheme, _, host = (found.host or "").rpartition("://")
+    login = f"{quote(found.login or '', safe='')}:{quote(found.password or '', safe='')}@"
+    port = f":{found.port}" if found.port else ""
+    host, slash, path = host.partition("/")
+    return Address(
+        f"connection {connection!r}", f"{scheme or found.schema or 'http'}://{login}{host}{port}{slash}{path}"
+    )
+
+
 # Airflow's type of a connection → its address.
-ADDRESSES: dict[str, Callable[[str], Address]] = {"mongo": _mongo}
+ADDRESSES: dict[str, Callable[[str], Address]] = {"mongo": _mongo, "aws": _aws, "http": _http}
 
 
 def _mask_password(url: str) -> None:

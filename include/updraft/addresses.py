@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+S3_VARIABLE = "AWS_ENDPOINT_URL_S3"  # stands for all of AWS's own variables
+
 
 @dataclass(frozen=True)
 class Address:
@@ -24,8 +26,16 @@ class Connections(Protocol):
 
 
 def from_environment(environ: Mapping[str, str]) -> Connections:
-    """Look addresses up in environment variables alone; the URL is empty where one is not set."""
-    return lambda connection, variable: Address(variable, environ.get(variable, ""))
+    """Look addresses up in environment variables alone; the URL is empty where one is not set.
+
+    AWS's come with the environment as the option `environ`: boto3 takes keys and region from there.
+    """
+
+    def find(connection: str, variable: str) -> Address:
+        options = {"environ": environ} if variable == S3_VARIABLE else {}
+        return Address(variable, environ.get(variable, ""), options)
+
+    return find
 
 
 def variable_of(connection: str) -> str:

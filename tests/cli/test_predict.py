@@ -33,7 +33,8 @@ def predict(model: Model, frame: pd.DataFrame, folder: Path, file: str = "rows.c
     data = folder / file
     frame.to_parquet(data) if file.endswith(".parquet") else frame.to_csv(data, index=False)
     out = folder / "out.csv"
-    return write_predictions(model, open_rows(model.signature, data), out, silent), out
+    with open_rows(model.signature, str(data)) as source:
+        return write_predictions(model, source, out, silent), out
 
 
 @pytest.mark.parametrize("file", ["rows.csv", "rows.parquet"])
@@ -77,15 +78,26 @@ def test_a_file_without_a_feature_is_refused_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
+def test_rows_of_several_files_are_told_apart(model: Model, frame: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "days").mkdir()
+    for day in (1, 2):
+        frame.head(2).assign(Age=[30, 30 if day == 1 else 700]).to_csv(tmp_path / "days" / f"{day}.csv", index=False)
+    out = tmp_path / "out.csv"
+    with open_rows(model.signature, str(tmp_path / "days")) as source:
+        assert write_predictions(model, source, out, silent) == (3, 1)
+    assert pd.read_csv(out)[["file", "row"]].values.tolist() == [["1.csv", 2], ["1.csv", 3], ["2.csv", 2]]
+    assert json.loads(rejected_file(out).read_text())["place"] == "2.csv, row 3"
+
+
 def test_a_file_that_breaks_off_leaves_no_predictions(model: Model, frame: pd.DataFrame, tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "rows.parquet")
-    source = open_rows(model.signature, tmp_path / "rows.parquet")
 
     def fail(done: int, total: int | None) -> None:
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="full"):
-        write_predictions(model, source, tmp_path / "out.csv", fail)
+    with open_rows(model.signature, str(tmp_path / "rows.parquet")) as source:
+        with pytest.raises(OSError, match="full"):
+            write_predictions(model, source, tmp_path / "out.csv", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
 
@@ -111,4 +123,4 @@ def test_the_command_predicts_with_the_version_in_production(
     assert code == 1 and "already there; --force overwrites" in output
     assert run("--version", "2", "--force")[0] == 0 and (tmp_path / "out.csv").read_bytes() != first
     with pytest.raises(UserError, match=r"ends in \.csv"):
-        predict_file(NAME, tmp_path / "rows.csv", tmp_path / "out.parquet", None, force=False)
+        predict_file(NAME, str(tmp_path / "rows.csv"), tmp_path / "out.parquet", None, force=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from connections import BadConnection, registry, source_address
+from connections import ADDRESSES, BadConnection, registry, source_address
 from tests.support.small_cases import integer, small_case
 from updraft.sources import open_source
 from updraft.sources.mongodb import database
@@ -55,7 +55,7 @@ def test_a_connection_may_allow_certificates_that_nobody_signed(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("mongodb://there:27017/mine", "conn_type 'mongodb' not allowed; expected mongo"),
+        ("mongodb://there:27017/mine", "conn_type 'mongodb' not allowed; expected " + ", ".join(ADDRESSES)),
         ("mongo://there:27017/mine?srv=true", "srv URI should not specify a port"),
     ],
 )

@@ -15,7 +15,8 @@ import pytest
 from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.model.columns import Column
 from updraft.sources.decoded import BLOCK
-from updraft.sources.files import ROWS, File
+from updraft.sources.file_formats import ROWS
+from updraft.sources.files import File
 from updraft.sources.source import BadSource, Batch
 from updraft.usecase import UseCase
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from updraft.cli import dataset, registry, stack, usecases
-from updraft.cli.parameters import Json, UseCaseName, next_step
+from updraft.cli.parameters import FILES, Json, UseCaseName, next_step
 from updraft.errors import UserError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -42,7 +42,9 @@ def options(
 @app.command(epilog="Example: updraft run vehicle_insurance --data rows.csv --limit 5000")
 def run(
     name: UseCaseName,
-    data: Annotated[Path | None, typer.Option(help="A file of rows in place of the use case's source.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Files of rows in place of the use case's source.", metavar=FILES)
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The maximum number of rows.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the YAML's.")] = None,
     promote: Annotated[str | None, typer.Option(help="auto, or never: store the version, promote nothing.")] = None,
@@ -57,13 +59,15 @@ def run(
 @app.command(epilog="Example: updraft load vehicle_insurance rows.csv")
 def load(
     name: UseCaseName,
-    file: Annotated[Path | None, typer.Argument(help="A .csv, .tsv, .jsonl (or .gz) or .parquet.")] = None,
+    file: Annotated[
+        str | None, typer.Argument(help="A .csv, .tsv, .jsonl (or .gz) or .parquet, or several.", metavar=f"[{FILES}]")
+    ] = None,
     synthetic: Annotated[
         int | None, typer.Option(min=1, help="A number of synthetic rows by the YAML's `demo` block, without a file.")
     ] = None,
     made_up: Annotated[int | None, typer.Option(min=1, hidden=True, help="The former name of --synthetic.")] = None,
 ) -> None:
-    """Atomically replace the contents of the use case's MongoDB collection with a file's rows."""
+    """Atomically replace the contents of the use case's MongoDB collection with the rows of files."""
     from updraft.cli.steps import show_steps
     from updraft.cli.store_access import find_address
     from updraft.demo.rows import generate, write
@@ -91,7 +95,9 @@ def load(
 @app.command(epilog="Example: updraft predict vehicle_insurance --data rows.csv --out predictions.csv")
 def predict(
     name: UseCaseName,
-    data: Annotated[Path, typer.Option(help="A file of rows, as the training data: .csv, .tsv, .jsonl, .parquet.")],
+    data: Annotated[
+        str, typer.Option(help="Rows as the training data's: .csv, .tsv, .jsonl, .parquet.", metavar=FILES)
+    ],
     out: Annotated[Path, typer.Option(help="A .csv to write: a line for each row, with its number and its id.")],
     version: Annotated[int | None, typer.Option(min=1, help="Another version than the one in production.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,

@@ -24,6 +24,7 @@ UseCaseName = Annotated[
         help="A use case: the name of a file in include/usecases.", metavar="USE_CASE", autocompletion=use_case_names
     ),
 ]
+FILES = "PATH, FOLDER, PATTERN OR URI"  # s3:// and http(s)://, too
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 
 

@@ -16,17 +16,19 @@ import typer
 
 from updraft.cli.registry_access import open_from_environment
 from updraft.cli.steps import show_steps
+from updraft.cli.store_access import find_address
 from updraft.errors import UserError
 from updraft.model.columns import Column
 from updraft.model.model import MODEL, SIGNATURE, Model, Prediction
 from updraft.model.reading import Reading
 from updraft.model.signature import BadRow, Signature
 from updraft.registry.registry import NoSuchVersion
-from updraft.sources.files import File
-from updraft.sources.source import Batch, Progress, Reject
+from updraft.sources.files import Files, open_files
+from updraft.sources.source import Batch, Extent, Progress, Reject
+from updraft.usecase import file_source
 
 REJECTED = ".rejected.jsonl"  # beside the predictions
-ROW = "row"  # the column with a row's number in the file
+ROW, FILE = "row", "file"  # the columns with a row's number in its file, and with the file where there are several
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Schema:
     read: Reading
 
 
-def predict_file(name: str, data: Path, out: Path, number: int | None, *, force: bool) -> None:
+def predict_file(name: str, data: str, out: Path, number: int | None, *, force: bool) -> None:
     """Predict a file's rows with a version of the registry, the one in production by default; see `updraft predict`."""
     if out.suffix.lower() != ".csv":
         raise UserError(f"{out}: expected a name that ends in .csv")
@@ -49,8 +51,11 @@ def predict_file(name: str, data: Path, out: Path, number: int | None, *, force:
             raise NoSuchVersion(f"{name}: nothing is in production; --version names one")
         files = registry.read(name, version, (MODEL, SIGNATURE))
     model = Model.from_bytes(files[SIGNATURE], files[MODEL])
-    source = open_rows(model.signature, data)
-    with show_steps() as step, step(f"predict with version {version}") as count:
+    with (
+        open_rows(model.signature, data) as source,
+        show_steps() as step,
+        step(f"predict with version {version}") as count,
+    ):
         predicted, rejected = write_predictions(model, source, out, count)
     typer.echo(f"{predicted:,} predictions of {name} version {version} are in {out}")
     if source.others:
@@ -61,17 +66,19 @@ def predict_file(name: str, data: Path, out: Path, number: int | None, *, force:
         raise typer.Exit(1)
 
 
-def open_rows(signature: Signature, data: Path) -> File:
-    """Open a file as the model's training data was read. Raises UserError when a feature is not in it."""
+@contextmanager
+def open_rows(signature: Signature, data: str) -> Iterator[Files]:
+    """Open files as the model's training data was read. Raises UserError when a feature is not in them."""
     ids = [Column(name=signature.id, type=signature.id_type)] if signature.id else []
-    source = File(data, Schema((*ids, *signature.columns), signature.reading))
-    if missing := [name for name in source.absent if name != signature.id]:
-        hint = f"; it has {', '.join(source.others[:10])}" if source.others else ""
-        raise UserError(f"{source}: no column {', '.join(map(repr, missing))}{hint}")
-    return source
+    schema = Schema((*ids, *signature.columns), signature.reading)
+    with open_files(file_source(data), schema, find_address, Extent()) as source:
+        if missing := [name for name in source.absent if name != signature.id]:
+            hint = f"; it has {', '.join(source.others[:10])}" if source.others else ""
+            raise UserError(f"{source}: no column {', '.join(map(repr, missing))}{hint}")
+        yield source
 
 
-def write_predictions(model: Model, source: File, out: Path, progress: Progress) -> tuple[int, int]:
+def write_predictions(model: Model, source: Files, out: Path, progress: Progress) -> tuple[int, int]:
     """Write a line for each row that fits to `out`, and the others beside it; return how many there are of each.
 
     Memory does not grow with the file. `out` appears when all rows are done.
@@ -113,12 +120,14 @@ def _check(signature: Signature, batch: Batch) -> tuple[pd.DataFrame, list[int],
             kept.append(index)
         except BadRow as error:
             faults = (f"{fault['pointer'].rpartition('/')[2]}: {fault['detail']}" for fault in error.errors)
-            rejects.append(Reject(f"row {batch.rows[index]}", row, "; ".join(faults)))
+            place = f"{batch.file}, row {batch.rows[index]}" if batch.file else f"row {batch.rows[index]}"
+            rejects.append(Reject(place, row, "; ".join(faults)))
     return signature.check([rows[index] for index in kept], plain=True).frame(), kept, rejects
 
 
 def _lines(model: Model, batch: Batch, kept: Sequence[int], prediction: Prediction) -> pd.DataFrame:
-    columns: dict[str, Any] = {ROW: [batch.rows[index] for index in kept]}
+    columns: dict[str, Any] = {FILE: batch.file} if batch.file else {}
+    columns[ROW] = [batch.rows[index] for index in kept]
     if model.signature.id in batch.table.column_names:
         columns[str(model.signature.id)] = batch.table[model.signature.id].take(list(kept)).to_pylist()
     columns["prediction"] = prediction.predictions

@@ -36,7 +36,7 @@ from updraft.usecase import UseCase, check_params, from_file, with_params
 
 
 def run_stages(
-    name: str, data: Path | None, limit: int | None, seed: int | None, promote: str | None, as_json: bool
+    name: str, data: str | None, limit: int | None, seed: int | None, promote: str | None, as_json: bool
 ) -> None:
     """Run the stages of a use case and print the outcome; see the options of `updraft run`."""
     params = check_params({"limit": limit, "seed": seed, "promote": promote})

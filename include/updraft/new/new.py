@@ -23,6 +23,7 @@ from updraft.new.read_file import FileSample, Header, read_sample
 from updraft.new.suite_json import suite_text
 from updraft.new.target_leaks import find_leaks
 from updraft.new.usecase_yaml import yaml_text
+from updraft.sources.format import LocalFile
 from updraft.usecase import UseCase, load
 from updraft.usecase.blocks import Reading
 from updraft.usecase.messages import listed, nearest
@@ -67,7 +68,7 @@ def new(
     files = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
     if not force and (existing := [file for file in files if file.exists()]):
         raise CannotCreate(f"{listed(file.relative_to(root) for file in existing)}: already there; --force overwrites")
-    draft = _draft(name, read_sample(data, target, header), target, task)
+    draft = _draft(name, read_sample(LocalFile.at(data), target, header), target, task)
     _count_quarantined(draft)
     texts = yaml_text(draft), suite_text(draft)
     with _written(name, *texts):  # raises if the files do not load, before anything is written
@@ -78,7 +79,7 @@ def new(
 
 
 def _draft(name: str, sample: FileSample, target: str, task: Task | None) -> Draft:
-    data, sample = sample.path, _with_nulls(sample, target)
+    data, sample = sample.file.name, _with_nulls(sample, target)
     rename = _rename([str(name) for name in sample.frame])
     columns: list[ColumnProfile] = []
     notes = list(sample.notes)
@@ -164,11 +165,11 @@ def _add_notes(draft: Draft) -> None:
         )
     if not any(column.role in ("feature", "categorical", "text") for column in draft.columns):
         raise CannotCreate(
-            f"{draft.sample.path}: no column is left to learn {target.name!r} from: " + "; ".join(draft.notes)
+            f"{draft.sample.file.name}: no column is left to learn {target.name!r} from: " + "; ".join(draft.notes)
         )
     if rows < MIN_ROWS:
         raise CannotCreate(
-            f"{draft.sample.path}: {rows} rows are too few, expected {MIN_ROWS} or, better, {FEW_ROWS} and more"
+            f"{draft.sample.file.name}: {rows} rows are too few, expected {MIN_ROWS} or, better, {FEW_ROWS} and more"
         )
 
 
@@ -178,11 +179,11 @@ def _distance(value: float, start: float, end: float) -> float:
 
 def _count_quarantined(draft: Draft) -> None:
     """Read the file as the draft says, and note the share of rows that are quarantined, for the budget."""
-    from updraft.sources.files import File
+    from updraft.sources.file_reader import FileReader
 
     with _written(draft.name, yaml_text(draft), suite_text(draft)) as case:
         accepted, reasons = 0, Counter[str]()
-        for batch in File(draft.sample.path, case).batches():
+        for batch in FileReader(draft.sample.file, case, None).batches():
             accepted += batch.table.num_rows
             reasons.update(reject.reason.partition(":")[0] for reject in batch.rejects)
     quarantined = sum(reasons.values())
@@ -190,10 +191,10 @@ def _count_quarantined(draft: Draft) -> None:
     draft.quarantined_share = quarantined / max(total, 1)
     worst = listed(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
     if not accepted:
-        raise CannotCreate(f"{draft.sample.path}: no row fits the guesses, because of {worst}")
+        raise CannotCreate(f"{draft.sample.file.name}: no row fits the guesses, because of {worst}")
     if draft.quarantined_share > MAX_QUARANTINED:
         counts = f"{quarantined:,} of {total:,} rows would be quarantined"
-        raise CannotCreate(f"{draft.sample.path}: {counts}, because of {worst}")
+        raise CannotCreate(f"{draft.sample.file.name}: {counts}, because of {worst}")
     if quarantined:
         draft.notes.insert(0, f"{quarantined:,} of {total:,} rows will be quarantined, because of {worst}.")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -20,7 +19,8 @@ from updraft.new.sniff import (
     sniff_delimiter,
 )
 from updraft.sources.delimited import QUOTE_NONE
-from updraft.sources.files import FORMATS
+from updraft.sources.file_formats import FORMATS, ending_of
+from updraft.sources.format import LocalFile
 from updraft.sources.source import BadSource, Reject
 from updraft.usecase.blocks import NONE, Reading
 
@@ -34,7 +34,7 @@ MIXED_ENCODINGS = 0.02  # of the non-ASCII lines: a few decode as UTF-8 by chanc
 class FileSample:
     """The first rows of a file (`textual`: all values are text), how it is read and why, and notes on what is odd."""
 
-    path: Path
+    file: LocalFile
     frame: pd.DataFrame
     reading: Reading
     textual: bool
@@ -42,54 +42,54 @@ class FileSample:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def read_sample(path: Path, target: str, header: Header | None = None) -> FileSample:
+def read_sample(file: LocalFile, target: str, header: Header | None = None) -> FileSample:
     """Read a file's first MAX_ROWS rows; raise BadSource when it cannot be read, or has no rows or no column names.
 
     Where the first line looks like data and does not name the target, a person has to say whether it is a `header`.
     """
-    ending = next((suffix for suffix in FORMATS if path.name.lower().endswith(suffix)), None)
-    if not path.is_file() or ending is None:
-        fault = "no such file" if not path.is_file() else f"expected a name that ends in {', '.join(FORMATS)}"
-        raise BadSource(f"file {str(path)!r}: {fault}")
+    ending = ending_of(file.ending)
+    if not file.path.is_file() or ending is None:
+        fault = "no such file" if not file.path.is_file() else f"expected a name that ends in {', '.join(FORMATS)}"
+        raise BadSource(f"{file}: {fault}")
     notes: list[str] = []
     try:
-        reading = _reading(path, notes) if ending != ".parquet" else Reading()
-        sample = _read(path, ending, reading, header)
+        reading = _reading(file, notes) if ending != ".parquet" else Reading()
+        sample = _read(file, ending, reading, header)
     except (pa.ArrowException, UnicodeError, OSError, EOFError) as error:
-        raise BadSource(f"file {str(path)!r}: {' '.join(str(error).split())}") from None
+        raise BadSource(f"{file}: {' '.join(str(error).split())}") from None
     if header is None and sample.textual:
         _ask_about_header(sample, target)
     sample.notes[:0] = notes
     return sample
 
 
-def _read(path: Path, ending: str, reading: Reading, header: Header | None) -> FileSample:
+def _read(file: LocalFile, ending: str, reading: Reading, header: Header | None) -> FileSample:
     textual = ending != ".parquet" and "json" not in ending
     if not textual:
-        return _sample(path, ending, reading, textual)[0]
-    reading = sniff_delimiter(path, reading, ending.startswith(".tsv"))
+        return _sample(file, ending, reading, textual)[0]
+    reading = sniff_delimiter(file, reading, ending.startswith(".tsv"))
     reading = reading_without_header(reading) if header == NONE else reading
     try:
-        sample, broken = _sample(path, ending, reading, textual)
+        sample, broken = _sample(file, ending, reading, textual)
     except BadSource as error:
         if QUOTE_NONE not in str(error):
             raise
-        return _without_quotes(path, ending, reading, error)
+        return _without_quotes(file, ending, reading, error)
     for other, setting, reason in other_quotes(reading, broken):
-        retried, still_broken = _sample(path, ending, other, textual)
+        retried, still_broken = _sample(file, ending, other, textual)
         if len(still_broken) < len(broken) and not (setting == "quote" and is_quoted(retried.frame)):
             retried.reasons[setting] = reason.format(f"{len(broken) - len(still_broken):,}")
             retried.notes.insert(0, f"read: {setting}: {retried.reasons[setting]}.")
             sample, broken = retried, still_broken
     if sample.frame.empty:
         refused = f": all {len(broken):,} were refused: {most_common_reasons(broken)}" if broken else ""
-        raise BadSource(f"file {str(path)!r}: no rows{refused}")
+        raise BadSource(f"{file}: no rows{refused}")
     return sample
 
 
-def _without_quotes(path: Path, ending: str, reading: Reading, error: BadSource) -> FileSample:
+def _without_quotes(file: LocalFile, ending: str, reading: Reading, error: BadSource) -> FileSample:
     """Read a file in which a quote is open for megabytes with quotes as characters, where that is how it is written."""
-    sample, _ = _sample(path, ending, reading_without_quotes(reading), textual=True)
+    sample, _ = _sample(file, ending, reading_without_quotes(reading), textual=True)
     if is_quoted(sample.frame):
         raise error
     sample.reasons["quote"] = "quotes are characters as others: one is never closed"
@@ -97,11 +97,11 @@ def _without_quotes(path: Path, ending: str, reading: Reading, error: BadSource)
     return sample
 
 
-def _sample(path: Path, ending: str, reading: Reading, textual: bool) -> tuple[FileSample, list[Reject]]:
+def _sample(file: LocalFile, ending: str, reading: Reading, textual: bool) -> tuple[FileSample, list[Reject]]:
     """Read the first rows in one way, and those that are no rows when read so."""
-    form = FORMATS[ending](path, reading)
+    form = FORMATS[ending](file, reading)
     notes: list[str] = []
-    names = _names(form.names(lambda _: False), path, notes)
+    names = _names(form.names(lambda _: False), file, notes)
     parts: list[pd.DataFrame] = []
     broken: list[Reject] = []
     rows = 0
@@ -117,8 +117,8 @@ def _sample(path: Path, ending: str, reading: Reading, textual: bool) -> tuple[F
         notes.append(f"{len(broken):,} lines are no rows: {most_common_reasons(broken)}: they are quarantined.")
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
     if frame.empty and not textual:
-        raise BadSource(f"file {str(path)!r}: no rows")
-    return FileSample(path, frame.rename(columns=str.strip), reading, textual, notes), broken
+        raise BadSource(f"{file}: no rows")
+    return FileSample(file, frame.rename(columns=str.strip), reading, textual, notes), broken
 
 
 def _ask_about_header(sample: FileSample, target: str) -> None:
@@ -131,15 +131,15 @@ def _ask_about_header(sample: FileSample, target: str) -> None:
         sample.notes.append(f"the first line looks like data ({some}) and names the target: it is taken as the header.")
         return
     raise BadSource(
-        f"file {str(sample.path)!r}: the first line looks like data rather than a header ({some}): "
+        f"{sample.file}: the first line looks like data rather than a header ({some}): "
         f"with --header none it is a row, and the columns are called column_1 to column_{len(names)}; "
         "with --header first it is the header"
     )
 
 
-def _reading(path: Path, notes: list[str]) -> Reading:
+def _reading(file: LocalFile, notes: list[str]) -> Reading:
     """Detect the encoding: UTF-8 if it decodes as such, UTF-16 by its byte order mark, else a Western 8-bit one."""
-    with pa.input_stream(str(path)) as stream:
+    with file.open() as stream:
         raw: bytes = stream.read(SNIFFED_BYTES)
     if lost := sum(b"\xef\xbf\xbd" in line for line in raw.splitlines()):
         reason = "the sign for characters that were lost before this file was written"
@@ -173,15 +173,15 @@ def _decodes(raw: bytes, encoding: str) -> bool:
     return True
 
 
-def _names(header: list[str], path: Path, notes: list[str]) -> list[str]:
+def _names(header: list[str], file: LocalFile, notes: list[str]) -> list[str]:
     """Return the names to read; columns without a name are left out, duplicate names are an error."""
     duplicated = sorted(name for name, count in Counter(name.strip() for name in header).items() if count > 1 and name)
     if duplicated:
-        raise BadSource(f"file {str(path)!r}: header names {', '.join(map(repr, duplicated))} more than once")
+        raise BadSource(f"{file}: header names {', '.join(map(repr, duplicated))} more than once")
     nameless = sum(not name.strip() for name in header)
     if nameless:
         notes.append(f"{nameless} column{'s' * (nameless > 1)} without a name: left out.")
     names = [name for name in header if name.strip()]
     if not names:
-        raise BadSource(f"file {str(path)!r}: the first line names no columns")
+        raise BadSource(f"{file}: the first line names no columns")
     return names

@@ -6,12 +6,12 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 
 from updraft.sources.decoded import read_head
 from updraft.sources.delimited import SEPARATOR
+from updraft.sources.format import LocalFile
 from updraft.sources.source import BadSource, Reject
 from updraft.usecase.blocks import NONE, Reading
 
@@ -26,9 +26,9 @@ LABELS, LOOKED_AT, MOSTLY = (
 )  # rows; the share of a column's values that are numbers, in a column of numbers
 
 
-def sniff_delimiter(path: Path, reading: Reading, tab: bool) -> Reading:
+def sniff_delimiter(file: LocalFile, reading: Reading, tab: bool) -> Reading:
     """Detect the delimiter: the one by which most lines have as many fields as the header, and most fields."""
-    text = read_head(path, reading.encoding)
+    text = read_head(file, reading.encoding)
     if separator := SEPARATOR.match(text):
         return _with(reading, delimiter=separator[1])
     head = text.splitlines(keepends=True)[:SNIFFED_LINES]
@@ -38,7 +38,7 @@ def sniff_delimiter(path: Path, reading: Reading, tab: bool) -> Reading:
         return sizes[0] > 1, sum(size == sizes[0] for size in sizes) / len(sizes), sizes[0]
 
     if not text.strip():
-        raise BadSource(f"file {str(path)!r}: the file is empty")
+        raise BadSource(f"{file}: the file is empty")
     best = max(DELIMITERS, key=score)
     return reading if best == "," or (tab and best == "\t") else _with(reading, delimiter=best)
 

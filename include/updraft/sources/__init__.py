@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from updraft.addresses import Connections
-from updraft.sources.files import open_file
+from updraft.sources.files import open_files
 from updraft.sources.mongodb import open_collection
 from updraft.sources.source import Extent, Source
 from updraft.usecase.rows_definition import RowsDefinition
@@ -18,7 +18,7 @@ from updraft.usecase.rows_definition import RowsDefinition
 # The kind in the YAML → how it is opened: (settings, case, connections, extent) → a context manager of a Source.
 SOURCES: dict[str, Callable[..., AbstractContextManager[Source]]] = {
     "mongodb": open_collection,
-    "file": open_file,
+    "file": open_files,
 }
 
 

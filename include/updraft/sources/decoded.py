@@ -6,11 +6,9 @@ import codecs
 import io
 import re
 import threading
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from updraft.sources.format import LocalFile
 from updraft.sources.source import BadSource
 
 BLOCK = 4 << 20
@@ -33,8 +31,8 @@ class Decoded(io.RawIOBase):
     `ended` at the end. The first `skip` characters after a byte order mark are left out.
     """
 
-    def __init__(self, path: Path, encoding: str, *, quote: str = "", tail: str = "", skip: int = 0) -> None:
-        self._raw = pa.input_stream(str(path))  # unpacks .gz
+    def __init__(self, file: LocalFile, encoding: str, *, quote: str = "", tail: str = "", skip: int = 0) -> None:
+        self._raw = file.open()
         self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
         self._ready = memoryview(b"")
         self._quote, self._tail, self._skip = quote.encode(), tail.encode(), skip
@@ -76,19 +74,19 @@ class Decoded(io.RawIOBase):
         super().close()
 
 
-def read_head(path: Path, encoding: str) -> str:
+def read_head(file: LocalFile, encoding: str) -> str:
     """Return the first characters of a text file; raise BadSource when it is no text of rows."""
-    with Decoded(path, encoding) as text:
+    with Decoded(file, encoding) as text:
         head = text.buffered().read(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
     if kind := next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None):
-        raise BadSource(f"file {str(path)!r} is {kind}")
+        raise BadSource(f"{file} is {kind}")
     if "\0" in head:
         line = head[: head.index("\0")].count("\n") + 1
         raise BadSource(
-            f"file {str(path)!r}: line {line} holds NUL bytes, which no text has: perhaps it is UTF-16 without a byte "
+            f"{file}: line {line} holds NUL bytes, which no text has: perhaps it is UTF-16 without a byte "
             "order mark; save it as UTF-8, or set `read: {encoding: utf-16-le}`"
         )
     if markup := MARKUP.match(head):
         kind = "an XML document" if "xml" in markup[1].lower() and "<html" not in head.lower() else "an HTML page"
-        raise BadSource(f"file {str(path)!r} is {kind}, not rows: was a page about a login or an error saved?")
+        raise BadSource(f"{file} is {kind}, not rows: was a page about a login or an error saved?")
     return head

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress, count, islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ import pyarrow.csv
 
 from updraft.model.reading import NONE, Reading
 from updraft.sources.decoded import BLOCK, Decoded, read_head
-from updraft.sources.format import Chunk, Enough
+from updraft.sources.format import ANY, Chunk, Enough, LocalFile
 from updraft.sources.open_quotes import OpenQuotes, lines_of
 from updraft.sources.source import BadSource, Reject
 
@@ -33,10 +32,10 @@ class Delimited:
     textual = True
     total: int | None = None
 
-    def __init__(self, path: Path, reading: Reading, tab: bool = False) -> None:
-        self._path, self._reading = path, reading
+    def __init__(self, file: LocalFile, reading: Reading, tab: bool = False) -> None:
+        self._file, self._reading = file, reading
         self.delimiter = "\t" if tab and "delimiter" not in reading.model_fields_set else reading.delimiter
-        separator = SEPARATOR.match(read_head(path, reading.encoding))
+        separator = SEPARATOR.match(read_head(file, reading.encoding))
         if separator:
             self.delimiter = separator[1]
         self._skip = separator.end() if separator else 0
@@ -52,6 +51,11 @@ class Delimited:
             numbered = [f"column_{number}" for number in range(1, len(header) + 1)]
             self._header = header if self._has_header else numbered
         return self._header
+
+    @property
+    def types(self) -> dict[str, str]:
+        """All columns of text hold text, whatever it means."""
+        return {name.strip(): ANY for name in self.names(lambda _: True)}
 
     def chunks(self, names: list[str]) -> Iterator[Chunk]:
         """Read every column as text: what a text means is the suite's matter, not the reader's guess."""
@@ -89,7 +93,7 @@ class Delimited:
 
     def _text(self, tail: str = "") -> Decoded:
         quote = "" if self._reading.quote == NONE else self._reading.quote
-        return Decoded(self._path, self._reading.encoding, quote=quote, tail=tail, skip=self._skip)
+        return Decoded(self._file, self._reading.encoding, quote=quote, tail=tail, skip=self._skip)
 
     def _open(
         self, text: Decoded, options: pyarrow.csv.ReadOptions, handler: Callable[[Any], str], header: Sequence[str] = ()
@@ -123,7 +127,7 @@ class Delimited:
             if "straddling" not in str(error):
                 raise
             raise BadSource(
-                f"file {str(self._path)!r}: a value after row {last} goes on for more than {BLOCK >> 20} MB: "
+                f"{self._file}: a value after row {last} goes on for more than {BLOCK >> 20} MB: "
                 f"a quote that is never closed? {QUOTE_NONE}"
             ) from None
 

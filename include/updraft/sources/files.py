@@ -1,164 +1,111 @@
-"""Rows out of files: delimited text, JSON lines and Parquet, chosen by the extension of their names."""
+"""Rows out of files: one file, or several with the same columns one after another, wherever they lie."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from urllib.parse import urlsplit
 
 from updraft.addresses import Connections
-from updraft.registry.folder_hashes import describe_file
-from updraft.sources.batch_reader import BatchReader, Schema
-from updraft.sources.decoded import Decoded, read_head
-from updraft.sources.delimited import Delimited
-from updraft.sources.format import Chunk, Enough, Format
-from updraft.sources.rows import RowConverter
-from updraft.sources.source import BadSource, Batch, Extent, Reject
-from updraft.usecase.blocks import Reading
-from updraft.usecase.rows_definition import RowsDefinition
+from updraft.sources.batch_reader import Schema
+from updraft.sources.file_reader import FileReader
+from updraft.sources.found_files import DiskFile, FoundFile, disk_files
+from updraft.sources.http_client import shown
+from updraft.sources.http_files import http_files
+from updraft.sources.s3_files import s3_files
+from updraft.sources.source import BadSource, Batch, Extent
 from updraft.usecase.source_blocks import FileSource
 
-ROWS = 25_000
+log = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_file(settings: FileSource, case: RowsDefinition, connections: Connections, extent: Extent) -> Iterator[File]:
-    """Open a file as a source of rows; it needs no connection."""
-    yield File(Path(settings.path), case, extent.limit)
+def open_files(settings: FileSource, case: Schema, connections: Connections, extent: Extent) -> Iterator[Files]:
+    """Open the files of a path or URI as a source of rows; those of this machine need no connection."""
+    scheme = urlsplit(settings.path).scheme if "://" in settings.path else ""
+    if scheme == "s3":
+        found = s3_files(settings.path, settings.connection, connections)
+    elif scheme in ("http", "https"):
+        found = http_files(settings.path, settings.connection, connections)
+    else:
+        found = disk_files(settings.path)
+    files = Files(found, case, extent.limit, name=shown(settings.path) if scheme.startswith("http") else settings.path)
+    with closing(files):
+        yield files
 
 
-class File:
-    """A file of rows: .csv, .tsv or .txt with a header, .jsonl or .ndjson (all of them also .gz), or .parquet.
+class Files:
+    """One or several files as a source: rows in the order of the names, all with the columns of the first.
 
-    In delimited text an empty field is null. Raises BadSource when it cannot be read.
+    Files without a byte are passed over where there are several. Raises BadSource when a file cannot be read, changes
+    meanwhile, or has other columns than the first.
     """
 
-    def __init__(self, path: Path, case: Schema, limit: int | None = None) -> None:
-        self._path, self._limit = path, limit
-        if not path.is_file():
-            raise BadSource(f"{self}: no such file")
-        ending = next((each for each in FORMATS if path.name.lower().endswith(each)), None)
-        if ending is None:
-            raise BadSource(f"{self}: expected a name that ends in {', '.join(FORMATS)}")
-        with self._translated():
-            self._format = FORMATS[ending](path, case.read)
-            converter = RowConverter(case.columns, case.read, self._format.textual)
-            there = self._format.names(lambda names: len(converter.match_columns(names)) == len(case.columns))
-        self._reader = BatchReader(self, there, case, textual=self._format.textual)
-        self.columns, self.absent, self.others = self._reader.columns, self._reader.absent, self._reader.others
-        self.total = min((n for n in (limit, self._format.total) if n is not None), default=None)
+    def __init__(self, found: Sequence[FoundFile], case: Schema, limit: int | None, name: str) -> None:
+        self.several, self._name = len(found) > 1, name
+        self._found = [file for file in found if file.size != 0] if self.several else list(found)
+        if not self._found:
+            raise BadSource(f"{self}: all {len(found)} are empty")
+        if len(self._found) < len(found):
+            log.warning("%s: %s of %s are empty", self, len(found) - len(self._found), len(found))
+        self._case, self._limit = case, limit
+        self._held, self._read, self._expected = ExitStack(), list[FoundFile](), list[str]()
+        self._first: FileReader | None = self._open(self._found[0], limit)
+        self._columns_of_first = self._first.file_columns
+        self._expected = [column.name for column in self._first.columns]
+        self.columns, self.absent, self.others = self._first.columns, self._first.absent, self._first.others
+        self.total = None if self.several else self._first.total
 
     def __str__(self) -> str:
-        return f"file {str(self._path)!r}"
+        return f"file{'s' * self.several} {self._name!r}"
 
     def provenance(self) -> dict[str, Any]:
-        described = describe_file(self._path)
-        return {"kind": "file", "files": [{"path": str(self._path), **described}]}
+        return {"kind": "file", "path": self._name, "files": [file.describe() for file in self._read]}
 
     def position(self) -> None:
         return None
 
+    def close(self) -> None:
+        """Remove the local copy of a file that lies elsewhere."""
+        self._held.close()
+
     def batches(self) -> Iterator[Batch]:
-        """Yield batches in the file's order; a row's place counts from the first line, a header being row 1."""
+        """Yield batches, file by file; where there are several, a row's place and its batch name its file."""
         left = self._limit
-        pa.enable_signal_handlers(False)  # Ctrl-C is the caller's
-        with self._translated():
-            for part in self._format.chunks(self._reader.names):
-                batch = self._reader.read(part, left)
-                yield replace(batch, rejects=batch.rejects + part.broken)
+        self._read = []
+        for file in self._found:
+            reader, self._first = self._first or self._open(file, left), None
+            if difference := self._columns_of_first.difference(reader.file_columns):
+                raise BadSource(f"file {file.name!r}: {difference}, unlike {self._found[0].label!r}")
+            for batch in reader.batches():
                 left = None if left is None else left - batch.table.num_rows - len(batch.rejects)
-                if left == 0:
-                    return
+                yield _of_file(file.label, batch) if self.several else batch
+            self.close()
+            file.require_unchanged()
+            self._read.append(file)
+            if left == 0:
+                return
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _open(self, file: FoundFile, limit: int | None) -> FileReader:
+        self._held = ExitStack()
         try:
-            yield
-        except (pa.ArrowException, UnicodeError, OSError, EOFError) as error:
-            raise BadSource(f"{self}: {' '.join(str(error).split())}") from None
+            return FileReader(self._held.enter_context(file.local()), self._case, limit, self._expected)
+        except BaseException:
+            self.close()
+            raise
 
 
-class JsonLines:
-    """A JSON object on each line. A field that is left out is null where the suite lets it be, else missing."""
+class File(Files):
+    """One file of this machine as a source."""
 
-    textual = False
-    total: int | None = None
-
-    def __init__(self, path: Path, reading: Reading) -> None:
-        self._path, self._encoding = path, reading.encoding
-        read_head(path, reading.encoding)
-
-    def names(self, enough: Enough) -> list[str]:
-        """List the names in the lines up to where they are enough."""
-        seen: dict[str, None] = {}
-        for _, row in self._lines():
-            if isinstance(row, dict):
-                known = len(seen)
-                seen |= dict.fromkeys(row)
-                if len(seen) > known and enough(list(seen)):
-                    break
-        return list(seen)
-
-    def chunks(self, names: list[str]) -> Iterator[Chunk]:
-        lines = self._lines()
-        while some := list(islice(lines, ROWS)):
-            rows = [(number, row) for number, row in some if isinstance(row, dict)]
-            broken = [row for _, row in some if isinstance(row, Reject)]
-            yield Chunk([row for _, row in rows], [number for number, _ in rows], broken)
-
-    def _lines(self) -> Iterator[tuple[int, dict[str, Any] | Reject]]:
-        with Decoded(self._path, self._encoding) as text:
-            for number, line in enumerate(text.buffered(), start=1):
-                if line.strip():
-                    yield number, _object(f"row {number}", line.decode().removeprefix("\ufeff"))
+    def __init__(self, path: Path, case: Schema, limit: int | None = None) -> None:
+        super().__init__([DiskFile(path, path.name)], case, limit, str(path))
 
 
-class Parquet:
-    """A Parquet file; its own types are held against the suite's, and nothing is read out of text."""
-
-    textual = False
-
-    def __init__(self, path: Path, reading: Reading) -> None:
-        self._file = pq.ParquetFile(path)
-        self.total: int | None = self._file.metadata.num_rows
-
-    def names(self, enough: Enough) -> list[str]:
-        return list(self._file.schema_arrow.names)
-
-    def chunks(self, names: list[str]) -> Iterator[Chunk]:
-        start = 1
-        for record in self._file.iter_batches(ROWS, columns=names):
-            table = pa.table([_plain(column) for column in record.columns], names=record.schema.names)
-            yield Chunk(table, range(start, start + len(record)))
-            start += len(record)
-
-
-FORMATS: dict[str, Callable[[Path, Reading], Format]] = {
-    ".csv": Delimited,
-    ".tsv": partial(Delimited, tab=True),
-    ".txt": Delimited,
-    ".jsonl": JsonLines,
-    ".ndjson": JsonLines,
-}
-FORMATS |= {f"{ending}.gz": format_ for ending, format_ in FORMATS.items()} | {".parquet": Parquet}
-
-
-def _object(place: str, line: str) -> dict[str, Any] | Reject:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return Reject(place, {"text": line.rstrip("\n")}, f"not JSON: {error}")
-    return row if isinstance(row, dict) else Reject(place, {"text": line.rstrip("\n")}, "not a JSON object")
-
-
-def _plain(values: pa.Array) -> pa.Array:
-    """Unpack values that Parquet holds by number, as pandas writes categories."""
-    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+def _of_file(label: str, batch: Batch) -> Batch:
+    rejects = [replace(reject, place=f"{label}, {reject.place}") for reject in batch.rejects]
+    return replace(batch, rejects=rejects, file=label)

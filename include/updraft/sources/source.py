@@ -32,7 +32,8 @@ class Batch:
     """Rows that fit, as a table of the suite's columns, the rows set aside, and how many NaN were read as null.
 
     `units` are those of the numbers read from text, by column, in this batch and earlier ones. `slow` are the columns
-    that had to be read value by value. `rows` are the numbers of the table's rows in their file.
+    that had to be read value by value. `rows` are the numbers of the table's rows in their file, which `file` names
+    where there are several.
     """
 
     table: pa.Table
@@ -41,6 +42,7 @@ class Batch:
     units: dict[str, set[str]] = field(default_factory=dict)
     slow: tuple[str, ...] = ()
     rows: Sequence[int] = ()
+    file: str = ""
 
 
 @dataclass(frozen=True)

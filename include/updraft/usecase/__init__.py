@@ -3,6 +3,7 @@
 from updraft.usecase.load import ParsedUseCase as ParsedUseCase
 from updraft.usecase.load import check_params as check_params
 from updraft.usecase.load import etl_dags as etl_dags
+from updraft.usecase.load import file_source as file_source
 from updraft.usecase.load import files_of as files_of
 from updraft.usecase.load import from_file as from_file
 from updraft.usecase.load import load as load

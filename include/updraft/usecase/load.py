@@ -58,9 +58,17 @@ def with_params(case: UseCase, params: RunParams) -> UseCase:
     return case.model_copy(update=changes)
 
 
-def from_file(case: D, file: Path) -> D:
-    """Return the use case, or the ETL, with a file as its source."""
-    return case.model_copy(update={"source": SourceBlock(file=FileSource(path=str(file)))})
+def from_file(case: D, file: Path | str) -> D:
+    """Return the use case, or the ETL, with a file as its source, a folder, a pattern or a URI."""
+    return case.model_copy(update={"source": SourceBlock(file=file_source(file))})
+
+
+def file_source(path: Path | str) -> FileSource:
+    """Return the source block of files; raise BadUseCase where no file can lie there."""
+    try:
+        return FileSource(path=str(path))
+    except ValidationError as error:
+        raise BadUseCase(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def parse(name: str, root: Path = ROOT, rows_root: Path | None = None) -> ParsedUseCase:

@@ -12,15 +12,18 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from updraft.usecase.blocks import Part
 from updraft.usecase.one_kind import OneKind
 
+REMOTE = ("s3", "http", "https")  # schemes of URIs that are no paths
 ROOT_OF_PATHS = "root"  # in pydantic's context: the folder that relative paths start from
 ConnectionId = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
-def _local_path(value: str, info: ValidationInfo) -> str:
-    """Resolve a path or a file:// URI against the context's root; without one it stays as it is."""
+def _place(value: str, info: ValidationInfo) -> str:
+    """Resolve a path or a file:// URI against the context's root; without one it stays as it is, as do other URIs."""
     uri = urlsplit(value)
+    if uri.scheme in REMOTE and "://" in value:
+        return value
     if "://" in value and (uri.scheme != "file" or uri.netloc not in ("", "localhost")):
-        raise ValueError(f"{value!r} is neither a path nor a file:// URI of this machine")
+        raise ValueError(f"{value!r} is neither a path, nor a file:// URI of this machine, s3:// or http(s)://")
     path = Path(url2pathname(uri.path) if "://" in value else value)
     root = (info.context or {}).get(ROOT_OF_PATHS)
     return str(root / path if root else path)
@@ -34,9 +37,13 @@ class MongoDBSource(Part):
 
 
 class FileSource(Part):
-    """A file of rows on this machine. A relative path starts at the repository's root."""
+    """Files of rows: one, those of a folder, or those that match a pattern. A relative path starts at the repository.
 
-    path: Annotated[str, Field(min_length=1), AfterValidator(_local_path)]
+    Without a connection s3:// takes `aws_default`, and http(s):// sends no login.
+    """
+
+    path: Annotated[str, Field(min_length=1), AfterValidator(_place)]
+    connection: ConnectionId | None = None
 
 
 class SourceBlock(OneKind):

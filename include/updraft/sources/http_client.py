@@ -1,0 +1,162 @@
+"""Requests to a server of rows: login, redirects, retries with Retry-After, and its errors in one line each."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from updraft.addresses import Connections, variable_of
+from updraft.sources.source import BadSource
+
+if TYPE_CHECKING:
+    import requests
+
+TIMEOUT = (10, 120)  # seconds to connect, and between two bytes
+RETRIES, LONGEST_PAUSE = 4, 300  # a server may ask for a longer one: the last answer is then the error
+RETRIED = (429, 500, 502, 503, 504)
+WORDS = {
+    401: "refuses the login (401)",
+    403: "refuses the login, or does not allow it (403)",
+    404: "there is nothing (404)",
+    410: "there is nothing any more (410)",
+}
+
+
+class HttpServer:
+    """A server of rows, with the login of a connection, which is sent to its own origin and nowhere else.
+
+    Without a connection, `url` is absolute and there is no login; with one, it may be relative to the connection's URL.
+    A password is sent as a bearer token, with a user as HTTP Basic, or as it is in a header of the name `header`.
+    """
+
+    def __init__(self, url: str, connection: str | None, connections: Connections, header: str | None = None) -> None:
+        base, secret = "", ("", "")
+        if connection:
+            address = connections(connection, variable_of(connection))
+            base, secret = _without_login(address.origin, address.url)
+        self.url = urljoin(base, url) if base else url
+        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
+            raise BadSource(f"{shown(url)}: expected a URL such as https://host/rows")
+        if "@" in urlsplit(self.url).netloc:
+            raise BadSource(f"{shown(url)}: a login does not belong into a URL here; name a `connection`")
+        if base and origin_of(self.url) != origin_of(base):
+            raise BadSource(f"{shown(url)}: expected a URL of {origin_of(base)}, where connection {connection!r} leads")
+        self._session = _session(_login(*secret, header) if any(secret) else {}, origin_of(self.url))
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._session.close()
+
+    @contextmanager
+    def get(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
+        """Request a URL as a stream of its body; raise BadSource, or ConnectionError where a second try may help."""
+        with translated(url):
+            response = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+        with response:
+            _check_status(url, response)
+            yield response
+
+
+def shown(url: str) -> str:
+    """Return a URL as messages have it: without a login and a query, which may hold a secret."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn the errors of requests into one line each, which do not repeat the URL's query."""
+    import requests
+    import urllib3
+
+    try:
+        yield
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+        raise BadSource(f"{shown(url)}: not a URL that can be requested") from None
+    except requests.exceptions.TooManyRedirects:
+        raise BadSource(f"{shown(url)}: redirects without end") from None
+    except requests.exceptions.SSLError as error:
+        raise BadSource(f"{shown(url)}: its certificate is not accepted ({_cause(error)})") from None
+    except (requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError):
+        raise ConnectionError(f"{shown(url)}: the connection broke off") from None
+    except requests.exceptions.Timeout:
+        raise ConnectionError(f"{shown(url)}: no answer within {TIMEOUT[1]} s") from None
+    except requests.exceptions.RequestException as error:
+        raise ConnectionError(f"{shown(url)}: no server answers ({_cause(error)})") from None
+
+
+def _cause(error: BaseException) -> str:
+    """Name what is at the bottom of an error; its text may hold the whole URL."""
+    reason: Any = error.args[0] if error.args else error
+    reason = getattr(reason, "reason", reason)
+    return type(reason).__name__
+
+
+def _check_status(url: str, response: requests.Response) -> None:
+    status = response.status_code
+    if status in (200, 206):
+        return
+    if status in RETRIED:
+        raise ConnectionError(f"{shown(url)}: the server says {status}, again and again")
+    raise BadSource(f"{shown(url)}: {WORDS.get(status, f'the server says {status}')}")
+
+
+def _without_login(origin: str, url: str) -> tuple[str, tuple[str, str]]:
+    """Split a connection's URL into its address and its user and password."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise BadSource(f"{origin}: expected https://user:password@host, or https://:token@host")
+    login = unquote(parts.username or ""), unquote(parts.password or "")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), login
+
+
+def _login(user: str, password: str, header: str | None) -> dict[str, str]:
+    if header:
+        return {header: password}
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {basic}" if user else f"Bearer {password}"}
+
+
+def _session(secret: dict[str, str], origin: str) -> requests.Session:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    class Login(requests.auth.AuthBase):
+        def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers.update(secret if origin_of(str(request.url)) == origin else {})
+            return request
+
+    class Session(requests.Session):
+        def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+            if origin_of(str(prepared_request.url)) != origin:
+                for name in secret:
+                    prepared_request.headers.pop(name, None)
+
+    session = Session()
+    session.auth = Login()
+    retry = Retry(
+        total=RETRIES,
+        backoff_factor=0.5,
+        status_forcelist=RETRIED,
+        allowed_methods={"GET"},
+        raise_on_status=False,
+        retry_after_max=LONGEST_PAUSE,
+    )
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    return session
