@@ -110,6 +110,24 @@ def test_a_broken_move_is_left_out_on_demand(spoilt: bytes | None, registry: Reg
     assert registry.rollback(NAME, who="ann", why="3 is bad") == 1
 
 
+@pytest.mark.parametrize(
+    "junk", [b"\xff\x00", b"{}", b'{"sequence": 99, "production": 1}', b'{"sequence": 2}', "a copy"]
+)
+def test_what_a_stranger_puts_behind_the_history_is_named_with_the_command_that_leaves_it_out(
+    junk: bytes | str, registry: Registry, tmp_path: Path
+) -> None:
+    promoted(registry, tmp_path, 1, 2, 3)
+    copy = registry.bucket.get(f"{NAME}/history/000002.json")
+    assert copy
+    registry.bucket.put(f"{NAME}/history/000099.json", junk if isinstance(junk, bytes) else copy[0])
+    with pytest.raises(VerificationError, match=r"history/000099\.json .*`updraft registry sign \w+ --skip-broken`"):
+        registry.states(NAME)
+    with pytest.raises(VerificationError, match="--skip-broken"):
+        signed(registry)
+    assert "left out" in signed(registry, skip_broken=True)
+    assert [move.production for move in registry.history(NAME)] == [1, 2, 3]
+
+
 def test_a_restored_registry_goes_on_above_what_services_have_seen(registry: Registry, tmp_path: Path) -> None:
     promoted(registry, tmp_path, 1)
     signed(registry, above=12)

@@ -97,7 +97,7 @@ class Moves:
         sequences = self.sequences()  # before the pointer, which is written first
         pointer = self.pointer()
         with ThreadPoolExecutor(READERS) as pool:  # a request for each, and there may be hundreds
-            moves = dict(zip(sequences, pool.map(self.read, sequences), strict=True))
+            moves = dict(zip(sequences, pool.map(self._readable, sequences), strict=True))
         if moves and max(moves) > (pointer.sequence if pointer else 0):
             at = f"at move {pointer.sequence}" if pointer else "gone"
             raise VerificationError(
@@ -116,6 +116,16 @@ class Moves:
         if move.sequence != sequence:
             raise VerificationError(f"{self._place(key)} is a copy of move {move.sequence}")
         return move
+
+    def _readable(self, sequence: int) -> Move:
+        try:
+            return self.read(sequence)
+        except VerificationError as error:
+            raise VerificationError(f"{error}; {self._without_broken}") from None
+
+    @property
+    def _without_broken(self) -> str:
+        return f"`updraft registry sign {self.name} --skip-broken` goes on without it"
 
     def sequences(self) -> list[int]:
         """List the sequences in the history, oldest first; reads and verifies nothing."""
@@ -177,7 +187,7 @@ class Moves:
             if move.after and move.after not in moves:
                 raise VerificationError(
                     f"{self._place(_key(move.after))} is missing: what is held cannot be known without it; "
-                    f"`updraft registry sign {self.name} --skip-broken` goes on without it"
+                    f"{self._without_broken}"
                 )
             move = moves[move.after] if move.after else None
 

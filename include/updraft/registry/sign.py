@@ -68,20 +68,19 @@ def _read(registry: Registry, name: str, skip_broken: bool) -> tuple[str | None,
         body = answer if key == POINTER else bucket.get(key_for(name, key))
         try:
             entry = _entry(registry, name, key, body[0] if body else b"")
+            is_old = key == POINTER and _is_signed(entries, from_=entry["sequence"])
+            if not is_old:
+                _refuse_unsigned_after_signed(name, entry, entries)
         except VerificationError as error:
             if not skip_broken:
                 hint = f"`updraft registry sign {name} --skip-broken` leaves it out"
                 raise VerificationError(f"{error}; {hint}") from None
             notes.append(f"left out: {error}")
             continue
-        later = [
-            sequence for sequence, other in entries.items() if SIGNATURE in other and sequence >= entry["sequence"]
-        ]
         if key == POINTER and SIGNATURE not in entry:
             notes.append(f"{name}: pointer.json was not signed; in production is {entry.get('production')!r} by it")
-        if key != POINTER or not later:
+        if not is_old:
             entries[entry["sequence"]] = entry
-    _refuse_unsigned_after_signed(name, entries)
     return answer[1] if answer else None, entries, notes
 
 
@@ -95,16 +94,22 @@ def _entry(registry: Registry, name: str, key: str, body: bytes) -> dict[str, An
             raise VerificationError(f"{place} is a copy from use case {verified.get('name')!r}")
     if not isinstance(content.get("sequence"), int) or isinstance(content["sequence"], bool):
         raise VerificationError(f"{place} has no valid 'sequence'")
+    if key not in (POINTER, f"{HISTORY}{content['sequence']:06d}.json"):
+        raise VerificationError(f"{place} is a copy of move {content['sequence']}")
     return content
 
 
-def _refuse_unsigned_after_signed(name: str, entries: Entries) -> None:
-    signed = [sequence for sequence, entry in entries.items() if SIGNATURE in entry]
-    for sequence, entry in entries.items():
-        if SIGNATURE not in entry and signed and sequence > min(signed):
-            raise VerificationError(
-                f"{name}: move {sequence} is not signed, though move {min(signed)} before it is: no Updraft wrote it"
-            )
+def _is_signed(entries: Entries, from_: int) -> bool:
+    """Return whether a move of this sequence, or a later one, is signed."""
+    return any(SIGNATURE in entry for sequence, entry in entries.items() if sequence >= from_)
+
+
+def _refuse_unsigned_after_signed(name: str, entry: dict[str, Any], before: Entries) -> None:
+    signed, sequence = [number for number, other in before.items() if SIGNATURE in other], entry["sequence"]
+    if SIGNATURE not in entry and signed and sequence > min(signed):
+        raise VerificationError(
+            f"{name}: move {sequence} is not signed, though move {min(signed)} before it is: no Updraft wrote it"
+        )
 
 
 def _complete(name: str, entry: dict[str, Any], versions: dict[int, Version]) -> dict[str, Any]:
