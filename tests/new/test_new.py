@@ -83,6 +83,13 @@ def test_the_commented_out_block_loads_with_a_columns_name(tmp_path: Path) -> No
     assert (serving.unseen, serving.out_of_range, serving.private) == ({"plan": "warn"}, {"age": "warn"}, ("plan",))
 
 
+def test_the_yaml_says_how_the_gate_decides_and_where_every_key_is(tmp_path: Path) -> None:
+    text = create(tmp_path, base())[0].usecase.read_text()
+    (gate,) = [line for line in text.splitlines() if line.startswith("gate:")]
+    assert "surely so; interval: reported asks for the margin alone" in gate
+    assert "docs/usecase.md lists every key" in text
+
+
 @pytest.mark.usefixtures("takes_long")
 def test_the_demo_block_generates_rows_that_train(tmp_path: Path) -> None:
     _, case = create(tmp_path, base())

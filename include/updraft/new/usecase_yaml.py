@@ -46,7 +46,7 @@ def yaml_text(draft: Draft) -> str:
             "Guesses are marked; change what you know better."
         )
         + f"\n`updraft check {draft.name}` checks this file against expectations/{draft.name}.json, "
-        "which has types and ranges."
+        "which has types and ranges; docs/usecase.md lists every key."
     )
     _put(yaml, "title", f"{draft.name.replace('_', ' ').capitalize()}: what is {draft.target.name}?")
     source = {"mongodb": {"collection": draft.name}}
@@ -134,7 +134,7 @@ def _put_learning(yaml: CommentedMap, draft: Draft) -> None:
     if draft.spec.task == "binary":
         rules = "or {rule: precision, at_least: 0.9}, recall, {rule: cost, false_positive: 1, false_negative: 5}"
         _put(yaml, "threshold", "best_f1", rules)
-    beat = "by how much it must beat the model in production"
+    beat = "by how much it must beat the model in production, surely so; interval: reported asks for the margin alone"
     _put(yaml, "gate", {"metric": defaults["gate"], "margin": 0.01}, beat)
     floors = "what the chosen model must reach on held-out rows; set them once you know usual values"
     gap = "how much better it may be on the training rows"
