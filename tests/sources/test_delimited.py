@@ -42,6 +42,61 @@ def items(count: int, delimiter: str = ",", **odd: str) -> str:
     return "\n".join(["id,title,price", *lines, ""]).replace(",", delimiter)
 
 
+HEADERLESS = [integer("id"), text("label", allowed=("ham", "spam")), text("message")]
+
+
+@pytest.mark.parametrize("first", ["17,see you,soon", "a,ham,see you", "2026-01-31,b,c", '"1.234,50",b,c'])
+def test_a_file_without_a_header_says_how_to_read_it(tmp_path: Path, first: str) -> None:
+    with pytest.raises(BadSource, match=r"looks like a row of data: `read: \{header: none\}`"):
+        read(tmp_path / "rows.csv", f"{first}\n", HEADERLESS)
+    names = {"column_1": "id", "column_2": "label", "column_3": "message"}
+    (row,), _ = read(tmp_path / "rows.csv", "17,ham,see you\n", HEADERLESS, header="none", rename=names)
+    assert row == {"id": 17, "label": "ham", "message": "see you"}
+
+
+@pytest.mark.parametrize("first", ["number,kind,sms", "v1,v2,Unnamed: 2", "année,größe,x²"])
+def test_a_header_of_other_names_is_no_row_of_data(tmp_path: Path, first: str) -> None:
+    with pytest.raises(BadSource, match="no column of the suite in it") as refusal:
+        read(tmp_path / "rows.csv", f"{first}\n1,2,3\n", HEADERLESS)
+    assert "header: none" not in str(refusal.value)
+
+
+MYSQL = r"""id	label	message
+1	ham	\N
+2	\N	see \N you
+3	N	N
+4	spam	\\N
+\N	spam	tab\	\N
+6	ham	line\
+\N
+7	ham	\N"""
+
+
+def test_an_escaped_n_of_mysql_is_null_as_a_whole_field_only(tmp_path: Path) -> None:
+    """What `SELECT … INTO OUTFILE` writes: a null is \\N, a backslash is doubled, a tab or line end escaped."""
+    columns = [integer("id"), text("label"), text("message")]
+    rows, rejects = read(tmp_path / "rows.tsv", MYSQL, columns, escape="\\", nulls=["\\N"], quote="none")
+    assert not rejects
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "ham", None),
+        (2, None, "see N you"),
+        (3, "N", "N"),
+        (4, "spam", None),  # the text \N, which `nulls` names
+        (None, "spam", "tab\tN"),
+        (6, "ham", "line\nN"),
+        (7, "ham", None),
+    ]
+
+
+def test_an_escaped_n_is_found_where_parts_of_a_file_end(tmp_path: Path) -> None:
+    lines = [f"{n},\\N,{'x' * (n % 1000)}" for n in range(9000)]
+    columns = [integer("id"), text("label"), text("message", nullable=False)]
+    rows, rejects = read(
+        tmp_path / "rows.csv", "\r\n".join(["id,label,message", *lines]), columns, escape="\\", nulls=["\\N"]
+    )
+    assert len(rows) == 9000 and not rejects and not any(row["label"] for row in rows)
+
+
 EVERY_EIGHTH = {f"m{n}": '"win now' if n % 8 == 7 else 'win" soon' for n in range(7, 207) if n % 8 in (7, 0)}
 QUOTED = {f"i{n}": f'{n},"title, {n}","1.5"' for n in range(300)}
 LETTERS = {f"m{n}": f'"dear {n}\nbye"' for n in range(100)}

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from updraft.model.columns import Column
 from updraft.sources.by_column import Values, as_column, read_by_column
+from updraft.sources.first_row import hint_of_no_header
 from updraft.sources.format import Chunk
 from updraft.sources.rows import RowConverter
 from updraft.sources.source import BadSource, Batch
@@ -45,7 +46,8 @@ class BatchReader:
         if not matches:
             found = ", ".join(map(repr, there[:MOST_LISTED])) or "none"
             expected = ", ".join(column.name for column in schema.columns)
-            raise BadSource(f"{source}: no column of the suite in it; found {found}, expected {expected}")
+            hint = hint_of_no_header(there, schema.columns, schema.read, textual=textual)
+            raise BadSource(f"{source}: no column of the suite in it; found {found}, expected {expected}{hint}")
         if twice := sorted({name for name in matches.values() if there.count(name) > 1}):
             raise BadSource(f"{source}: header names {', '.join(map(repr, twice))} more than once")
         self.columns = [column for column in schema.columns if column.name in matches]

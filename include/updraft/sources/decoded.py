@@ -6,7 +6,7 @@ import codecs
 import io
 import re
 import threading
-from typing import Any
+from typing import Any, Protocol
 
 from updraft.sources.format import LocalFile
 from updraft.sources.source import BadSource
@@ -24,18 +24,34 @@ MAGIC = {
 MARKUP = re.compile(r"\s*<(!doctype\s+html|html|head|body|\?xml|!--)", re.I)
 
 
+class Edit(Protocol):
+    """Changes a text that comes in parts."""
+
+    def __call__(self, part: bytes, *, is_last: bool) -> bytes: ...
+
+
 class Decoded(io.RawIOBase):
     """A file's text, unpacked, as UTF-8, and `tail` as a last line of its own.
 
     What is not of its encoding becomes U+FFFD; `torn` once there is any, `quoted` once there is a character `quote`,
-    `ended` at the end. The first `skip` characters after a byte order mark are left out.
+    `ended` at the end. The first `skip` characters after a byte order mark are left out. `edit` changes the text, part
+    by part, before it is read.
     """
 
-    def __init__(self, file: LocalFile, encoding: str, *, quote: str = "", tail: str = "", skip: int = 0) -> None:
+    def __init__(
+        self,
+        file: LocalFile,
+        encoding: str,
+        *,
+        quote: str = "",
+        tail: str = "",
+        skip: int = 0,
+        edit: Edit | None = None,
+    ) -> None:
         self._raw = file.open()
         self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
         self._ready = memoryview(b"")
-        self._quote, self._tail, self._skip = quote.encode(), tail.encode(), skip
+        self._quote, self._tail, self._skip, self._edit = quote.encode(), tail.encode(), skip, edit
         self._in_line, self._reading = False, threading.Lock()
         self.torn = self.quoted = self.ended = False
 
@@ -63,6 +79,8 @@ class Decoded(io.RawIOBase):
         data = text.encode("utf-8", "replace")
         self.quoted = self.quoted or (bool(self._quote) and self._quote in data)
         self._in_line = data[-1:] not in (b"\n", b"\r") if data else self._in_line
+        if self._edit:
+            data = self._edit(data, is_last=not packed)
         if not packed:
             self.ended = True
             data += (b"\n" if self._in_line and self._tail else b"") + self._tail

@@ -13,6 +13,7 @@ import pyarrow.csv
 
 from updraft.model.reading import NONE, Reading
 from updraft.sources.decoded import BLOCK, Decoded, read_head
+from updraft.sources.escaped_nulls import EscapedNulls
 from updraft.sources.format import ANY, Chunk, Enough, LocalFile
 from updraft.sources.open_quotes import OpenQuotes, lines_of
 from updraft.sources.source import BadSource, Reject
@@ -93,7 +94,10 @@ class Delimited:
 
     def _text(self, tail: str = "") -> Decoded:
         quote = "" if self._reading.quote == NONE else self._reading.quote
-        return Decoded(self._file, self._reading.encoding, quote=quote, tail=tail, skip=self._skip)
+        escape = self._reading.escape
+        markers = [text for text in self._reading.nulls if escape and text.startswith(escape)]
+        edit = EscapedNulls(self.delimiter, escape, markers) if escape and markers else None
+        return Decoded(self._file, self._reading.encoding, quote=quote, tail=tail, skip=self._skip, edit=edit)
 
     def _open(
         self, text: Decoded, options: pyarrow.csv.ReadOptions, handler: Callable[[Any], str], header: Sequence[str] = ()
