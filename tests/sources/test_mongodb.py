@@ -19,7 +19,7 @@ from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.addresses import Address
 from updraft.model.columns import Column
 from updraft.sources.mongodb import BATCH, Documents, _stored_type, database
-from updraft.sources.source import BadSource, Batch, Source
+from updraft.sources.source import BadSource, Batch, Extent, Source
 
 COLUMNS = [integer("id"), real("x"), text("t"), Column(name="f", type="bool")]
 CASE = small_case(COLUMNS)
@@ -149,7 +149,7 @@ def test_many_batches_keep_every_row_and_the_limit_holds(collection: Collection[
     collection.insert_many([GOOD | {"id": number} for number in range(count)])
     ids = pa.concat_tables([batch.table for batch in Documents(collection, CASE).batches()])["id"].to_pylist()
     assert ids == list(range(count))
-    limited = Documents(collection, CASE, limit=BATCH + 7)
+    limited = Documents(collection, CASE, Extent(BATCH + 7))
     assert sum(batch.table.num_rows for batch in limited.batches()) == limited.total == BATCH + 7
 
 

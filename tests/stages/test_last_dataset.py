@@ -29,6 +29,8 @@ Log = list[dict[str, Any]]
 class Messages:
     """A list of messages as a source: a position is the number of those that were read."""
 
+    is_log = True
+
     def __init__(self, log: Log, case: UseCase, start: int) -> None:
         self._log, self._start = log[start:], start
         self._reader = BatchReader(self, [column.name for column in case.columns], case, textual=False)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from updraft.cli import dataset, registry, stack, usecases
+from updraft.cli import dataset, registry, stack, stage, usecases
 from updraft.cli.parameters import FILES, Json, UseCaseName, next_step
 from updraft.errors import UserError
 
@@ -18,6 +18,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 app.add_typer(usecases.app)
 app.add_typer(registry.app)
 app.add_typer(dataset.app)
+app.add_typer(stage.app)
 app.add_typer(stack.app)
 
 
@@ -106,6 +107,21 @@ def predict(
     from updraft.cli.predict import predict_file
 
     predict_file(name, data, out, version, force=force)
+
+
+@app.command(epilog="Example: updraft dvc vehicle_insurance")
+def dvc(
+    name: UseCaseName,
+    out: Annotated[Path | None, typer.Option(help="Another file than deploy/dvc/USE_CASE/dvc.yaml.")] = None,
+) -> None:
+    """Write a dvc.yaml by which `dvc repro` runs the stages of a use case, each when what it reads has changed."""
+    from updraft.cli.dvc import write_pipeline
+    from updraft.cli.one_stage import load_checked
+    from updraft.defaults import ROOT
+
+    path = write_pipeline(load_checked(name), out or ROOT / "deploy" / "dvc" / name / "dvc.yaml")
+    typer.echo(f"written: {path}")
+    next_step(f"dvc repro {path}, with `updraft` on the PATH")
 
 
 def main() -> None:

@@ -45,6 +45,8 @@ class Files:
     meanwhile, or has other columns than the first.
     """
 
+    is_log = False
+
     def __init__(self, found: Sequence[FoundFile], case: Schema, limit: int | None, name: str) -> None:
         self.several, self._name = len(found) > 1, name
         self._found = [file for file in found if file.size != 0] if self.several else list(found)

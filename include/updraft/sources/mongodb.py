@@ -22,8 +22,9 @@ from updraft.model.columns import DATE, Column, Type
 from updraft.model.reading import UNDECODED
 from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.documents import flat_document
+from updraft.sources.mongodb_query import Query
 from updraft.sources.rows import ARROW, RowConverter, is_lossless
-from updraft.sources.source import BadSource, Batch, Extent
+from updraft.sources.source import EVERYTHING, BadSource, Batch, Extent
 from updraft.usecase.rows_definition import RowsDefinition
 from updraft.usecase.source_blocks import MongoDBSource
 
@@ -48,7 +49,7 @@ def open_collection(
 ) -> Iterator[Documents]:
     """Open a collection as a source of rows."""
     with database(address_of(settings, connections)) as opened:
-        yield Documents(opened[settings.collection], case, extent.limit)
+        yield Documents(opened[settings.collection], case, extent, settings)
 
 
 def address_of(settings: MongoDBSource, connections: Connections) -> Address:
@@ -60,21 +61,29 @@ def address_of(settings: MongoDBSource, connections: Connections) -> Address:
 class Documents:
     """A MongoDB collection, streamed: memory does not grow with it.
 
-    Raises BadSource when the collection is empty, missing or not to be read, or the login is refused; ConnectionError
-    when no server answers.
+    Raises BadSource when the collection is empty, missing or not to be read, no document matches the filter, or the
+    login is refused; ConnectionError when no server answers.
     """
 
-    def __init__(self, collection: Collection[Any], case: RowsDefinition, limit: int | None = None) -> None:
-        self._collection, self._limit = collection, limit or 0
+    is_log = False
+
+    def __init__(
+        self,
+        collection: Collection[Any],
+        case: RowsDefinition,
+        extent: Extent = EVERYTHING,
+        settings: MongoDBSource | None = None,
+    ) -> None:
+        self._collection, self._limit = collection, extent.limit or 0
+        self._settings = settings or MongoDBSource(collection=collection.name)
         with translated(collection):
-            if collection.find_one(projection={"_id": 1}) is None:
-                there = collection.name in collection.database.list_collection_names()
-                raise BadSource(f"{self}: the collection {'is empty' if there else 'does not exist'}")
+            self._require_documents()
+            self._query = Query(collection, self._settings, extent.position)
             converter = RowConverter(case.columns, case.read)
             has = {column.name: self._has(converter.source_names(column)) for column in case.columns}
             lenient = collection.with_options(codec_options=_lenient())
-            some = {name for document in lenient.find(limit=SOME) for name in document}
-            there_are = collection.estimated_document_count() or None  # 0, full as it is, after a kill of mongod
+            some = {name for document in lenient.find(self._query.filter, limit=SOME) for name in document}
+            there_are = self._query.count()
         self.columns = [column for column in case.columns if has[column.name]]
         self.absent = [name for name, there in has.items() if not there]
         ours = {name for column in case.columns for name in converter.source_names(column)}
@@ -82,16 +91,17 @@ class Documents:
         self._converter = RowConverter(self.columns, case.read)
         self._paths = [name for column in self.columns for name in converter.source_names(column) if _is_path(name)]
         self.others = sorted(set(self.others) - {path.partition(".")[0] for path in self._paths})
-        self.total: int | None = min(there_are, limit) if there_are and limit else there_are
+        self.total: int | None = min(there_are, self._limit) if there_are and self._limit else there_are
 
     def __str__(self) -> str:
         return f"MongoDB collection {self._collection.full_name!r}"
 
     def provenance(self) -> dict[str, Any]:
-        return {"kind": "mongodb", "collection": self._collection.full_name}
+        stated = self._settings.model_dump(mode="json", include={"filter", "watermark"}, exclude_defaults=True)
+        return {"kind": "mongodb", "collection": self._collection.full_name, **stated}
 
-    def position(self) -> None:
-        return None
+    def position(self) -> dict[str, Any] | None:
+        return None if self._limit else self._query.position
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches in the collection's natural order; the next is fetched while one is decoded."""
@@ -100,7 +110,7 @@ class Documents:
         find = self._collection.find_raw_batches
         with (
             translated(self._collection),
-            find({}, projection, batch_size=BATCH, limit=self._limit) as cursor,
+            find(self._query.documents, projection, batch_size=BATCH, limit=self._limit) as cursor,
             ThreadPoolExecutor(max_workers=1) as ahead,
         ):
             raw = ahead.submit(next, cursor, None)
@@ -109,9 +119,14 @@ class Documents:
                 if batch:
                     yield self._decode(batch)
 
+    def _require_documents(self) -> None:
+        if self._collection.find_one(projection={"_id": 1}) is None:
+            there = self._collection.name in self._collection.database.list_collection_names()
+            raise BadSource(f"{self}: the collection {'is empty' if there else 'does not exist'}")
+
     def _has(self, names: list[str]) -> bool:
         there = {"$or": [_exists(name) for name in names]}
-        return self._collection.find_one(there, {"_id": 1}) is not None
+        return self._collection.find_one(self._query.matching(there), {"_id": 1}) is not None
 
     def _decode(self, raw: bytes) -> Batch:
         names = {column.name: self._name(column, raw) for column in self.columns}

@@ -56,12 +56,17 @@ class Extent:
     position: Mapping[str, Any] | None = None
 
 
+EVERYTHING = Extent()
+
+
 class Source(Protocol):
     """A place that rows come from.
 
     `columns` are those of the suite that it has at all, `absent` the others; `others` are its own that no suite names.
+    In a log (`is_log`), a row takes the place of an earlier one with the same id.
     """
 
+    is_log: bool
     columns: list[Column]
     absent: list[str]
     others: list[str]

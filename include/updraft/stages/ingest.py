@@ -96,7 +96,7 @@ def _merge(case: RowsDefinition, source: Source, out: Path, last: LastDataset) -
     if not last.file and not source.position():
         return None
     new = (out / DATASET).rename(out / ".new.parquet")
-    merged = merge(last.file, new, case.id, out / DATASET)
+    merged = merge(last.file, new, case.id, out / DATASET, is_log=source.is_log)
     new.unlink()
     if last.file:
         log.info("added to dataset %d: %s rows now; %s gave way to later ones with the same id", last.number,

@@ -22,15 +22,16 @@ class Merged:
     replaced: int
 
 
-def merge(kept: Path | None, new: Path, key: str | None, out: Path) -> Merged:
+def merge(kept: Path | None, new: Path, key: str | None, out: Path, *, is_log: bool) -> Merged:
     """Write the rows of `kept` and then those of `new` to `out`, in `new`'s schema and with its metadata.
 
-    With `key`, the name of an id column, a row that a later row has the id of is left out; rows without an id all
-    stay. A column that only `new` has is null in the rows of `kept`. Memory grows with the ids alone.
+    With `key`, the name of an id column, a row of `kept` that `new` has the id of is left out, and in a log also a row
+    of `new` that a later one has the id of; rows without an id all stay. A column that only `new` has is null in the
+    rows of `kept`. Memory grows with the ids alone.
     """
     reader = pq.ParquetFile(new)
     ids = _ids(new, key)
-    masks = [_last_of_each(ids)]
+    masks = [_last_of_each(ids if is_log else pa.chunked_array([pa.nulls(len(ids))]))]
     if kept:
         masks.insert(0, pc.invert(pc.is_in(_ids(kept, key), value_set=ids, skip_nulls=True)))
     rows = 0

@@ -128,7 +128,7 @@ def _run(case: RowsDefinition, frame: Any, docs: Path) -> Any:
         case.name,
         {
             "class_name": "SiteBuilder",
-            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())},
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
         },
     )

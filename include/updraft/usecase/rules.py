@@ -219,11 +219,23 @@ def _dotted(place: Iterable[str]) -> str:
     return ".".join(step for step in place if not step.isdigit())
 
 
+def _watermark(case: UseCase) -> Faults:
+    """Check that rows which are read incrementally can be told apart, and that there is a dataset to add them to."""
+    if getattr(case.source.settings, "watermark", None) is None:
+        return
+    place = ("source", case.source.kind, "watermark")
+    if case.id is None:
+        yield place, f"{_dotted(place)}: needs id, by which a changed row takes the place of its former self"
+    if not case.datasets.keep:
+        yield place, f"{_dotted(place)}: needs datasets: {{keep: 1}} or more, as rows are added to the last dataset"
+
+
 CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _roles: set(),
     _types: {"text", "categorical", "read", "target", "ignored"},
     _labels: {"task", "labels", "positive"},
     _target: {"task", "labels", "target"},
+    _watermark: {"source", "id", "datasets"},
     _serving: {"target", "id", "ignored"},
     _candidates: {"task", "text"},
     _metrics: {"task", "choose_by", "gate"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from updraft.usecase.blocks import Part
 from updraft.usecase.one_kind import OneKind
+from updraft.usecase.watermark import Watermark
 
 REMOTE = ("s3", "http", "https")  # schemes of URIs that are no paths
 ROOT_OF_PATHS = "root"  # in pydantic's context: the folder that relative paths start from
@@ -30,10 +31,15 @@ def _place(value: str, info: ValidationInfo) -> str:
 
 
 class MongoDBSource(Part):
-    """Documents of a MongoDB collection, in the database that the connection's URL names."""
+    """Documents of a MongoDB collection, in the database that the connection's URL names.
+
+    `filter` is a query in MongoDB's Extended JSON.
+    """
 
     collection: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
     connection: ConnectionId = "mongo_default"
+    filter: dict[str, Any] = Field(default_factory=dict)
+    watermark: Watermark | None = None
 
 
 class FileSource(Part):
