@@ -185,15 +185,26 @@ class LiveModels:
             sequence, move = self._cache.last_move(name, registry)
             if pointer.sequence < sequence:  # or another worker was faster to see the next one
                 pointer = self._registry.pointer(name) or pointer
-            if (pointer.sequence, pointer.move) == (sequence, move):
-                return pointer
-            if pointer.sequence <= sequence:
-                raise VerificationError(
-                    f"{name}: the pointer is at move {pointer.sequence}, but move {sequence} was seen before: an old "
-                    f"pointer was put back; after a restore run `updraft registry sign {name} --above {sequence}`"
-                )
-            self._cache.see_move(name, registry, pointer.sequence, pointer.move)
+            if (pointer.sequence, pointer.move) != (sequence, move):
+                self._require_later(name, pointer, sequence, self._cache.registry_id(name, registry))
+                self._cache.see_move(name, registry, pointer.sequence, pointer.move)
+            self._cache.see_registry(name, registry, pointer.registry_id)
             return pointer
+
+    def _require_later(self, name: str, pointer: Pointer, sequence: int, registry_id: str) -> None:
+        """Raise VerificationError for a pointer that is no later one than move `sequence` of a registry."""
+        if pointer.sequence <= sequence:
+            raise VerificationError(
+                f"{name}: the pointer is at move {pointer.sequence}, but move {sequence} was seen before: an old "
+                f"pointer was put back; after a restore run `updraft registry sign {name} --above {sequence}`"
+            )
+        if registry_id and pointer.registry_id != registry_id:
+            options = f"--registry-id {registry_id} --above {max(sequence, pointer.sequence)}"
+            raise VerificationError(
+                f"{name}: the pointer is of registry {pointer.registry_id or 'none'}, but {registry_id} was seen "
+                f"before: it was copied from another registry; if that is meant, run `updraft registry sign {name} "
+                f"{options}`"
+            )
 
     def _deploy(self, name: str, number: int) -> bool:
         """Make a version live unless it is already, or refuse it. Raises TRANSIENT errors, which say nothing about it.

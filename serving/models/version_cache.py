@@ -3,6 +3,7 @@
 <use case>/0007/        a version as `Registry.pull` leaves it; `read_folder` verifies what it reads of it
 <use case>/kept.json    the versions that were live, the latest first
 <use case>/seen.json    the last move of production that was seen, by the registry's address: no earlier one is accepted
+<use case>/ids.json     the id of the registry's moves, by its address: none of another registry is accepted
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from updraft.registry.folder_hashes import open_file
 
 KINDS = {stat.S_IFLNK: "link", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
 MAX_FILE = 64 << 10  # bytes of a file of ours
-HISTORY_FILE, SEEN_FILE = "kept.json", "seen.json"
+HISTORY_FILE, SEEN_FILE, IDS_FILE = "kept.json", "seen.json", "ids.json"
 
 
 def require_private(root: Path) -> None:
@@ -106,6 +107,21 @@ class Cache:
     def see_move(self, name: str, registry: str, sequence: int, move: str) -> None:
         """Record a move as the last one that was seen, before anything is done about it."""
         self._write(self.root / name / SEEN_FILE, json.dumps(self._seen(name) | {registry: (sequence, move)}).encode())
+
+    def registry_id(self, name: str, registry: str) -> str:
+        """Return the id of the moves that were seen at a registry's address; "" before the first."""
+        return self._ids(name).get(registry, "")
+
+    def see_registry(self, name: str, registry: str, registry_id: str | None) -> None:
+        """Record the id of the moves at a registry's address, if they have one."""
+        if registry_id and registry_id != self.registry_id(name, registry):
+            self._write(self.root / name / IDS_FILE, json.dumps(self._ids(name) | {registry: registry_id}).encode())
+
+    def _ids(self, name: str) -> dict[str, str]:
+        try:
+            return {str(registry): str(found) for registry, found in _read_json(self.root / name / IDS_FILE).items()}
+        except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}
 
     def forget(self, name: str) -> None:
         """Delete a use case's versions; the last move that was seen stays."""

@@ -32,7 +32,7 @@ def as_before(registry: Registry, **changes: object) -> None:
 def test_an_unsigned_registry_is_signed_and_its_rollbacks_hold(registry: Registry, tmp_path: Path) -> None:
     promoted(registry, tmp_path, 1, 2)
     registry.rollback(NAME, who="ann", why="2 is bad")
-    before = registry.history(NAME)
+    before = [move.model_copy(update={"registry_id": None}) for move in registry.history(NAME)]
     as_before(registry)
     with pytest.raises(VerificationError, match=f"`updraft registry sign {NAME}`"):
         registry.production(NAME)
@@ -41,6 +41,8 @@ def test_an_unsigned_registry_is_signed_and_its_rollbacks_hold(registry: Registr
     assert "2 versions and 3 moves signed; version 1 is in production" in said
     assert registry.history(NAME) == before
     assert [hold.version for hold in registry.states(NAME).holds.values()] == [2]
+    assert registry.remove(NAME, who="ann", why="the next move is the first with an id").registry_id
+    assert registry.history(NAME)[:-1] == before
 
 
 def test_what_a_stranger_put_there_unsigned_is_not_signed(registry: Registry, tmp_path: Path) -> None:
@@ -126,6 +128,23 @@ def test_what_a_stranger_puts_behind_the_history_is_named_with_the_command_that_
         signed(registry)
     assert "left out" in signed(registry, skip_broken=True)
     assert [move.production for move in registry.history(NAME)] == [1, 2, 3]
+
+
+def test_moves_of_another_registry_with_the_same_key_are_named_and_left_out_on_demand(
+    registry: Registry, registry_environ: dict[str, str], tmp_path: Path
+) -> None:
+    promoted(registry, tmp_path, 1, 2)
+    other = open_registry(registry_environ | {"UPDRAFT_REGISTRY": f"{registry_environ['UPDRAFT_REGISTRY']}-other"})
+    promoted(other, tmp_path / "other", 1, 2, 3)
+    assert len({move.registry_id for move in registry.history(NAME)}) == 1
+    for key in ("history/000003.json", "pointer.json"):
+        registry.bucket.put(f"{NAME}/{key}", (other.bucket.get(f"{NAME}/{key}") or (b"", ""))[0])
+    with pytest.raises(VerificationError, match=r"are of different registries.*--skip-broken"):
+        registry.states(NAME)
+    with pytest.raises(VerificationError, match=r"move 3 is of another registry.*--skip-broken"):
+        signed(registry)
+    signed(registry, skip_broken=True)
+    assert [move.version for move in registry.history(NAME)] == [1, 2]
 
 
 def test_a_restored_registry_goes_on_above_what_services_have_seen(registry: Registry, tmp_path: Path) -> None:

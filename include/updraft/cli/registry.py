@@ -184,6 +184,9 @@ def sign(
     above: Annotated[
         int | None, typer.Option(min=1, help="Go on above this move, which services have seen before a restore.")
     ] = None,
+    registry_id: Annotated[
+        str | None, typer.Option(help="Take this registry's place, which services have seen before.")
+    ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out moves that cannot be read.")] = False,
 ) -> None:
     """Sign versions, history and pointer with the signing key: after an update, or to rotate the key."""
@@ -195,7 +198,7 @@ def sign(
         if (name is None) != every:
             raise UserError("registry sign: expected a use case, or --all")
         for each in registry.names() if every else [str(name)]:
-            for line in sign(registry, each, who=who(), above=above, skip_broken=skip_broken):
+            for line in sign(registry, each, who=who(), above=above, registry_id=registry_id, skip_broken=skip_broken):
                 typer.echo(line)
 
 

@@ -24,6 +24,7 @@ from updraft.registry.signing_keys import Keys
 Number = Annotated[int, Field(ge=1, le=10**9)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=10_000)]
+RegistryId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 MAX_WHY = 2_000  # characters; an object of more than 64 kB is not read
 
 READERS = 8  # requests at the same time, of the 10 that a client of S3 keeps open
@@ -48,7 +49,8 @@ class Move(Schema):
 
     `action` was done to `version`, whose model's bytes are `model_sha256`. `sequence` counts the moves, `after` is that
     of the move before (0 for the first), `move` is unique. `production` is None after a `remove`; `versions` are those
-    that a `prune` deleted.
+    that a `prune` deleted. `registry_id` is random and the same in all moves of a use case, so that a move copied from
+    another registry with the same key is recognized as one; None in the moves of an earlier Updraft.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Move(Schema):
     when: Text
     why: Text
     move: Text
+    registry_id: RegistryId | None = None
 
 
 class Pointer(Move):
@@ -160,6 +163,7 @@ class Moves:
             "when": datetime.now(UTC).isoformat(timespec="microseconds"),
             "why": why,
             "move": uuid.uuid4().hex,
+            "registry_id": (now.registry_id if now else None) or uuid.uuid4().hex,
         }
         return self.write(parse(Pointer, moved | content, f"{self.name}: {action}"), now)
 
@@ -182,7 +186,14 @@ class Moves:
     def _chain(self, pointer: Pointer | None, moves: dict[int, Move]) -> Iterator[Move]:
         """Yield the moves from the last to the first, by the sequence that each says it came after."""
         move = Move.model_validate(pointer.model_dump()) if pointer else None
+        known: str | None = None
         while move:
+            known = known or move.registry_id
+            if move.registry_id not in (None, known):
+                raise VerificationError(
+                    f"{self._place(_key(move.sequence))} and later moves are of different registries; "
+                    f"`updraft registry sign {self.name} --skip-broken` leaves out those of another one"
+                )
             yield move
             if move.after and move.after not in moves:
                 raise VerificationError(

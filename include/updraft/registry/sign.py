@@ -16,14 +16,21 @@ Entries = dict[int, dict[str, Any]]  # moves by their sequence
 
 
 def sign(
-    registry: Registry, name: str, *, who: str, above: int | None = None, skip_broken: bool = False
+    registry: Registry,
+    name: str,
+    *,
+    who: str,
+    above: int | None = None,
+    registry_id: str | None = None,
+    skip_broken: bool = False,
 ) -> Iterator[str]:
     """Sign a use case's manifests, history and pointer with the signing key; yield a line for each thing of note.
 
     What another key signed than those that verify is refused. Unsigned moves are those of an earlier Updraft: none
     follows a signed one. A pointer that is older than the history becomes the last move. `skip_broken` goes on without
-    moves that are missing or unreadable. `above` adds a move with a higher sequence than that, for services that have
-    seen it: after a bucket was restored.
+    moves that are missing, unreadable or of another registry than the first. `above` adds a move with a higher sequence
+    than that, and `registry_id` replaces the registry's own, for services that have seen them: after a bucket was
+    restored or filled from another one.
     """
     registry.keys.require_signing()
     versions = dict[int, Version]()
@@ -38,6 +45,8 @@ def sign(
         yield f"{name}: {len(versions)} versions signed; nothing was ever in production"
         return
     signed = _link({sequence: _complete(name, entry, versions) for sequence, entry in entries.items()}, skip_broken)
+    for entry in signed.values() if registry_id else ():
+        entry["registry_id"] = registry_id
     _write(registry, name, signed, etag)
     for sequence in set(registry.moves(name).sequences()) - signed.keys():
         registry.bucket.delete(key_for(name, f"{HISTORY}{sequence:06d}.json"))
@@ -71,6 +80,7 @@ def _read(registry: Registry, name: str, skip_broken: bool) -> tuple[str | None,
             is_old = key == POINTER and _is_signed(entries, from_=entry["sequence"])
             if not is_old:
                 _refuse_unsigned_after_signed(name, entry, entries)
+                _refuse_another_registry(name, entry, entries)
         except VerificationError as error:
             if not skip_broken:
                 hint = f"`updraft registry sign {name} --skip-broken` leaves it out"
@@ -110,6 +120,12 @@ def _refuse_unsigned_after_signed(name: str, entry: dict[str, Any], before: Entr
         raise VerificationError(
             f"{name}: move {sequence} is not signed, though move {min(signed)} before it is: no Updraft wrote it"
         )
+
+
+def _refuse_another_registry(name: str, entry: dict[str, Any], before: Entries) -> None:
+    known = next((other["registry_id"] for other in before.values() if other.get("registry_id")), None)
+    if known and entry.get("registry_id") not in (None, known):
+        raise VerificationError(f"{name}: move {entry['sequence']} is of another registry than the moves before it")
 
 
 def _complete(name: str, entry: dict[str, Any], versions: dict[int, Version]) -> dict[str, Any]:

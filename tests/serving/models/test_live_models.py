@@ -692,6 +692,29 @@ def test_a_restored_registry_is_followed_once_it_goes_on_above(
     assert (live_models.live[NAME].version, dict(live_models.refusals)) == (1, {})
 
 
+def test_a_pointer_of_another_registry_with_the_same_key_is_refused(
+    registry: Registry, registry_environ: dict[str, str], cache: Cache, put: Callable[..., int], tmp_path: Path
+) -> None:
+    """Also with its versions and its history, and after a restart; until the key's holder takes it over."""
+    put(model())
+    live_models = LiveModels(registry, cache)
+    live_models.refresh()
+    staging = open_registry(registry_environ | {"UPDRAFT_REGISTRY": f"{registry_environ['UPDRAFT_REGISTRY']}-staging"})
+    for seed in (1, 2):
+        promote(staging, push(staging, tmp_path / f"staging {seed}", model(seed=seed)))
+    for key in staging.bucket.keys(""):
+        registry.bucket.put(key, (staging.bucket.get(key, limit=2**30) or (b"", ""))[0])
+    for models in (live_models, LiveModels(registry, cache)):
+        assert models.refresh()
+        assert (models.live[NAME].version, models.refusals[NAME].version) == (1, None)
+        assert "copied from another registry" in models.refusals[NAME].reason
+    command = re.search(r"--registry-id (\w+) --above (\d+)`", live_models.refusals[NAME].reason)
+    assert command
+    assert list(sign(registry, NAME, who="tests", registry_id=command[1], above=int(command[2])))
+    live_models.refresh()
+    assert (live_models.live[NAME].version, dict(live_models.refusals)) == (2, {})
+
+
 def test_a_refusal_disappears_with_its_cause(
     live_models: LiveModels, registry: Registry, put: Callable[..., int]
 ) -> None:
