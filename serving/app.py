@@ -84,6 +84,22 @@ def create_app(
         accepted = request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json")
         return as_csv(result) if accepted == "text/csv" else as_json(result)
 
+    _add_status_views(app, live_models, metrics)
+    app.register_blueprint(train.blueprint(options.trainer))
+    if log := options.prediction_log:
+        app.register_blueprint(log_views.blueprint(log, live_models, max_body=max_body, max_rows=max_rows))
+    keys, logs = options.api_keys is not None, options.prediction_log is not None
+    app.register_blueprint(
+        pages.blueprint(
+            live_models, predictor, options.trainer, keys=keys, logs=logs, max_body=max_body, max_rows=max_rows
+        )
+    )
+    return app
+
+
+def _add_status_views(app: Flask, live_models: LiveModels, metrics: Metrics) -> None:
+    """Add what is live, and what probes and Prometheus ask for."""
+
     @app.get("/models")
     def models() -> Response:
         return json_response({"models": [_summary(live_models, name) for name in live_models.names]})
@@ -102,17 +118,6 @@ def create_app(
     @app.get("/metrics")
     def measured() -> Response:  # an `endpoint` label in Prometheus, which alert rules refer to
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
-
-    app.register_blueprint(train.blueprint(options.trainer))
-    if log := options.prediction_log:
-        app.register_blueprint(log_views.blueprint(log, live_models, max_body=max_body, max_rows=max_rows))
-    keys, logs = options.api_keys is not None, options.prediction_log is not None
-    app.register_blueprint(
-        pages.blueprint(
-            live_models, predictor, options.trainer, keys=keys, logs=logs, max_body=max_body, max_rows=max_rows
-        )
-    )
-    return app
 
 
 def _error_counter(metrics: Metrics) -> Callable[[str], None]:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from updraft.defaults import ROOT
-from updraft.model.columns import LARGEST, Column, Violation, read_columns
+from updraft.model.columns import LARGEST, Column, Violation
+from updraft.model.suite import read_columns
 
 INTEGER = Column(name="n", type="int64", nullable=False, minimum=0, maximum=10)
 REAL = Column(name="x", type="float64")

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pytest
 
 from tests.support.small_cases import date, expectations, integer, real, text
-from updraft.model.columns import Column, read_columns
+from updraft.model.columns import Column
 from updraft.model.reading import Reading
 from updraft.model.signature import BadRow, Signature
+from updraft.model.suite import read_columns
 from updraft.regex_texts import matching_texts
 from updraft.sources.rows import RowConverter
 from updraft.stages.validate import load_suite

@@ -14,9 +14,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from updraft.model.columns import Column, read_columns
+from updraft.model.columns import Column
 from updraft.model.model import Model
 from updraft.model.signature import Label, Signature
+from updraft.model.suite import read_columns
 from updraft.registry.registry import Registry, Version
 
 NAME = "vehicle_insurance"

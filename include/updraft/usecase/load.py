@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from updraft.defaults import ROOT
-from updraft.model.columns import BadColumns, Column, read_columns
+from updraft.model.columns import Column
+from updraft.model.suite import BadColumns, read_columns
 from updraft.run_params import RunParams
 from updraft.usecase.messages import drop_invalid, listed, nearest, validation_messages
 from updraft.usecase.rows_definition import RowsDefinition
