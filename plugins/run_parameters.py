@@ -21,17 +21,18 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1 << 20  # bytes of a request
-RUNS = re.compile(r"/api/v2/dags/train_[^/]+/dagRuns/?")
+RUNS = re.compile(r"/api/v2/dags/(train|etl)_[^/]+/dagRuns/?")
 
 
 class RefuseUnknownParameters:
-    """An ASGI middleware of Airflow's API server; requests other than the trigger of a training run pass unread."""
+    """An ASGI middleware of Airflow's API server; requests other than the trigger of a run of ours pass unread."""
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not RUNS.fullmatch(scope["path"]):
+        ours = RUNS.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if ours is None:
             await self.app(scope, receive, send)
             return
         body, more = b"", True
@@ -41,7 +42,7 @@ class RefuseUnknownParameters:
             if len(body) > MAX_BODY:  # read before Airflow has looked who asks
                 await _refuse(send, 413, f"the request is larger than {MAX_BODY:,} bytes")
                 return
-        if fault := _fault(body):
+        if fault := _fault(body, ours[1]):
             await _refuse(send, 400, fault)
             return
         unread = [{"type": "http.request", "body": body, "more_body": False}]
@@ -59,13 +60,14 @@ async def _refuse(send: Send, status: int, detail: str) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
-def _fault(body: bytes) -> str | None:
+def _fault(body: bytes, kind: str) -> str | None:
     """Return what is wrong with a run's configuration; a body that is not one is left to Airflow."""
+    from updraft.etl.params import check_etl_params
     from updraft.usecase import check_params
 
     try:
         conf = json.loads(body)["conf"]
-        check_params(conf if isinstance(conf, dict) else {})
+        (check_params if kind == "train" else check_etl_params)(conf if isinstance(conf, dict) else {})
     except UserError as error:
         return str(error)
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 UPDRAFT = (
     *("errors", "defaults", "version", "addresses", "api_keys", "airflow_client", "regex_texts"),
     *("model", "registry", "run_params", "usecase", "datasets"),
-    *("sources", "destinations", "learning", "monitoring", "stages", "new", "demo"),
+    *("sources", "destinations", "learning", "monitoring", "stages", "etl", "new", "demo"),
     *("local_stack", "compose_secrets", "cli"),
 )
 SERVING = (

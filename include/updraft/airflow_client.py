@@ -88,6 +88,10 @@ class _Dags(Struct):
     dags: list[Dag]
 
 
+class _Runs(Struct):
+    dag_runs: list[DagRun]
+
+
 class _Tasks(Struct):
     task_instances: list[TaskInstance]
 
@@ -186,6 +190,10 @@ class Airflow:
     def run(self, dag_id: str, run_id: str) -> DagRun | None:
         """Return a run; None when no run of that id exists."""
         return self._get(_run(dag_id, run_id), DagRun)
+
+    def runs(self, dag_id: str) -> list[DagRun]:
+        """Return the runs of a DAG."""
+        return self._get_all(f"{_dag(dag_id)}/dagRuns", _Runs, lambda page: page.dag_runs)
 
     def state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run that exists."""

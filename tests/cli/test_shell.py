@@ -24,7 +24,7 @@ from tests.support.shell import Shell
 from updraft.cli.main import app
 from updraft.defaults import ROOT
 from updraft.local_stack.environment import record, settle
-from updraft.usecase import paths
+from updraft.usecase import etl_dags, paths
 
 NAME = "vehicle_insurance"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -113,6 +113,7 @@ def test_the_command_lists_every_fault_and_exits_with_1(repository: Path, updraf
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         *(f"{path.stem}: nothing wrong" for path in paths()),
+        *(f"{dag_id}: nothing wrong" for dag_id in etl_dags()),
         f"Next: make demo USE_CASE={paths()[0].stem} DATA=rows.csv",
         "      Without DATA it trains on synthetic rows.",
     ]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import typer
 
-from updraft.airflow_client import Airflow
+from updraft.airflow_client import DAG_PREFIX
+from updraft.cli.airflow_access import configured_airflow
 from updraft.cli.parameters import next_step
 from updraft.errors import UserError
 from updraft.registry.s3 import Bucket, s3_client, split_uri
 from updraft.stages.old_runs import LocalRunFolders, RunFolders, S3RunFolders, removable
 from updraft.stages.run_disk import size
 from updraft.stages.runs import artifacts
+from updraft.usecase.load import ETL_PREFIX
 from updraft.usecase.schema import NAME, NAME_RULE
 
 
@@ -39,7 +40,13 @@ def clean_runs(name: str, keep: int, yes: bool) -> None:
     if old and not yes:
         next_step(f"updraft clean {name} --keep-runs {keep} --yes")
     else:
-        next_step(f"updraft registry prune {name}, which lists old versions")
+        next_step(_after_cleaning(name))
+
+
+def _after_cleaning(name: str) -> str:
+    if name.startswith(ETL_PREFIX):
+        return f"updraft etl {name.removeprefix(ETL_PREFIX)}"
+    return f"updraft registry prune {name}, which lists old versions"
 
 
 def _folders(name: str) -> tuple[str, RunFolders]:
@@ -56,15 +63,13 @@ def _states(name: str) -> Callable[[str], str | None]:
 
     Without AIRFLOW_URL there is nobody to ask.
     """
-    url, user, password = (os.environ.get(f"AIRFLOW_{word}", "") for word in ("URL", "USER", "PASSWORD"))
-    if file := os.environ.get("AIRFLOW_PASSWORD_FILE"):
-        password = Path(file).read_text(encoding="utf-8").strip()
-    if not url or not password:
+    airflow = configured_airflow()
+    if airflow is None:
         return lambda run_id: None
-    airflow = Airflow(url, user, password)
+    dag_id = name if name.startswith(ETL_PREFIX) else f"{DAG_PREFIX}{name}"
 
     def state(run_id: str) -> str | None:
-        run = airflow.run(f"train_{name}", run_id)
+        run = airflow.run(dag_id, run_id)
         return run.state if run else None
 
     return state

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from updraft.cli import dataset, registry, stack, stage, usecases
-from updraft.cli.parameters import FILES, Json, UseCaseName, next_step
+from updraft.cli.parameters import FILES, EtlName, Json, UseCaseName, next_step
 from updraft.errors import UserError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -91,6 +91,19 @@ def load(
         origin = f"rows from {file}" if file else "synthetic rows"
         typer.echo(f"{rows:,} {origin} are in {destination.name}")
     next_step(f"updraft run {name}")
+
+
+@app.command(epilog="Example: updraft etl network_security --data rows.csv")
+def etl(
+    name: EtlName,
+    data: Annotated[str | None, typer.Option(help="Files of rows in place of the ETL's source.", metavar=FILES)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The maximum number of rows.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Extract, clean and load rows as the DAG does; where Airflow runs, start the trainings that wait for them."""
+    from updraft.cli.run_etl import run_etl
+
+    run_etl(name, data, limit, as_json)
 
 
 @app.command(epilog="Example: updraft predict vehicle_insurance --data rows.csv --out predictions.csv")

@@ -18,6 +18,20 @@ def use_case_names(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def etl_names(incomplete: str) -> list[str]:
+    """Return the ETLs that begin with `incomplete`."""
+    return [path.stem for path in sorted((ROOT / "include" / "etl").glob("*.yaml")) if path.stem.startswith(incomplete)]
+
+
+def checked_names(incomplete: str) -> list[str]:
+    """Return the use cases and the DAGs of ETLs that begin with `incomplete`."""
+    dags = [f"etl_{name}" for name in etl_names("")]
+    return [*use_case_names(incomplete), *(dag for dag in dags if dag.startswith(incomplete))]
+
+
+EtlName = Annotated[
+    str, typer.Argument(help="An ETL: the name of a file in include/etl.", metavar="ETL", autocompletion=etl_names)
+]
 UseCaseName = Annotated[
     str,
     typer.Argument(

@@ -114,7 +114,8 @@ def run_demo(
     ] = None,
 ) -> None:
     """Start the stack, load data, train through Airflow, and ask the service for a prediction."""
-    from updraft.local_stack.demo_run import DemoOptions, demo
+    from updraft.local_stack.demo_rows import DemoOptions
+    from updraft.local_stack.demo_run import demo
 
     with open_stack() as stack:
         demo(stack, DemoOptions(use_case, data, rows), _console())

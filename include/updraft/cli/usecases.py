@@ -5,32 +5,45 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from updraft.cli.parameters import Json, next_step, use_case_names
+from updraft.cli.parameters import Json, checked_names, next_step
 from updraft.model.task import Task
+
+if TYPE_CHECKING:
+    from updraft.usecase.yaml_lines import Fault
 
 app = typer.Typer(help="Use cases: check them, create one from a file.", no_args_is_help=True)
 
 Header = Literal["first", "none"]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Use cases; all of them without it.", metavar="[USE_CASE]...", autocompletion=use_case_names),
+    typer.Argument(
+        help="Use cases, or etl_ and the name of an ETL; all of them without it.",
+        metavar="[USE_CASE]...",
+        autocompletion=checked_names,
+    ),
 ]
 
 
 @app.command(epilog="Example: updraft check vehicle_insurance")
 def check(names: Names = None, as_json: Json = False) -> None:
-    """Check YAML and suite of use cases without running anything; exit code 1 when something is wrong."""
+    """Check YAML and suite of use cases and ETLs without running anything; exit code 1 when something is wrong."""
     from updraft.defaults import ROOT
+    from updraft.etl.check import check as check_etl
+    from updraft.etl.check import unread_files as unread_etl_files
     from updraft.stages.check import check as check_case
     from updraft.stages.check import unread_files
-    from updraft.usecase import paths
+    from updraft.usecase import etl_dags, paths
+    from updraft.usecase.load import ETL_PREFIX
 
-    by_name = {name: check_case(name) for name in names or [path.stem for path in paths()]}
-    unread = [] if names else unread_files()
+    def check_name(name: str) -> list[Fault]:
+        return check_etl(name.removeprefix(ETL_PREFIX)) if name.startswith(ETL_PREFIX) else check_case(name)
+
+    by_name = {name: check_name(name) for name in names or [*(path.stem for path in paths()), *etl_dags()]}
+    unread = [] if names else [*unread_files(), *unread_etl_files()]
     faults = [*(fault for faults in by_name.values() for fault in faults), *unread]
     if as_json:
         entries = [{"file": str(fault.file), "line": fault.line, "message": fault.message} for fault in faults]
@@ -42,7 +55,11 @@ def check(names: Names = None, as_json: Json = False) -> None:
         typer.echo(fault.format(ROOT))
     if faults:
         raise typer.Exit(1)
-    next_step(f"make demo USE_CASE={names[0] if names else next(iter(by_name), 'NAME')} DATA=rows.csv")
+    first = next(iter(by_name), "NAME")
+    if first.startswith(ETL_PREFIX):
+        next_step(f"updraft etl {first.removeprefix(ETL_PREFIX)} --data rows.csv")
+        return
+    next_step(f"make demo USE_CASE={first} DATA=rows.csv")
     typer.echo("      Without DATA it trains on synthetic rows.")
 
 

@@ -1,4 +1,7 @@
-"""Where rows go: `DESTINATIONS` lists the kinds of source that can be filled, `open_destination` opens one."""
+"""Where rows go: `DESTINATIONS` lists the kinds of source that can be filled, `open_destination` opens one.
+
+`STORES` lists the kinds of store that hold each loaded row once, `open_store` opens one.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,18 @@ from contextlib import AbstractContextManager
 
 from updraft.addresses import Connections
 from updraft.destinations.destination import Destination
+from updraft.destinations.keyed_rows import Cleaned, OpenStore, Store
 from updraft.destinations.mongodb import open_collection
+from updraft.destinations.upsert_mongodb import open_mongodb
 from updraft.errors import UserError
 from updraft.usecase import UseCase
+from updraft.usecase.load_blocks import LoadBlock
 
 # The kind in the YAML → how it is opened: (settings, connections) → a context manager of a Destination.
 DESTINATIONS: dict[str, Callable[..., AbstractContextManager[Destination]]] = {"mongodb": open_collection}
+
+# The kind in an ETL's YAML → how it is opened: (settings, connections, cleaned) → a context manager of a Store.
+STORES: dict[str, OpenStore] = {"mongodb": open_mongodb}
 
 
 class NothingToFill(UserError):
@@ -31,3 +40,8 @@ def open_destination(case: UseCase, connections: Connections) -> AbstractContext
     """Open the use case's source for writing; raise NothingToFill when it is only read."""
     check_can_be_filled(case)
     return DESTINATIONS[case.source.kind](case.source.settings, connections)
+
+
+def open_store(block: LoadBlock, connections: Connections, cleaned: Cleaned) -> AbstractContextManager[Store]:
+    """Open a store of cleaned rows."""
+    return STORES[block.kind](block.settings, connections, cleaned)

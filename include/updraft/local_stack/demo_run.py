@@ -5,45 +5,30 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from updraft.airflow_client import Airflow
 from updraft.errors import UserError
 from updraft.local_stack.credentials import ADMIN, credentials
-from updraft.local_stack.environment import StackError, embedded, load
+from updraft.local_stack.dag_runs import DagRuns
+from updraft.local_stack.demo_rows import DemoOptions, etl_file, etl_of, fill, read_only_source
+from updraft.local_stack.environment import StackError, load
 from updraft.local_stack.service import Service, api_key
 from updraft.local_stack.stack import Stack
 from updraft.local_stack.startup import Report
-from updraft.local_stack.task_progress import follow, task_name
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.runs import SPLIT, local
-from updraft.usecase import UseCase, from_file
+from updraft.usecase import UseCase
 from updraft.usecase import load as load_case
 
 LONGEST = 100  # characters of a value that are printed
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """A use case, and a file of rows or the number of synthetic rows."""
-
-    use_case: str = "vehicle_insurance"
-    data: Path | None = None
-    rows: int | None = None
-
-    @property
-    def dag_id(self) -> str:
-        return f"train_{self.use_case}"
 
 
 def demo(stack: Stack, options: DemoOptions, console: Console) -> None:
@@ -51,24 +36,45 @@ def demo(stack: Stack, options: DemoOptions, console: Console) -> None:
     case = load_case(options.use_case)
     if options.data and not options.data.is_file():
         raise UserError(f"DATA: no file {str(options.data)!r}")
-    read_only = _read_only_source(case, options)
+    read_only = read_only_source(case, options)
+    etl = etl_of(case)
     console.print(f"[bold]1[/]  Start the stack in {stack.home}", soft_wrap=True)
     stack.up(report=_printer(console))
     load(os.environ, stack.home)
     settings = stack.settings()
     if read_only:
         console.print(f"[bold]2[/]  Use the rows as they are: {escape(read_only)}", highlight=False, soft_wrap=True)
-    else:
-        _fill(case, options, stack.home, settings, console)
+    elif not etl:
+        fill(case, options, stack.home, settings, console)
     airflow = Airflow.patient(settings["AIRFLOW_URL"], ADMIN, _password(stack))
+    runs = DagRuns(stack, airflow, console)
     run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    started = None
+    if etl and (file := etl_file(case, options, settings, stack.home, console)):
+        started = _run_etl(runs, etl, options.dag_id, run_id, file)
+    run_id = started or run_id
     console.print(f"[bold]3[/]  Train: DAG {options.dag_id}, run {run_id}")
-    _train(stack, airflow, options.dag_id, run_id, console)
+    if not started:
+        runs.start(options.dag_id, run_id)
+    runs.follow(options.dag_id, run_id)
     evaluation = _evaluation(airflow, options.dag_id, run_id)
     console.print("[bold]4[/]  Ask the service about one raw row")
     _predict(stack, case, _held_out_row(airflow, case, options.dag_id, run_id), console)
     _show(evaluation, console)
     show_urls(stack, console)
+
+
+def _run_etl(runs: DagRuns, etl: str, dag_id: str, run_id: str, file: Path) -> str | None:
+    """Load a file's rows by an ETL's DAG; return the run of the training that its rows start, None without a change."""
+    runs.console.print(f"[bold]2[/]  Extract, clean and load {file.name}: DAG {etl}, run {run_id}", soft_wrap=True)
+    runs.unpause(dag_id)
+    before = runs.ids(dag_id)
+    runs.start(etl, run_id, {"data": str(file)})
+    tasks = runs.follow(etl, run_id)
+    if any(task.task_id == "load" and task.state == "skipped" for task in tasks):
+        runs.console.print("     All rows are there as they are, so no training was started by them.")
+        return None
+    return runs.started_since(dag_id, before)
 
 
 def show_urls(stack: Stack, console: Console) -> None:
@@ -94,88 +100,6 @@ def _printer(console: Console) -> Report:
 
 def _password(stack: Stack) -> str:
     return credentials(stack.home / "secrets")["airflow_admin_password"]
-
-
-def _read_only_source(case: UseCase, options: DemoOptions) -> str | None:
-    """Open a source that cannot be filled, before anything is started, and describe it; None when it can be filled."""
-    from updraft.addresses import from_environment
-    from updraft.destinations import DESTINATIONS, check_can_be_filled
-    from updraft.sources import open_source
-
-    if options.data or options.rows:
-        check_can_be_filled(case)
-    if case.source.kind in DESTINATIONS:
-        return None
-    with open_source(case, from_environment(os.environ)) as source:
-        return str(source)
-
-
-def _fill(case: UseCase, options: DemoOptions, home: Path, settings: Mapping[str, str], console: Console) -> None:
-    """Replace the rows at the use case's source with the file's, or with synthetic ones."""
-    from updraft.addresses import from_environment
-    from updraft.destinations import open_destination
-    from updraft.sources import open_source
-
-    connections = from_environment({**os.environ, **settings})
-    with open_destination(case, connections) as destination:
-        console.print(f"[bold]2[/]  Load rows into {escape(destination.name)}", soft_wrap=True)
-        if not options.data and not _synthetic_rows_allowed(destination.origin, settings, console):
-            return
-        path = options.data or _synthetic(case, options.rows, home)
-        with open_source(from_file(case, path), connections) as source, _progress(console) as bar:
-            task = bar.add_task("rows", total=None)
-            count = destination.load(source, lambda done, total: bar.update(task, completed=done))
-        console.print(f"     {count:,} rows from {path}", highlight=False, soft_wrap=True)
-
-
-def _synthetic_rows_allowed(origin: str, settings: Mapping[str, str], console: Console) -> bool:
-    """Return whether synthetic rows may replace what is there: only in the stack's own database and registry."""
-    own = embedded(settings)
-    if origin != "MONGODB_URL" or "mongod" not in own:
-        console.print(f"     {origin} leads elsewhere: its rows are used as they are; DATA=rows.csv would replace them")
-        return False
-    if "s3" not in own:
-        raise StackError("UPDRAFT_REGISTRY leads elsewhere: no synthetic rows for its models; set DATA=rows.csv")
-    return True
-
-
-def _synthetic(case: UseCase, rows: int | None, home: Path) -> Path:
-    from updraft.demo.rows import generate, write
-
-    path = home / "demo" / f"{case.name}.csv"
-    path.parent.mkdir(exist_ok=True)
-    return write(case, generate(case, rows, case.seed), path)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    columns = (TextColumn("     {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield bar
-
-
-def _train(stack: Stack, airflow: Airflow, dag_id: str, run_id: str, console: Console) -> None:
-    _wait_until_parsed(stack, airflow, dag_id, console)
-    if airflow.trigger(dag_id, run_id) is None:
-        raise StackError(f"{dag_id}: the run {run_id} exists already")
-    airflow.unpause(dag_id)  # after the trigger, so that no scheduled run comes first
-    tasks = follow(airflow, dag_id, run_id, console)
-    failed = [task for task in tasks if task.state == "failed"]
-    if airflow.state(dag_id, run_id) != "success":
-        failures = [f"{task_name(task)} failed: {airflow.failure(task)}" for task in failed]
-        url = f"run: {airflow.url}/dags/{dag_id}/runs/{run_id}"
-        raise StackError("\n".join([*(failures or ["no task failed; see the run"]), url]))
-
-
-def _wait_until_parsed(stack: Stack, airflow: Airflow, dag_id: str, console: Console) -> None:
-    words = {"pending": f"has not parsed {dag_id} yet", "unmet": f"has not found {dag_id} in dags/"}
-    wait = stack.wait("dag-processor", _printer(console), **words)
-    while airflow.dag(dag_id) is None:
-        errors = airflow.import_errors()
-        if errors:
-            raise StackError(f"{dag_id}: Airflow cannot read it: {'; '.join(errors)}")
-        wait.check(stack.processes())
-        time.sleep(0.5)
 
 
 def _evaluation(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:

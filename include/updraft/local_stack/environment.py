@@ -93,6 +93,7 @@ def settle(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "UPDRAFT_ARTIFACTS": environ.get("UPDRAFT_ARTIFACTS")
         or previous.get("UPDRAFT_ARTIFACTS")
         or str(home / "artifacts"),
+        "UPDRAFT_DATA": environ.get("UPDRAFT_DATA") or previous.get("UPDRAFT_DATA") or str(home / "demo"),
         "UPDRAFT_SIGNING_KEY": environ.get("UPDRAFT_SIGNING_KEY") or str(home / "secrets" / "signing.pem"),
         "UPDRAFT_VERIFY_KEY": environ.get("UPDRAFT_VERIFY_KEY") or str(home / "secrets" / "verify.pem"),
         "AIRFLOW_URL": f"http://{HOST}:{ports['AIRFLOW_PORT']}",

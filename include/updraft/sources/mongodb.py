@@ -24,7 +24,7 @@ from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.documents import flat_document
 from updraft.sources.mongodb_query import Query
 from updraft.sources.rows import ARROW, RowConverter, is_lossless
-from updraft.sources.source import EVERYTHING, BadSource, Batch, Extent
+from updraft.sources.source import CONTENT, EVERYTHING, BadSource, Batch, Extent
 from updraft.usecase.rows_definition import RowsDefinition
 from updraft.usecase.source_blocks import MongoDBSource
 
@@ -87,7 +87,7 @@ class Documents:
         self.columns = [column for column in case.columns if has[column.name]]
         self.absent = [name for name, there in has.items() if not there]
         ours = {name for column in case.columns for name in converter.source_names(column)}
-        self.others = sorted(some - ours - {"_id"})
+        self.others = sorted(some - ours - {"_id", CONTENT})
         self._converter = RowConverter(self.columns, case.read)
         self._paths = [name for column in self.columns for name in converter.source_names(column) if _is_path(name)]
         self.others = sorted(set(self.others) - {path.partition(".")[0] for path in self._paths})

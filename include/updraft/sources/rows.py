@@ -62,7 +62,7 @@ class RowConverter:
                 typed = pa.array(found, ARROW[column.type]).take(distinct.indices)
             elif self.textual:
                 typed = _from_text(values, column)
-            elif _is_kind(values.type, column.type):
+            elif is_kind(values.type, column.type):
                 finer = types.is_timestamp(values.type) and values.type.unit == "ns"
                 typed = values.cast(ARROW[column.type], safe=not finer)  # than a microsecond: is cut
                 typed = _composed(typed) if column.type == "str" else typed
@@ -224,7 +224,7 @@ def _dates(values: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.coalesce(zoned, pc.if_else(has_offset, null, values).cast(ARROW[DATE]))
 
 
-def _is_kind(found: pa.DataType, type_: Type) -> bool:
+def is_kind(found: pa.DataType, type_: Type) -> bool:
     """Return whether a type of Arrow's is a kind of the suite's: its values may be cast where nothing is lost by it."""
     kinds: dict[Type, Sequence[Callable[[pa.DataType], bool]]] = {
         "int64": (types.is_integer, types.is_floating),

@@ -14,6 +14,9 @@ from updraft.model.columns import Column
 Progress = Callable[[int, int | None], None]
 
 
+KEY, CONTENT = "_key", "_sha256"  # beside each row that an ETL loaded: its key where the store has none, its hash
+
+
 class BadSource(UserError):
     """The source cannot give rows, and trying again would not help: empty, missing, refused, unreadable."""
 

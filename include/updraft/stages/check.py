@@ -12,13 +12,15 @@ from typing import Any
 from updraft.defaults import ROOT
 from updraft.usecase import BadUseCase, ParsedUseCase, UseCase, etl_dags, parse
 from updraft.usecase.messages import listed, nearest
-from updraft.usecase.yaml_lines import Fault, Place
+from updraft.usecase.rows_definition import Schedule
+from updraft.usecase.yaml_lines import Document, Fault, Place
 
 
 def check(name: str, root: Path = ROOT) -> list[Fault]:
     """Return every fault of a use case; imports scikit-learn and Great Expectations, which takes seconds."""
     parsed = parse(name, root)
-    return _sorted([*_faults(parsed, name, root), *_unknown_etls(parsed, root)], name, root)
+    schedule = parsed.case.schedule if parsed.case else None
+    return _sorted([*_faults(parsed, name, root), *unknown_etls(schedule, parsed.yaml, root)], name, root)
 
 
 def _faults(parsed: ParsedUseCase, name: str, root: Path) -> list[Fault]:
@@ -37,13 +39,13 @@ def _sorted(faults: list[Fault], name: str, root: Path) -> list[Fault]:
     return sorted(dict.fromkeys(faults), key=lambda fault: (fault.file == suite, fault.line or 0))
 
 
-def _unknown_etls(parsed: ParsedUseCase, root: Path) -> Iterator[Fault]:
-    """Name the ETLs of the schedule that do not exist; a run that began goes on without them."""
+def unknown_etls(schedule: Schedule | None, yaml: Document, root: Path) -> Iterator[Fault]:
+    """Name the ETLs of a schedule that do not exist; a run that began goes on without them."""
     known = etl_dags(root)
-    for index, dag_id in enumerate(parsed.case.schedule.after if parsed.case and parsed.case.schedule else ()):
+    for index, dag_id in enumerate(schedule.after if schedule else ()):
         if dag_id not in known:
             hint = nearest(dag_id, known) or f"; there are: {listed(known) or 'none'}"
-            yield parsed.yaml.fault(("schedule", "after", str(index)), f"schedule.after: no ETL {dag_id!r}{hint}")
+            yield yaml.fault(("schedule", "after", str(index)), f"schedule.after: no ETL {dag_id!r}{hint}")
 
 
 def require_valid(name: str, root: Path = ROOT) -> None:

@@ -60,7 +60,7 @@ def ingest(
             parquet.write_table(batch.table)
             labels.add(batch)
             for reject in batch.rejects:
-                rejected.write(_quarantined(reject) + "\n")
+                rejected.write(quarantined_line(reject) + "\n")
                 for column in reject.reason.partition(":")[0].split(", "):
                     reasons[column] += 1
                     examples.setdefault(column, f"{reject.place}: {reject.reason}")
@@ -120,7 +120,7 @@ def _describe(
     )
 
 
-def _quarantined(reject: Reject) -> str:
+def quarantined_line(reject: Reject) -> str:
     """Write a refused row as one line of JSON; what JSON does not have, such as infinity, becomes text."""
     line = {"place": reject.place, "reason": reject.reason, "row": reject.row}
     try:

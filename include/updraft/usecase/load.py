@@ -21,6 +21,7 @@ from updraft.usecase.schema import NAME, NAME_RULE, BadUseCase, Draft, UseCase
 from updraft.usecase.source_blocks import ROOT_OF_PATHS, FileSource, SourceBlock
 from updraft.usecase.yaml_lines import Document, Fault, Place, line_in_suite, read_document
 
+ETL_PREFIX = "etl_"  # of a DAG's id, a suite's name and a folder of runs; the rest is the ETL's name
 D = TypeVar("D", bound=RowsDefinition)
 
 
@@ -82,6 +83,8 @@ def parse(name: str, root: Path = ROOT, rows_root: Path | None = None) -> Parsed
     faults = [*yaml.faults, *suite_faults]
     if not NAME.fullmatch(name):
         faults.append(Fault(path, None, f"{name!r} is not a name of a use case: {NAME_RULE}"))
+    if name.startswith(ETL_PREFIX):
+        faults.append(Fault(path, None, f"{name!r}: names that begin with {ETL_PREFIX} are those of ETLs"))
     if not yaml.values:
         return ParsedUseCase(yaml, faults, None)
     values, replaced = _without_replaced_keys(yaml.values)
@@ -100,7 +103,7 @@ def paths(root: Path = ROOT) -> list[Path]:
 
 def etl_dags(root: Path = ROOT) -> list[str]:
     """List the ids of the DAGs of all ETLs: `etl_` and the names of the YAML files in include/etl."""
-    return [f"etl_{path.stem}" for path in sorted((root / "include" / "etl").glob("*.yaml"))]
+    return [f"{ETL_PREFIX}{path.stem}" for path in sorted((root / "include" / "etl").glob("*.yaml"))]
 
 
 def files_of(name: str, root: Path = ROOT) -> tuple[Path, Path]:

@@ -1,0 +1,72 @@
+"""Load rows into a MongoDB collection, each once: `_id` is the row's key."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from updraft.addresses import Connections
+from updraft.destinations.keyed_rows import Cleaned, KeyedRow
+from updraft.errors import BadData
+from updraft.sources.mongodb import address_of, database, translated
+from updraft.sources.source import CONTENT
+from updraft.usecase.source_blocks import MongoDBSource
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection
+
+log = logging.getLogger(__name__)
+
+DUPLICATE_KEY = 11000
+
+
+@contextmanager
+def open_mongodb(settings: MongoDBSource, connections: Connections, cleaned: Cleaned) -> Iterator[MongoDBStore]:
+    """Open a collection; it need not exist."""
+    from pymongo.write_concern import WriteConcern
+
+    with database(address_of(settings, connections)) as opened:
+        on_disk = WriteConcern(w="majority", j=True)
+        store = MongoDBStore(opened[settings.collection].with_options(write_concern=on_disk))
+        store.warn_of_others()
+        yield store
+
+
+class MongoDBStore:
+    """A collection that holds each row once."""
+
+    size = 2_000
+
+    def __init__(self, collection: Collection[Any]) -> None:
+        self._collection = collection
+        self.name = f"MongoDB collection {collection.full_name!r}"
+
+    def warn_of_others(self) -> None:
+        """Warn of documents that no ETL wrote: rows of the same content may be there twice then."""
+        with translated(self._collection):
+            others = self._collection.count_documents({"_id": {"$type": "objectId"}})
+        if others:
+            log.warning("%s holds %s documents that were not loaded by an ETL (their _id is an ObjectId); they stay, "
+                        "also where they equal a loaded row", self.name, f"{others:,}")  # fmt: skip
+
+    def hashes(self, keys: Sequence[int | str]) -> dict[int | str, str | None]:
+        with translated(self._collection):
+            found = self._collection.find({"_id": {"$in": list(keys)}}, {CONTENT: 1})
+            return {document["_id"]: document.get(CONTENT) for document in found}
+
+    def write(self, rows: Sequence[KeyedRow]) -> None:
+        from pymongo import ReplaceOne
+        from pymongo.errors import BulkWriteError
+
+        documents = [{"_id": row.key, **row.values, CONTENT: row.sha256} for row in rows]
+        replacements = [ReplaceOne({"_id": document["_id"]}, document, upsert=True) for document in documents]
+        try:
+            with translated(self._collection):
+                self._collection.bulk_write(replacements, ordered=False)
+        except BulkWriteError as error:
+            faults = error.details["writeErrors"]
+            if {fault["code"] for fault in faults} != {DUPLICATE_KEY}:
+                raise BadData(f"{self.name}: {faults[0]['errmsg'] if faults else error.details}") from None
+            self.write([rows[fault["index"]] for fault in faults])  # inserted by another load at the same time

@@ -1,0 +1,1 @@
+"""ETLs: source → cleaned rows, held against a suite → stores, each row once."""

@@ -1,0 +1,87 @@
+"""An ETL's YAML: every fault with its line, and what the shipped ones say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.etl_cases import YAML, write_etl
+from updraft.etl.check import check, unread_files
+from updraft.etl.definitions import load, parse, paths
+from updraft.usecase import BadUseCase
+
+OUTLIERS = "{rule: quantile, high: 0.9, then: clip}"
+
+
+def faults(root: Path) -> list[str]:
+    return [fault.format(root) for fault in parse("visits", root).faults]
+
+
+@pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)
+def test_nothing_is_wrong_with_a_shipped_etl(path: Path) -> None:
+    assert check(path.stem) == []
+
+
+def test_the_raw_columns_are_read_and_the_derived_are_not(tmp_path: Path) -> None:
+    etl = load("visits", write_etl(tmp_path))
+    read = {column.name: column.type for column in etl.extracted.columns}
+    assert read == {"visit": "int64", "kind": "str", "price": "float64", "seconds": "float64", "bought": "str"}
+    assert etl.extracted.name == "etl_visits" and etl.source.settings.path == str(tmp_path / "data/visits.csv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("source: {file", "source: {fil", 2, "source: 'fil' is unknown (did you mean 'file'?)"),
+        ("title: Visits of a site\n", "", None, "title: missing"),
+        ("seconds: float64", "seconds: float", 4, "raw_columns.seconds: 'float' is unknown"),
+        ("seconds: float64, ", "", 10, "clean.nulls: no column 'seconds'"),
+        ("id: visit", "id: visitt", 5, "id: no column 'visitt' in the suite (did you mean 'visit'?)"),
+        ("id: visit", "id: price", 5, "id: the suite lets column 'price' be null or a float64"),
+        (OUTLIERS, "{rule: quantile, then: clip}", 8, "clean.outliers.price: rule 'quantile' takes low, high or both"),
+        (OUTLIERS, "{rule: iqr, high: 0.5, then: clip}", 8, "clean.outliers.price: rule 'iqr' takes factor"),
+        (OUTLIERS, "{low: 0.9, high: 0.1, rule: quantile, then: clip}", 8, "clean.outliers.price: expected low < high"),
+        (OUTLIERS, "{rule: iqr}", 8, "clean.outliers.price.then: missing"),
+        ("price: {rule", "prise: {rule", 8, "clean.outliers: no column 'prise' (did you mean 'price'?)"),
+        ("price: {rule", "kind: {rule", 8, "clean.outliers.kind: the column is str, expected a number"),
+        ("{fill: 0}", "drop", 10, "clean.nulls.seconds: "),
+        ("minutes: seconds / 60", "minutes: secnds / 60", 12, "clean.derive.minutes: no column 'secnds'"),
+        ("minutes: seconds / 60", "minutes: os.system('x')", 12, "clean.derive.minutes: "),
+        ("minutes: seconds", "hours: seconds", 12, "clean.derive.hours: the suite has no such column"),
+        ('"yes": 1', '"yes": one', 14, "clean.labels.bought.yes: 'one' (str) is not a whole number"),
+        ("bought: {", "sold: {", 14, "clean.labels.sold: the suite has no such column"),
+        ("casts: {kind:", "casts: {kid:", 3, "read.casts: no column 'kid' is read (did you mean 'kind'?)"),
+        ("clean:\n", "clean:\n  duplicate: drop\n", 7, "unknown key 'clean.duplicate' (did you mean 'duplicates'?)"),
+        ("mongodb:", "mongo:", 16, "unknown key 'load.0.mongo'"),
+        ("load:\n  - mongodb: {collection: visits}\n", "", None, "load: missing"),
+        ("collection: visits", "collection: a$b", 16, "load.0.mongodb.collection: "),
+        ("id: visit", "id: visit\nschedule: {after: 3}", 6, "schedule.after: "),
+        ("id: visit", "id: visit\ncolumns: {}", 6, "columns: not set here, columns are in the suite"),
+    ],
+)
+def test_a_fault_has_its_line(tmp_path: Path, old: str, new: str, line: int | None, message: str) -> None:
+    found = faults(write_etl(tmp_path, (old, new)))
+    start = f"include/etl/visits.yaml:{line}: {message}" if line else f"include/etl/visits.yaml: {message}"
+    assert any(fault.startswith(start) for fault in found), found
+
+
+def test_types_that_an_expression_cannot_take_are_found_before_a_run(tmp_path: Path) -> None:
+    root = write_etl(tmp_path, ("seconds / 60", "seconds + kind"))
+    assert faults(root) == []
+    (fault,) = check("visits", root)
+    assert fault.line == 12 and "no kernel" in fault.message
+    (fault,) = check("visits", write_etl(tmp_path, ("seconds / 60", "kind + '!'")))
+    assert "gives string, and the column is float64 in the suite" in fault.message
+
+
+def test_an_etl_that_does_not_exist_and_a_file_that_is_none(tmp_path: Path) -> None:
+    root = write_etl(tmp_path)
+    with pytest.raises(BadUseCase, match=r"no ETL 'visit' .did you mean 'visits'"):
+        load("visit", root)
+    (root / "include/etl/other.yml").write_text(YAML)
+    assert [fault.format(root) for fault in unread_files(root)] == [
+        "include/etl/other.yml: not read: the name must end in .yaml"
+    ]
+    (root / "include/etl/visits.yaml").write_text("")
+    assert faults(root) == ["include/etl/visits.yaml: expected keys and values, found nothing"]
