@@ -7,7 +7,7 @@ backend. Without them MONGODB_URL and boto3's own environment (keys, AWS_ENDPOIN
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus
 
@@ -74,8 +74,31 @@ def _http(connection: str) -> Address:
     )
 
 
+def _postgres(connection: str) -> Address:
+    return _sql(connection, "postgresql", ("sslmode", "sslrootcert", "sslcert", "sslkey"))
+
+
+def _mysql(connection: str) -> Address:
+    return _sql(connection, "mysql", ("charset", "ssl", "unix_socket"))
+
+
+def _sql(connection: str, scheme: str, known: Collection[str]) -> Address:
+    """Make a URL and the options of the driver; what else Airflow's own hooks know is of no use to us."""
+    found = BaseHook.get_connection(connection)
+    login = f"{quote(found.login or '', safe='')}:{quote(found.password or '', safe='')}@"
+    host = f"{found.host or ''}{f':{found.port}' if found.port else ''}"
+    options = {name: value for name, value in found.extra_dejson.items() if name in known}
+    return Address(f"connection {connection!r}", f"{scheme}://{login}{host}/{quote(found.schema or '')}", options)
+
+
 # Airflow's type of a connection → its address.
-ADDRESSES: dict[str, Callable[[str], Address]] = {"mongo": _mongo, "aws": _aws, "http": _http}
+ADDRESSES: dict[str, Callable[[str], Address]] = {
+    "mongo": _mongo,
+    "aws": _aws,
+    "http": _http,
+    "postgres": _postgres,
+    "mysql": _mysql,
+}
 
 
 def _mask_password(url: str) -> None:

@@ -25,7 +25,9 @@ MARKS = {
     "takes_long": "slow",
 }
 PROGRAMS = {
-    **dict.fromkeys(("mongod", "weed", "granian", "gunicorn", "postgres", "chromium", "exporter.py"), "server"),
+    **dict.fromkeys(
+        ("mongod", "weed", "granian", "gunicorn", "postgres", "mariadbd", "chromium", "exporter.py"), "server"
+    ),
     "airflow": "airflow",
     **dict.fromkeys(("supervisord", "updraft up", "updraft demo"), "stack"),
     "docker": "compose",

@@ -13,12 +13,14 @@ from updraft.addresses import Connections
 from updraft.sources.files import open_files
 from updraft.sources.mongodb import open_collection
 from updraft.sources.source import Extent, Source
+from updraft.sources.sql import open_sql
 from updraft.usecase.rows_definition import RowsDefinition
 
 # The kind in the YAML → how it is opened: (settings, case, connections, extent) → a context manager of a Source.
 SOURCES: dict[str, Callable[..., AbstractContextManager[Source]]] = {
     "mongodb": open_collection,
     "file": open_files,
+    "sql": open_sql,
 }
 
 

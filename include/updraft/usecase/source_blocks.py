@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from updraft.usecase.blocks import Part
 from updraft.usecase.one_kind import OneKind
@@ -52,6 +52,21 @@ class FileSource(Part):
     connection: ConnectionId | None = None
 
 
+class SQLSource(Part):
+    """Rows of a table, or of a query that only reads, in the database that the connection's URL names."""
+
+    table: Annotated[str, Field(min_length=1)] | None = None
+    query: Annotated[str, Field(min_length=1)] | None = None
+    connection: ConnectionId = "sql_default"
+    watermark: Watermark | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SQLSource:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("expected either table or query")
+        return self
+
+
 class SourceBlock(OneKind):
     """Where rows come from: a field for each kind of source, exactly one of them set.
 
@@ -60,3 +75,4 @@ class SourceBlock(OneKind):
 
     mongodb: MongoDBSource | None = None
     file: FileSource | None = None
+    sql: SQLSource | None = None

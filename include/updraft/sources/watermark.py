@@ -1,0 +1,86 @@
+"""A column that grows: where a read begins, and the greatest value that it has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from updraft.sources.source import BadSource
+from updraft.usecase.watermark import Watermark
+
+KEY = "watermark"
+
+
+class Greatest:
+    """The greatest value of a watermark's column, from a former read's position on."""
+
+    def __init__(self, settings: Watermark, position: Mapping[str, Any] | None) -> None:
+        self._settings = settings
+        self.former: Any = (position or {}).get(KEY)
+        self._value: Any = None
+
+    def add(self, values: Iterable[Any], place: str) -> None:
+        """Take the values of further rows into account; raise BadSource where they have no order."""
+        try:
+            known = [value for value in values if value is not None]
+            self._value = max(known if self._value is None else [*known, self._value], default=None)
+            _as_json(self._value)
+        except TypeError:
+            column = self._settings.column
+            raise BadSource(f"{place}: watermark {column!r}: expected numbers, dates or texts alone") from None
+
+    def start(self, example: Any, place: str) -> Any:
+        """Return the value that a read begins at, in the type of a value of the column; None where it takes all rows.
+
+        Raises BadSource where `late` is said of anything but dates, or the former value is none of the column's type.
+        """
+        column, late = self._settings.column, self._settings.late
+        if late and not isinstance(example, date | None):
+            raise BadSource(
+                f"{place}: watermark {column!r}: late is for dates, the column holds {type(example).__name__}"
+            )
+        if self.former is None or example is None:
+            return None
+        try:
+            former = _of_type(self.former, example)
+        except (TypeError, ValueError, ArithmeticError):
+            raise BadSource(
+                f"{place}: watermark {column!r}: the last read ended at {self.former!r}, which is none of "
+                f"the column's {type(example).__name__} values; has it another type now?"
+            ) from None
+        if not late:
+            return former
+        return former - (late if isinstance(former, datetime) else timedelta(days=-(-late // timedelta(days=1))))
+
+    def position(self) -> dict[str, Any] | None:
+        """Return the greatest value, as JSON has it; a former read's where there was no greater one."""
+        value = _as_json(self._value)
+        if value is None or (self.former is not None and _of_type(self.former, self._value) > self._value):
+            value = self.former
+        return None if value is None else {KEY: value}
+
+
+def _as_json(value: Any) -> int | float | str | None:
+    if value is None or (isinstance(value, int | float | str) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)
+
+
+def _of_type(former: Any, example: Any) -> Any:
+    if isinstance(example, datetime):
+        found = datetime.fromisoformat(former)
+        return found.replace(tzinfo=found.tzinfo or example.tzinfo) if example.tzinfo else found.replace(tzinfo=None)
+    if isinstance(example, date):
+        return date.fromisoformat(former[:10])
+    if isinstance(example, Decimal | int | float) and not isinstance(example, bool):
+        number = Decimal(str(former))
+        return number if isinstance(example, Decimal) else type(example)(number)
+    if isinstance(example, str) and isinstance(former, str):
+        return former
+    raise TypeError(type(former).__name__)
