@@ -98,11 +98,31 @@ def ingest(name: str) -> str:
         limit = run.params.limit
         store = None if limit else datasets()  # a run on some of the rows is no place to go on from
         with (
+            noted_rows(run.case),
             last_dataset(run.case, store, run.files.folder) as last,
             open_source(run.case, source_address, limit, last.position) as source,
         ):
             dataset = ingest(run.case, source, run.out, last=last)
         return run.files.upload(dataset, run.out)
+
+
+@contextmanager
+def noted_rows(case: UseCase) -> Iterator[None]:
+    """Note how many rows there were before they were read, for the trigger that counts new ones, if there is one."""
+    from connections import source_address
+    from updraft.sources.count import count_rows
+
+    context = get_current_context()
+    assets = [asset for asset in context["inlets"] if isinstance(asset, Asset)]
+    if not assets:
+        yield
+        return
+    from new_rows import SEEN, state_of
+
+    seen = state_of(count_rows(case, source_address))
+    yield
+    for asset in assets:
+        context["asset_state_store"][asset].set(SEEN, seen)
 
 
 @task
@@ -200,6 +220,15 @@ def read(name: str) -> tuple[UseCase, str]:
     return parsed.case or unreadable(name), "\n".join(fault.format(ROOT) for fault in parsed.faults)
 
 
+def new_rows(case: UseCase) -> list[Asset]:
+    """Return the asset that has an event when enough rows are new, where the schedule asks for it."""
+    if case.schedule is None or not case.schedule.counts_rows:
+        return []
+    from new_rows import new_rows_asset
+
+    return [new_rows_asset(case.name, case.schedule)]
+
+
 def build(dag_id: str, case: UseCase, faults: str) -> DAG:
     """Build the DAG of one use case: the same tasks whatever is in its files, as runs may be under way.
 
@@ -208,7 +237,7 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
     with DAG(
         dag_id=dag_id,
         dag_display_name=f"train {case.name}",
-        schedule=timetable(case.schedule),
+        schedule=timetable(case.schedule, *new_rows(case)),
         **common_arguments(case, "training", faults, str(__doc__)),
         params={
             "limit": Param(
@@ -231,7 +260,8 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
             ),
         },
     ) as dag:
-        dataset = validate(case.name, ingest(case.name))
+        rows = ingest.override(inlets=new_rows(case))(case.name)
+        dataset = validate(case.name, rows)
         folders = transform(case.name, dataset)
         split = folders[SPLIT]
         models = train.partial(name=case.name, split=split).expand(model=folders)

@@ -90,15 +90,16 @@ def rows_asset(etl: str) -> Asset:
     return Asset(name=f"{etl}_rows", uri=f"x-updraft://etl/{quote(etl)}")
 
 
-def timetable(schedule: Schedule | None) -> Any:
-    """Return what Airflow takes as a DAG's schedule.
+def timetable(schedule: Schedule | None, *others: Asset) -> Any:
+    """Return what Airflow takes as a DAG's schedule: a cron expression, loads of ETLs, events of other assets.
 
     Without a start date and with run_immediately=False, the first unpausing makes no run for a tick long gone.
     """
     if schedule is None:
         return None
     cron = CronTriggerTimetable(schedule.cron, timezone="UTC", run_immediately=False) if schedule.cron else None
-    assets = AssetAny(*(rows_asset(name.removeprefix("etl_")) for name in schedule.after)) if schedule.after else None
+    after = [*(rows_asset(name.removeprefix("etl_")) for name in schedule.after), *others]
+    assets = AssetAny(*after) if after else None
     if cron and assets:
         return AssetOrTimeSchedule(timetable=cron, assets=assets)
     return cron or assets

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pymongo
 import pytest
 import requests
 
 from tests.support.local_stack import free, free_environment, listening, marked, updraft
-from tests.support.repository import add_file_case, copy_repository
+from tests.support.repository import add_file_case, add_watching_case, copy_repository
 from updraft.addresses import from_environment
 from updraft.airflow_client import Airflow, AirflowError
 from updraft.demo.rows import generate, write
@@ -28,7 +29,8 @@ from updraft.usecase import from_file, load, paths
 
 pytestmark = pytest.mark.timeout(900)
 
-CASE, FROM_FILE = "vehicle_insurance", "insurance_file"
+CASE, FROM_FILE, WATCHED = "vehicle_insurance", "insurance_file", "insurance_watched"
+POLL_SECONDS = 30  # of the trigger that counts new rows
 DAG = f"train_{CASE}"
 
 
@@ -42,9 +44,10 @@ def stack(starts_stack: None, starts_airflow: None, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the repository with one more use case, whose source is a file."""
+    """Return a copy of the repository with two more use cases: the source of one is a file, one waits for rows."""
     root = copy_repository(tmp_path_factory.mktemp("repository"))
     add_file_case(root, FROM_FILE)
+    add_watching_case(root, WATCHED, rows=300)
     return root
 
 
@@ -224,6 +227,39 @@ def test_a_use_case_whose_source_is_a_file_trains_on_the_rows_as_they_are(stack:
     code, output = demo(stack, repository, "--use-case", FROM_FILE, "--data", str(rows))
     (line,) = output.splitlines()
     assert code == 1 and line.startswith(f"updraft: {FROM_FILE}: its source is a file")
+
+
+def test_enough_new_rows_start_training_which_reads_those_alone(stack: Stack) -> None:
+    server, dag = airflow(stack), f"train_{WATCHED}"
+    until_parsed(server, dag)
+    server.unpause(dag)
+    rows = generate(load(CASE), 2000, seed=2).sort_values("id").to_dict("records")
+    with pymongo.MongoClient[dict[str, Any]](stack.settings()["MONGODB_URL"]) as client:
+        collection = client.get_default_database()[WATCHED]
+        for part, runs in ((rows[:1500], 1), (rows[1500:1550], 1), (rows[1550:], 2)):
+            collection.insert_many(part)
+            until = time.monotonic() + 240
+            while len(run_ids(server, dag)) < runs:
+                assert time.monotonic() < until, (runs, run_ids(server, dag))
+                time.sleep(1)
+            for run_id in run_ids(server, dag):
+                assert _wait(server, run_id, dag=dag, seconds=240) == "success", run_id
+            if runs == 1:
+                time.sleep(2 * POLL_SECONDS)  # 50 rows are too few
+                assert len(run_ids(server, dag)) == 1
+    manifests = {
+        path.parts[-3]: read_json(path) for path in (stack.home / "artifacts" / WATCHED).glob("*/ingest/dataset.json")
+    }
+    first, second = (manifests[run_id] for run_id in run_ids(server, dag))
+    assert (first["rows"], first["new_rows"], first["base"]) == (1500, 1500, None)
+    assert (second["rows"], second["new_rows"], second["replaced"], second["base"]) == (2000, 501, 1, 1)
+    assert {run_id.split("__")[0] for run_id in manifests} == {"asset_triggered"}
+
+
+def run_ids(server: Airflow, dag: str) -> list[str]:
+    """Return a DAG's runs, the first one first."""
+    runs = server.request("GET", f"dags/{dag}/dagRuns?limit=100&order_by=run_after")["dag_runs"]
+    return [run["dag_run_id"] for run in runs]
 
 
 def test_the_task_logs_hold_no_secret(stack: Stack) -> None:

@@ -19,6 +19,17 @@ def copy_repository(to: Path) -> Path:
     return to
 
 
+def add_watching_case(root: Path, name: str, rows: int, like: str = "vehicle_insurance") -> None:
+    """Add a use case like a shipped one that trains once so many rows are new, and reads what came since the last."""
+    yaml = (root / "include" / "usecases" / f"{like}.yaml").read_text()
+    source = f"{{mongodb: {{collection: {name}, watermark: {{column: id}}}}}}\nschedule: {{rows: {rows}}}"
+    lines = [line for line in yaml.splitlines() if not line.startswith("schedule:")]
+    text = "\n".join(lines).replace(f"{{mongodb: {{collection: {like}}}}}", source)
+    assert source in text
+    (root / "include" / "usecases" / f"{name}.yaml").write_text(f"{text}\n")
+    shutil.copy(root / "expectations" / f"{like}.json", root / "expectations" / f"{name}.json")
+
+
 def add_file_case(root: Path, name: str, like: str = "vehicle_insurance", rows: int = 1500) -> Path:
     """Add a use case like a shipped one, whose source is a file at a relative path; return the file."""
     collection, path = f"{{mongodb: {{collection: {like}}}}}", f"data/{name}.csv"

@@ -22,7 +22,7 @@ from updraft.model.columns import DATE, Column, Type
 from updraft.model.reading import UNDECODED
 from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.documents import flat_document
-from updraft.sources.mongodb_query import Query
+from updraft.sources.mongodb_query import Query, filter_of
 from updraft.sources.rows import ARROW, RowConverter, is_lossless
 from updraft.sources.source import CONTENT, EVERYTHING, BadSource, Batch, Extent
 from updraft.usecase.rows_definition import RowsDefinition
@@ -50,6 +50,13 @@ def open_collection(
     """Open a collection as a source of rows."""
     with database(address_of(settings, connections)) as opened:
         yield Documents(opened[settings.collection], case, extent, settings)
+
+
+def count_documents(settings: MongoDBSource, connections: Connections) -> int:
+    """Count the documents that match the filter; without one, by the collection's own statistics."""
+    with database(address_of(settings, connections)) as opened, translated(collection := opened[settings.collection]):
+        query = filter_of(settings.filter)
+        return collection.count_documents(query) if query else collection.estimated_document_count()
 
 
 def address_of(settings: MongoDBSource, connections: Connections) -> Address:

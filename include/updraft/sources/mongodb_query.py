@@ -35,7 +35,7 @@ class Query:
         self, collection: Collection[Any], settings: MongoDBSource, position: Mapping[str, Any] | None
     ) -> None:
         self._collection = collection
-        self.filter = _filter(settings.filter)
+        self.filter = filter_of(settings.filter)
         self._require_match(settings)
         self.position: dict[str, Any] | None = None
         self.documents = self.filter
@@ -74,7 +74,7 @@ class Query:
             raise BadSource(f"{place}: no document matches the filter {json.dumps(settings.filter, default=str)}")
 
 
-def _filter(written: Mapping[str, Any]) -> dict[str, Any]:
+def filter_of(written: Mapping[str, Any]) -> dict[str, Any]:
     """Read MongoDB's Extended JSON, such as {$oid: …} and {$date: …}; dates of YAML are dates."""
     from bson import json_util
     from bson.errors import BSONError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -29,15 +29,42 @@ class Schedule(Part):
     cron: Cron | None = None
     after: Names = ()
 
+    @property
+    def says_when(self) -> bool:
+        """Whether anything is set."""
+        return self.cron is not None or bool(self.after)
+
     @model_validator(mode="after")
-    def _says_when(self) -> Schedule:
-        if self.cron is None and not self.after:
-            raise ValueError("expected cron, after, or both")
+    def _require_when(self) -> Self:
+        if not self.says_when:
+            *others, last = type(self).model_fields
+            raise ValueError(f"expected {', '.join(others)} or {last}")
         return self
 
 
-# A plain text is a cron expression.
-ScheduleBlock = Annotated[Schedule, BeforeValidator(lambda value: {"cron": value} if isinstance(value, str) else value)]
+class TrainingSchedule(Schedule):
+    """When training starts by itself: also once so many `rows` are new since the last run, or any after `hours`."""
+
+    rows: Annotated[int, Field(ge=1)] | None = None
+    hours: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether the source's rows are counted."""
+        return self.rows is not None or self.hours is not None
+
+    @property
+    def says_when(self) -> bool:
+        return super().says_when or self.counts_rows
+
+
+def _cron_alone(value: Any) -> Any:
+    """A plain text is a cron expression."""
+    return {"cron": value} if isinstance(value, str) else value
+
+
+ScheduleBlock = Annotated[Schedule, BeforeValidator(_cron_alone)]
+TrainingScheduleBlock = Annotated[TrainingSchedule, BeforeValidator(_cron_alone)]
 
 
 class RowsDefinition(Part):

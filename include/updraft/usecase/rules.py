@@ -19,6 +19,7 @@ LABEL_TYPES = {"int64": (int,), "float64": (int, float), "str": (str,), "bool": 
 EXCLUSIVE = ("target", "id", "ignored", "text", "categorical", "slices")
 CAST_TO = {"number_from_text": ("int64", "float64"), "decimal_comma": ("float64",), "boolean_from_text": ("bool",)}
 COMPATIBLE = ({"text", "slices"}, {"categorical", "slices"}, {"ignored", "slices"})
+COUNTABLE = ("mongodb",)  # kinds of sources of which `sources.count` counts the rows
 CANDIDATE_NAME = re.compile(r"[\w-]+")
 
 
@@ -230,11 +231,22 @@ def _watermark(case: UseCase) -> Faults:
         yield place, f"{_dotted(place)}: needs datasets: {{keep: 1}} or more, as rows are added to the last dataset"
 
 
+def _schedule(case: UseCase) -> Faults:
+    """Check that the source's rows can be counted where the schedule asks for new ones."""
+    if case.schedule is None or case.source.kind in COUNTABLE:
+        return
+    for key in ("rows", "hours"):
+        if getattr(case.schedule, key) is not None:
+            kinds = f"of a source of kind {listed(COUNTABLE)} can be counted"
+            yield ("schedule", key), f"schedule.{key}: only the rows {kinds}, found {case.source.kind}"
+
+
 CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _roles: set(),
     _types: {"text", "categorical", "read", "target", "ignored"},
     _labels: {"task", "labels", "positive"},
     _target: {"task", "labels", "target"},
+    _schedule: {"source", "schedule"},
     _watermark: {"source", "id", "datasets"},
     _serving: {"target", "id", "ignored"},
     _candidates: {"task", "text"},

@@ -29,7 +29,7 @@ from updraft.usecase.blocks import (
     TimeSplit,
 )
 from updraft.usecase.demo_block import Demo
-from updraft.usecase.rows_definition import RowsDefinition, ScheduleBlock
+from updraft.usecase.rows_definition import RowsDefinition, TrainingScheduleBlock
 from updraft.usecase.source_blocks import MongoDBSource, SourceBlock
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -45,7 +45,7 @@ class BadUseCase(UserError):
 class UseCase(RowsDefinition):
     """One use case: the YAML's keys as attributes, and the `columns` that its suite names and types."""
 
-    schedule: ScheduleBlock | None = None
+    schedule: TrainingScheduleBlock | None = None
 
     task: Task = "binary"
     target: str
