@@ -91,6 +91,15 @@ def _sql(connection: str, scheme: str, known: Collection[str]) -> Address:
     return Address(f"connection {connection!r}", f"{scheme}://{login}{host}/{quote(found.schema or '')}", options)
 
 
+def _kafka(connection: str) -> Address:
+    """Its extra holds librdkafka's settings, as Airflow's own hook has it."""
+    extra = BaseHook.get_connection(connection).extra_dejson
+    for name in ("sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret"):
+        if extra.get(name):
+            mask_secret(extra[name])
+    return Address(f"connection {connection!r}", "", extra or {"bootstrap.servers": ""})
+
+
 # Airflow's type of a connection → its address.
 ADDRESSES: dict[str, Callable[[str], Address]] = {
     "mongo": _mongo,
@@ -98,6 +107,7 @@ ADDRESSES: dict[str, Callable[[str], Address]] = {
     "http": _http,
     "postgres": _postgres,
     "mysql": _mysql,
+    "kafka": _kafka,
 }
 
 

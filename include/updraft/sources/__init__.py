@@ -11,6 +11,7 @@ from typing import Any
 
 from updraft.addresses import Connections
 from updraft.sources.files import open_files
+from updraft.sources.kafka import open_kafka
 from updraft.sources.mongodb import open_collection
 from updraft.sources.source import Extent, Source
 from updraft.sources.sql import open_sql
@@ -21,6 +22,7 @@ SOURCES: dict[str, Callable[..., AbstractContextManager[Source]]] = {
     "mongodb": open_collection,
     "file": open_files,
     "sql": open_sql,
+    "kafka": open_kafka,
 }
 
 

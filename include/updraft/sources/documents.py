@@ -17,12 +17,13 @@ def flat_document(document: Mapping[str, Any], paths: Iterable[str]) -> dict[str
     """
     flat = {name: _plain(value) for name, value in document.items()}
     for path in paths:
-        if path not in flat and (value := _follow(document, path)) is not ABSENT:
+        if path not in flat and (value := follow(document, path)) is not ABSENT:
             flat[path] = _plain(value)
     return flat
 
 
-def _follow(value: Any, path: str) -> Any:
+def follow(value: Any, path: str) -> Any:
+    """Return what a path such as address.city leads to; ABSENT where there is nothing."""
     for part in path.split("."):
         if isinstance(value, Mapping) and part in value:
             value = value[part]

@@ -67,6 +67,14 @@ class SQLSource(Part):
         return self
 
 
+class KafkaSource(Part):
+    """Messages of a topic, each a JSON object. Another number at `restart` reads all that it holds anew."""
+
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)]
+    connection: ConnectionId = "kafka_default"
+    restart: Annotated[int, Field(ge=0)] = 0
+
+
 class SourceBlock(OneKind):
     """Where rows come from: a field for each kind of source, exactly one of them set.
 
@@ -76,3 +84,4 @@ class SourceBlock(OneKind):
     mongodb: MongoDBSource | None = None
     file: FileSource | None = None
     sql: SQLSource | None = None
+    kafka: KafkaSource | None = None
