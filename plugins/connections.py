@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_plus
 
 from airflow.exceptions import AirflowConfigException
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.mongo.hooks.mongo import MongoHook
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from updraft.addresses import S3_VARIABLE, Address, from_environment
+from updraft.addresses import AWS_VARIABLES, Address, from_environment
 from updraft.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def source_address(connection: str, variable: str) -> Address:
         except AirflowConfigException as error:
             raise BadConnection(f"connection {connection!r}: {error}") from None
     url = os.environ.get(variable, "")
-    if variable == S3_VARIABLE:  # none of AWS's variables is needed where a role gives the login
+    if variable in AWS_VARIABLES:  # none of AWS's variables is needed where a role gives the login
         return from_environment(os.environ)(connection, variable)
     if not url:
         raise BadConnection(f"no Airflow connection {connection!r} and no {variable}; set one of them")
@@ -60,7 +61,10 @@ def _mongo(connection: str) -> Address:
 
 
 def _aws(connection: str) -> Address:
-    return Address(f"connection {connection!r}", "", {"client": s3_client(connection)})
+    def service(name: str) -> Any:
+        return AwsBaseHook(connection, client_type=name).get_conn()
+
+    return Address(f"connection {connection!r}", "", {"client": s3_client(connection), "service": service})
 
 
 def _http(connection: str) -> Address:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-S3_VARIABLE = "AWS_ENDPOINT_URL_S3"  # stands for all of AWS's own variables
+S3_VARIABLE = "AWS_ENDPOINT_URL_S3"  # these two stand for all of AWS's own variables
+DYNAMODB_VARIABLE = "AWS_ENDPOINT_URL_DYNAMODB"
+AWS_VARIABLES = (S3_VARIABLE, DYNAMODB_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def from_environment(environ: Mapping[str, str]) -> Connections:
     """
 
     def find(connection: str, variable: str) -> Address:
-        options = {"environ": environ} if variable == S3_VARIABLE else {}
+        options = {"environ": environ} if variable in AWS_VARIABLES else {}
         return Address(variable, environ.get(variable, ""), options)
 
     return find

@@ -34,6 +34,12 @@ def test_the_raw_columns_are_read_and_the_derived_are_not(tmp_path: Path) -> Non
     ("old", "new", "line", "message"),
     [
         ("source: {file", "source: {fil", 2, "source: 'fil' is unknown (did you mean 'file'?)"),
+        (
+            "{file: {path: data/visits.csv}}",
+            "{mongodb: {collection: x, watermark: {column: y}}}",
+            2,
+            "source.watermark: an ETL reads all rows",
+        ),
         ("title: Visits of a site\n", "", None, "title: missing"),
         ("seconds: float64", "seconds: float", 4, "raw_columns.seconds: 'float' is unknown"),
         ("seconds: float64, ", "", 10, "clean.nulls: no column 'seconds'"),

@@ -262,6 +262,32 @@ def run_ids(server: Airflow, dag: str) -> list[str]:
     return [run["dag_run_id"] for run in runs]
 
 
+def test_rows_that_an_etl_has_loaded_start_the_training(stack: Stack, repository: Path, tmp_path: Path) -> None:
+    name = "network_security"
+    code, output = demo(stack, repository, "--use-case", name, "--rows", "1500")
+    assert code == 0, output
+    assert f"DAG etl_{name}, run demo-" in output and f"DAG train_{name}, run asset_triggered__" in output
+    assert "decision: " in output
+
+    file, server = stack.home / "demo" / f"{name}.csv", airflow(stack)
+    output = etl(stack, repository, name, file)
+    assert "0 new, 0 changed, 1,500 unchanged\nNothing has changed" in output
+    before = {run.dag_run_id for run in server.runs(f"train_{name}")}
+    more = tmp_path / "more.csv"
+    more.write_text(file.read_text() + file.read_text().splitlines()[1] + "\n")
+    output = etl(stack, repository, name, more)
+    assert "1 new, 0 changed, 1,500 unchanged" in output and f"Airflow trains {name} on these rows" in output
+    (started,) = {run.dag_run_id for run in server.runs(f"train_{name}")} - before
+    assert started.startswith("etl__") and _wait(server, started, dag=f"train_{name}") == "success"
+
+
+def etl(stack: Stack, repository: Path, name: str, file: Path) -> str:
+    process = updraft(stack.home, stack.environ | {"COLUMNS": "200"}, "etl", name, "--data", str(file), root=repository)
+    output, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    return output
+
+
 def test_the_task_logs_hold_no_secret(stack: Stack) -> None:
     values = [path.read_text() for path in (stack.home / "secrets").iterdir() if path.suffix == "" and path.is_file()]
     logs = [path for path in (stack.home / "logs").rglob("*.log*") if path.is_file()]

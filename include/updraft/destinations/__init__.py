@@ -12,7 +12,10 @@ from updraft.addresses import Connections
 from updraft.destinations.destination import Destination
 from updraft.destinations.keyed_rows import Cleaned, OpenStore, Store
 from updraft.destinations.mongodb import open_collection
+from updraft.destinations.upsert_dynamodb import open_dynamodb
 from updraft.destinations.upsert_mongodb import open_mongodb
+from updraft.destinations.upsert_s3 import open_s3
+from updraft.destinations.upsert_sql import open_sql
 from updraft.errors import UserError
 from updraft.usecase import UseCase
 from updraft.usecase.load_blocks import LoadBlock
@@ -21,7 +24,12 @@ from updraft.usecase.load_blocks import LoadBlock
 DESTINATIONS: dict[str, Callable[..., AbstractContextManager[Destination]]] = {"mongodb": open_collection}
 
 # The kind in an ETL's YAML → how it is opened: (settings, connections, cleaned) → a context manager of a Store.
-STORES: dict[str, OpenStore] = {"mongodb": open_mongodb}
+STORES: dict[str, OpenStore] = {
+    "mongodb": open_mongodb,
+    "sql": open_sql,
+    "s3": open_s3,
+    "dynamodb": open_dynamodb,
+}
 
 
 class NothingToFill(UserError):

@@ -55,8 +55,8 @@ class Store(Protocol):
     name: str
     size: int
 
-    def hashes(self, keys: Sequence[int | str]) -> Mapping[int | str, str | None]:
-        """Return the content hashes of the rows that are there, by key."""
+    def there(self, rows: Sequence[KeyedRow]) -> Mapping[int | str, str | None]:
+        """Return the content hashes of those of the rows that are there, by key."""
         ...
 
     def write(self, rows: Sequence[KeyedRow]) -> None:

@@ -12,7 +12,7 @@ from updraft.destinations.keyed_rows import Cleaned, KeyedRow
 from updraft.errors import BadData
 from updraft.sources.mongodb import address_of, database, translated
 from updraft.sources.source import CONTENT
-from updraft.usecase.source_blocks import MongoDBSource
+from updraft.usecase.load_blocks import MongoDBCollection
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -23,11 +23,11 @@ DUPLICATE_KEY = 11000
 
 
 @contextmanager
-def open_mongodb(settings: MongoDBSource, connections: Connections, cleaned: Cleaned) -> Iterator[MongoDBStore]:
+def open_mongodb(settings: MongoDBCollection, connections: Connections, cleaned: Cleaned) -> Iterator[MongoDBStore]:
     """Open a collection; it need not exist."""
     from pymongo.write_concern import WriteConcern
 
-    with database(address_of(settings, connections)) as opened:
+    with database(address_of(settings.address, connections)) as opened:
         on_disk = WriteConcern(w="majority", j=True)
         store = MongoDBStore(opened[settings.collection].with_options(write_concern=on_disk))
         store.warn_of_others()
@@ -51,9 +51,9 @@ class MongoDBStore:
             log.warning("%s holds %s documents that were not loaded by an ETL (their _id is an ObjectId); they stay, "
                         "also where they equal a loaded row", self.name, f"{others:,}")  # fmt: skip
 
-    def hashes(self, keys: Sequence[int | str]) -> dict[int | str, str | None]:
+    def there(self, rows: Sequence[KeyedRow]) -> dict[int | str, str | None]:
         with translated(self._collection):
-            found = self._collection.find({"_id": {"$in": list(keys)}}, {CONTENT: 1})
+            found = self._collection.find({"_id": {"$in": [row.key for row in rows]}}, {CONTENT: 1})
             return {document["_id"]: document.get(CONTENT) for document in found}
 
     def write(self, rows: Sequence[KeyedRow]) -> None:

@@ -61,7 +61,7 @@ def load(
 
 
 def _write_changes(store: Store, rows: list[KeyedRow], on_change: Callable[[], None]) -> Counts:
-    there = store.hashes([row.key for row in rows])
+    there = store.there(rows)
     changed = [row for row in rows if row.key in there and there[row.key] != row.sha256]
     new = [row for row in rows if row.key not in there]
     if new or changed:

@@ -22,6 +22,11 @@ def cross_field_errors(etl: Etl, names: Sequence[str]) -> Errors:
     yield from _expressions(etl, names, read)
     yield from _outliers(etl, types)
     yield from _labels(etl, names)
+    if getattr(getattr(etl.source, "settings", None), "watermark", None) is not None:
+        yield (
+            ("source", etl.source.kind, "watermark"),
+            "source.watermark: an ETL reads all rows, and writes the changed",
+        )
     if etl.id is not None and etl.id not in names:
         yield ("id",), f"id: no column {etl.id!r} in the suite{nearest(etl.id, names)}"
     yield from (

@@ -43,8 +43,29 @@ def etl_file(
     if options.data:
         folder = Path(settings["UPDRAFT_DATA"])
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copy(options.data, folder / f"{case.name}{''.join(options.data.suffixes[-2:])}"))
-    return _synthetic(case, options.rows, home) if _synthetic_rows_allowed("MONGODB_URL", settings, console) else None
+        file = Path(shutil.copy(options.data, folder / f"{case.name}{''.join(options.data.suffixes[-2:])}"))
+    elif _synthetic_rows_allowed("MONGODB_URL", settings, console):
+        file = _synthetic(case, options.rows, home)
+    else:
+        return None
+    if "mongod" in embedded(settings):
+        _remove_rows_of_another_file(case, file, settings, console)
+    return file
+
+
+def _remove_rows_of_another_file(case: UseCase, file: Path, settings: Mapping[str, str], console: Console) -> None:
+    """Empty the collection before the rows of another file come: a load by key leaves in it what it does not bring."""
+    from updraft.addresses import from_environment
+    from updraft.registry.folder_hashes import sha256
+    from updraft.sources.mongodb import address_of, database
+    from updraft.usecase.source_blocks import MongoDBSource
+
+    record, current = file.with_name(f"{case.name}.sha256"), sha256(file)
+    if isinstance(case.source.settings, MongoDBSource) and (not record.exists() or record.read_text() != current):
+        with database(address_of(case.source.settings, from_environment({**os.environ, **settings}))) as opened:
+            opened.drop_collection(case.source.settings.collection)
+        console.print(f"     collection {case.source.settings.collection!r} is emptied for the rows of {file.name}")
+    record.write_text(current)
 
 
 def read_only_source(case: UseCase, options: DemoOptions) -> str | None:

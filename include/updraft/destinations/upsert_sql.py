@@ -1,0 +1,162 @@
+"""Load rows into a table of an SQL database, each once: its primary key is the row's key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from updraft.addresses import Connections
+from updraft.destinations.keyed_rows import Cleaned, KeyedRow
+from updraft.model.columns import Column
+from updraft.sources.source import CONTENT, KEY
+from updraft.sql_engine import BadDatabase, address_of, place_of, sql_engine, translated
+from updraft.usecase.load_blocks import SQLStore
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, Table
+    from sqlalchemy.types import TypeEngine
+
+LONGEST_KEY = 255  # characters of a text that identifies a row
+TRIES = 5  # of a batch that another load's transaction stands against
+
+
+@contextmanager
+def open_sql(settings: SQLStore, connections: Connections, cleaned: Cleaned) -> Iterator[SQLTable]:
+    """Open a table; it is created when it is absent."""
+    with sql_engine(address_of(settings.connection, connections)) as engine:
+        name = f"SQL table {settings.table!r} of {place_of(engine)}"
+        table = _table(settings.table, cleaned, engine)
+        with translated(name):
+            _create(table, engine, name)
+        yield SQLTable(engine, table, name, cleaned.id or KEY)
+
+
+class SQLTable:
+    """A table that holds each row once; `key` is the name of its primary key."""
+
+    size = 500
+
+    def __init__(self, engine: Engine, table: Table, name: str, key: str) -> None:
+        self._engine, self._table, self._key, self.name = engine, table, key, name
+
+    def there(self, rows: Sequence[KeyedRow]) -> dict[int | str, str | None]:
+        import sqlalchemy as sa
+
+        key = self._table.c[self._key]
+        select = sa.select(key, self._table.c[CONTENT]).where(key.in_([row.key for row in rows]))
+        with translated(self.name), self._engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(select)}
+
+    def write(self, rows: Sequence[KeyedRow]) -> None:
+        """Write rows in the order of their keys, so that two loads wait for each other rather than block each other."""
+        ordered = sorted(rows, key=lambda row: row.key)
+        values = [{**row.values, self._key: row.key, CONTENT: row.sha256} for row in ordered]
+        statement = UPSERTS[self._engine.dialect.name](self._table, self._key)
+        for number in range(TRIES):
+            try:
+                with translated(self.name), self._engine.begin() as connection:
+                    connection.execute(statement, values)
+            except ConnectionError:
+                if number == TRIES - 1:
+                    raise
+                time.sleep(0.1 * 2**number)
+            else:
+                return
+
+
+def _on_conflict(dialect: str) -> Callable[[Table, str], Any]:
+    def upsert(table: Table, key: str) -> Any:
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        insert: Any = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+        others = {column.name: insert.excluded[column.name] for column in table.columns if column.name != key}
+        return insert.on_conflict_do_update(index_elements=[key], set_=others)
+
+    return upsert
+
+
+def _on_duplicate_key(table: Table, key: str) -> Any:
+    from sqlalchemy.dialects import mysql
+
+    insert = mysql.insert(table)
+    others = {column.name: insert.inserted[column.name] for column in table.columns if column.name != key}
+    return insert.on_duplicate_key_update(others)
+
+
+# The dialect → a statement that inserts a row, or takes the place of the one with its key.
+UPSERTS: dict[str, Callable[[Table, str], Any]] = {
+    "postgresql": _on_conflict("postgresql"),
+    "sqlite": _on_conflict("sqlite"),
+    "mysql": _on_duplicate_key,
+    "mariadb": _on_duplicate_key,
+}
+
+
+def _table(name: str, cleaned: Cleaned, engine: Engine) -> Table:
+    """Describe the table that the rows need; BadDatabase for a database that knows no upsert of ours."""
+    import sqlalchemy as sa
+
+    if engine.dialect.name not in UPSERTS:
+        raise BadDatabase(f"{place_of(engine)}: expected one of {', '.join(UPSERTS)}")
+    schema, _, table = name.rpartition(".")
+    text = _texts(engine)
+    key = [] if cleaned.id else [sa.Column(KEY, text(LONGEST_KEY), primary_key=True)]
+    ours = [(column, column.name == cleaned.id) for column in cleaned.columns]
+    columns = [
+        sa.Column(column.name, _type(column, text, is_key), primary_key=is_key, autoincrement=False)
+        for column, is_key in ours
+    ]
+    return sa.Table(table, sa.MetaData(), *key, *columns, sa.Column(CONTENT, text(64)), schema=schema or None)
+
+
+def _texts(engine: Engine) -> Callable[[int | None], TypeEngine[Any]]:
+    """Return what makes the type of texts of a length; in MySQL one that tells a from A and á, as keys have to."""
+    import sqlalchemy as sa
+    from sqlalchemy.dialects import mysql
+
+    if engine.dialect.name in ("mysql", "mariadb"):
+        binary = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
+        return lambda length: mysql.VARCHAR(length, **binary) if length else mysql.LONGTEXT(**binary)
+    return lambda length: sa.Text()
+
+
+def _type(column: Column, text: Callable[[int | None], TypeEngine[Any]], is_key: bool) -> TypeEngine[Any]:
+    import sqlalchemy as sa
+    from sqlalchemy.dialects import mysql
+
+    if column.type == "str":
+        return text(LONGEST_KEY if is_key else None)
+    types: dict[str, TypeEngine[Any]] = {
+        "int64": sa.BigInteger(),
+        "float64": sa.Double(),
+        "bool": sa.Boolean(),
+        "datetime64[us]": sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb"),
+    }
+    return types[column.type]
+
+
+def _create(table: Table, engine: Engine, name: str) -> None:
+    """Create the table when it is absent, else check that it has the columns and the key that the rows need."""
+    import sqlalchemy as sa
+
+    def exists() -> bool:
+        return sa.inspect(engine).has_table(table.name, schema=table.schema)
+
+    if not exists():
+        try:
+            with translated(name):
+                table.create(engine)
+        except BadDatabase:
+            if not exists():  # else another load has created it at the same time
+                raise
+    there = sa.inspect(engine)
+    columns = {column["name"] for column in there.get_columns(table.name, schema=table.schema)}
+    if missing := [column.name for column in table.columns if column.name not in columns]:
+        raise BadDatabase(f"{name}: has no column {', '.join(map(repr, missing))}: it was not made for these rows")
+    key = there.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
+    expected = [column.name for column in table.primary_key.columns]
+    if key != expected:
+        found = ", ".join(key) or "missing"
+        raise BadDatabase(f"{name}: its primary key is {found}; expected {', '.join(expected)}")

@@ -1,0 +1,219 @@
+"""`load` into SQL databases, S3 and DynamoDB: each row once, the types that come back, and refusals in one line."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from tests.sources.test_sql import execute, mariadb, postgresql, url
+from tests.support.etl_cases import cleaned, write_etl, write_rows
+from tests.support.servers import server
+from updraft.addresses import Address, from_environment
+from updraft.destinations.keyed_rows import Counts
+from updraft.errors import UserError
+from updraft.etl.load import load
+from updraft.local_stack.servers import free_port
+from updraft.sources.source import CONTENT, KEY
+from updraft.sql_engine import sql_engine
+
+__all__ = ["mariadb", "postgresql", "url"]  # fixtures
+
+TYPES = {"name": "str", "day": "datetime64[us]", "price": "float64", "many": "int64", "old": "bool"}
+YAML = """\
+title: Things
+source: {file: {path: data/visits.csv}}
+id: name
+load: [LOAD]
+"""
+HEADER = ",".join(TYPES)
+ROWS = ["a,2026-01-31T08:00:00.123456,0.1,9007199254740993,true", "A,,,2,false", "á 🚗,,1e300,-3,true"]
+AWS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y-secret", "AWS_DEFAULT_REGION": "eu-central-1"}
+
+
+class Loads:
+    """Loads of things into one store."""
+
+    def __init__(self, root: Path, block: str, environ: dict[str, str], *edits: tuple[str, str]) -> None:
+        write_etl(root, ("LOAD", block), *edits, yaml=YAML, types=TYPES)
+        self.root, self.connections = root, from_environment(environ)
+        suite = root / "expectations/etl_visits.json"
+        text = json.loads(suite.read_text())
+        for name in ("name", "old"):
+            text["expectations"].append({
+                "type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}, "severity": "critical",
+            })  # fmt: skip
+        suite.write_text(json.dumps(text))
+
+    def __call__(self, *lines: str) -> Counts:
+        write_rows(self.root, *lines, header=HEADER)
+        etl, dataset = cleaned(self.root)
+        return load(etl, dataset, self.connections, self.root / "load")
+
+    def twice_at_once(self, *lines: str) -> None:
+        write_rows(self.root, *lines, header=HEADER)
+        etl, dataset = cleaned(self.root)
+        with ThreadPoolExecutor(2) as pool:
+            outs = self.root / "one", self.root / "other"
+            list(pool.map(lambda out: load(etl, dataset, self.connections, out), outs))
+
+
+def table(url: str, name: str = "things") -> list[dict[str, Any]]:
+    with sql_engine(Address("x", url)) as engine, engine.connect() as connection:
+        found = sa.Table(name, sa.MetaData(), autoload_with=connection)
+        return [dict(row._mapping) for row in connection.execute(sa.select(found))]
+
+
+def test_a_table_is_created_and_holds_each_row_once(url: str, tmp_path: Path) -> None:
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
+    assert loads(*ROWS) == Counts(new=3)
+    assert loads(*ROWS) == Counts(unchanged=3)
+    assert loads(ROWS[0], "A,,,3,false", "b,,,1,true") == Counts(new=1, changed=1, unchanged=1)
+    rows = {row["name"]: row for row in table(url)}
+    assert set(rows) == {"a", "A", "á 🚗", "b"}
+    first = rows["a"] | {"old": bool(rows["a"]["old"]), "price": float(rows["a"]["price"])}  # MariaDB's is a Decimal
+    day = datetime(2026, 1, 31, 8, 0, 0, 123456)
+    assert first.items() >= {"day": day, "price": 0.1, "many": 9007199254740993, "old": True}.items()
+    assert (rows["A"]["many"], rows["A"]["day"], rows["A"]["price"], rows["á 🚗"]["price"]) == (3, None, None, 1e300)
+
+
+def test_without_an_id_equal_rows_are_as_many_as_they_come(url: str, tmp_path: Path) -> None:
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url}, ("id: name\n", ""))
+    assert loads(*ROWS, ROWS[0]) == Counts(new=4)
+    assert loads(ROWS[0], *ROWS) == Counts(unchanged=4)
+    assert len({row[KEY] for row in table(url)}) == len(table(url)) == 4
+
+
+def test_two_loads_at_the_same_time(url: str, tmp_path: Path) -> None:
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
+    lines = [f"thing {number},,{number},1,true" for number in range(2000)]
+    loads.twice_at_once(*lines)
+    assert sorted(row["price"] for row in table(url)) == [*range(2000)]
+    assert loads(*lines) == Counts(unchanged=2000)
+
+
+def test_a_table_of_something_else_is_left_alone(url: str, tmp_path: Path) -> None:
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
+    execute(url, "CREATE TABLE things (name VARCHAR(20), price FLOAT)")
+    with pytest.raises(UserError, match=r"SQL table 'things' of .*: has no column 'day', 'many', 'old', '_sha256'"):
+        loads(*ROWS)
+    execute(url, "DROP TABLE things")
+    columns = "day VARCHAR(40), price FLOAT, many BIGINT, old BOOLEAN, _sha256 VARCHAR(64)"
+    execute(url, f"CREATE TABLE things (name VARCHAR(20), {columns})")
+    with pytest.raises(UserError, match="its primary key is missing; expected name"):
+        loads(*ROWS)
+    assert table(url) == []
+
+
+def test_a_database_that_does_not_answer_is_tried_again_and_a_refused_login_is_not(
+    postgresql: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:1"):
+        Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": "postgresql://a:hunter22@127.0.0.1:1/x"})(*ROWS)
+    wrong = postgresql.replace("airflow:", "airflow:hunter22")
+    with pytest.raises(UserError, match="login is refused") as caught:
+        Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": wrong})(*ROWS)
+    assert "hunter22" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_an_object_on_s3_is_named_by_its_rows(kind: str, s3: dict[str, str], tmp_path: Path) -> None:
+    prefix = f"updraft-tests/{secrets.token_hex(6)}/things"
+    loads = Loads(tmp_path, f"{{s3: {{uri: s3://{prefix}, format: {kind}}}}}", s3)
+    client = boto3.client("s3", endpoint_url=s3["AWS_ENDPOINT_URL_S3"], region_name="us-east-1", **{
+        name.lower(): s3[name.upper()] for name in ("aws_access_key_id", "aws_secret_access_key")
+    })  # fmt: skip
+    if "updraft-tests" not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket="updraft-tests")
+    assert loads(*ROWS) == Counts(new=3)
+    assert loads(*ROWS) == Counts(unchanged=3)
+    loads.twice_at_once(*ROWS[:2])
+    assert loads(*ROWS[:2]) == Counts(unchanged=2)
+    listed = client.list_objects_v2(Bucket="updraft-tests", Prefix=prefix.partition("/")[2])["Contents"]
+    assert len(listed) == 2 and all(each["Key"].endswith(f".{kind}") for each in listed)
+    bodies = [client.get_object(Bucket="updraft-tests", Key=each["Key"])["Body"].read() for each in listed]
+    largest = max(bodies, key=len)
+    if kind == "jsonl":
+        names = [json.loads(line)["name"] for line in largest.decode().splitlines()]
+    else:
+        (tmp_path / "object.parquet").write_bytes(largest)
+        names = pq.read_table(tmp_path / "object.parquet")["name"].to_pylist()
+    assert names == ["a", "A", "á 🚗"]
+
+
+@pytest.fixture(scope="module")
+def dynamodb(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Yield the environment variables that reach a DynamoDB of moto's."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with server(command, port, tmp_path_factory.mktemp("dynamodb") / "log"):
+        yield {**AWS, "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{port}"}
+
+
+def make_table(environ: dict[str, str], *key: tuple[str, str]) -> Any:
+    resource: Any = boto3.resource(
+        "dynamodb",
+        endpoint_url=environ["AWS_ENDPOINT_URL_DYNAMODB"],
+        region_name="eu-central-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="y",
+    )
+    name = f"things-{secrets.token_hex(4)}"
+    kinds = ("HASH", "RANGE")
+    return resource.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": each, "KeyType": kind} for (each, _), kind in zip(key, kinds, strict=False)],
+        AttributeDefinitions=[{"AttributeName": each, "AttributeType": type_} for each, type_ in key],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def test_a_dynamodb_table_holds_each_row_once(dynamodb: dict[str, str], tmp_path: Path) -> None:
+    made = make_table(dynamodb, ("name", "S"))
+    loads = Loads(tmp_path, f"{{dynamodb: {{table: {made.name}}}}}", dynamodb)
+    assert loads(ROWS[0], ROWS[1]) == Counts(new=2)
+    assert loads(ROWS[0], ROWS[1]) == Counts(unchanged=2)
+    assert loads(ROWS[0], "A,,,3,false", "b,,,1,true") == Counts(new=1, changed=1, unchanged=1)
+    items = {item["name"]: item for item in made.scan()["Items"]}
+    assert set(items) == {"a", "A", "b"}
+    assert (float(items["a"]["price"]), int(items["a"]["many"]), items["a"]["old"]) == (0.1, 9007199254740993, True)
+    assert items["a"]["day"] == "2026-01-31T08:00:00.123456" and items["A"]["day"] is None
+    with pytest.raises(UserError, match=r"price: 1e[+]300 is beyond the numbers that DynamoDB holds"):
+        loads(*ROWS)
+
+
+def test_more_rows_than_a_request_takes_and_two_loads_at_once(dynamodb: dict[str, str], tmp_path: Path) -> None:
+    made = make_table(dynamodb, (KEY, "S"))
+    loads = Loads(tmp_path, f"{{dynamodb: {{table: {made.name}}}}}", dynamodb, ("id: name\n", ""))
+    lines = [f"thing {number},,{number},1,true" for number in range(230)]
+    loads.twice_at_once(*lines, lines[0])
+    assert loads(*lines, lines[0]) == Counts(unchanged=231)
+    assert len(made.scan()["Items"]) == 231 and CONTENT in made.scan()["Items"][0]
+
+
+def test_what_dynamodb_refuses_is_one_line(dynamodb: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="DynamoDB table 'nothing': no such table"):
+        Loads(tmp_path, "{dynamodb: {table: nothing}}", dynamodb)(*ROWS)
+    two = make_table(dynamodb, ("name", "S"), ("many", "N"))
+    with pytest.raises(UserError, match="its key is name, many; expected a partition key alone"):
+        Loads(tmp_path, f"{{dynamodb: {{table: {two.name}}}}}", dynamodb)(*ROWS)
+    number = make_table(dynamodb, ("many", "N"))
+    with pytest.raises(UserError, match="its key 'many' is of type N, and the rows' key is a text"):
+        Loads(tmp_path, f"{{dynamodb: {{table: {number.name}}}}}", dynamodb)(*ROWS)
+    nowhere = dynamodb | {"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1"}
+    with pytest.raises(ConnectionError, match="DynamoDB does not answer"):
+        Loads(tmp_path, "{dynamodb: {table: nothing}}", nowhere)(*ROWS)
+    with pytest.raises(UserError, match="THINGS_URL: expected https://KEY:SECRET@dynamodb") as caught:
+        url = {"THINGS_URL": "dynamodb://key:hunter22@x"}
+        Loads(tmp_path, "{dynamodb: {table: nothing, connection: things}}", url)(*ROWS)
+    assert "hunter22" not in str(caught.value)
