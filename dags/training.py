@@ -137,7 +137,7 @@ def validate(name: str, dataset: str) -> str:
 
     with stage(name, "validate") as run:
         validated = validate(run.case, run.dataset(dataset, "ingest"), run.out)
-        keep(run.case, validated, datasets(), registry, run.run_id)
+        keep(run.case, validated, datasets(), registry, run.run_id, goes_on=run.params.limit is None)
         return run.files.upload(validated, run.out)
 
 

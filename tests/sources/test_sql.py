@@ -20,6 +20,7 @@ from updraft.addresses import Address, from_environment
 from updraft.local_stack.servers import free_port
 from updraft.model.columns import Column
 from updraft.sources import open_source
+from updraft.sources.count import count_rows
 from updraft.sources.source import BadSource, Batch
 from updraft.sql_engine import BadDatabase, sql_engine
 from updraft.usecase import UseCase
@@ -203,6 +204,24 @@ def test_what_is_wrong_is_told_apart(url: str) -> None:
 )
 def test_a_wrong_address_is_one_line(url: str, message: str) -> None:
     assert refusal(url, case_of()).startswith(message)
+
+
+def test_rows_are_counted_and_a_missing_table_is_named(url: str) -> None:
+    fill(url, 5)
+    connections = from_environment({"SQL_URL": url})
+    assert count_rows(case_of(table="customers"), connections) == 5
+    assert count_rows(case_of(query="SELECT id FROM customers WHERE id > 2; "), connections) == 3
+    with pytest.raises(BadDatabase, match="absent"):
+        count_rows(case_of(table="absent"), connections)
+
+
+def test_a_date_in_the_future_does_not_keep_later_rows_out(url: str) -> None:
+    fill(url, 3)
+    execute(url, "UPDATE customers SET at = '2999-01-01' WHERE id = 1")
+    case = case_of([integer("id")], table="customers", watermark={"column": "at"})
+    _, position = batches_of(url, case)
+    assert position is not None
+    assert "sqlite" in url or position["watermark"] < "2999"  # SQLite has texts
 
 
 def test_a_watermark_gives_what_is_new_and_what_is_late_and_what_has_none(url: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from updraft.sources.source import BadSource
+from updraft.sources.watermark import CLOCKS_DIFFER
 from updraft.usecase.source_blocks import MongoDBSource
 from updraft.usecase.watermark import Watermark
 
@@ -129,7 +130,7 @@ def _latest(collection: Collection[Any], documents: Mapping[str, Any], watermark
 
 
 def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0) + timedelta(minutes=5)  # clocks differ
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0) + CLOCKS_DIFFER
 
 
 def _follow(document: Any, path: str) -> Any:

@@ -37,6 +37,29 @@ def open_sql(settings: SQLSource, case: RowsDefinition, connections: Connections
             yield SQLRows(connection, settings, case, extent)
 
 
+def count_rows(settings: SQLSource, connections: Connections) -> int:
+    """Count the rows of a table or of a query's result."""
+    import sqlalchemy as sa
+
+    count = sa.select(sa.func.count()).select_from(_from(settings))
+    address = address_of(settings.connection, connections)
+    with sql_engine(address) as engine, translated(place_of(engine)), snapshot(engine) as connection:
+        return int(connection.execute(count).scalar_one())
+
+
+def _from(settings: SQLSource) -> Any:
+    import sqlalchemy as sa
+
+    if settings.table:
+        schema, _, table = settings.table.rpartition(".")
+        return sa.table(table, schema=schema or None)
+    return sa.text(f"({_query(settings)}\n) AS rows_of_query")  # a comment may stand at its end
+
+
+def _query(settings: SQLSource) -> str:
+    return str(settings.query).strip().rstrip(";").replace(":", r"\:")
+
+
 class SQLRows:
     """The rows of a table or a query, in the database's order; memory does not grow with them.
 
@@ -110,7 +133,7 @@ class SQLRows:
         import sqlalchemy as sa
 
         with translated(str(self)):
-            result = self._connection.execute(sa.select(sa.text("*")).select_from(self._from()).limit(0))
+            result = self._connection.execute(sa.select(sa.text("*")).select_from(_from(self._settings)).limit(0))
             names = list(result.keys())
             result.close()
         mark = self._settings.watermark
@@ -118,35 +141,26 @@ class SQLRows:
             raise BadSource(f"{self}: watermark: no column {mark.column!r}; there are: {', '.join(names)}")
         return names
 
-    def _from(self) -> Any:
-        import sqlalchemy as sa
-
-        if self._settings.table:
-            schema, _, table = self._settings.table.rpartition(".")
-            return sa.table(table, schema=schema or None)
-        return sa.text(f"({self._query()}\n) AS rows_of_query")  # a comment may stand at its end
-
     def _select(self) -> CursorResult[Any]:
         import sqlalchemy as sa
 
         wanted = dict.fromkeys(self._reader.names)
         if mark := self._settings.watermark:
             wanted[mark.column] = None
-        select: Any = sa.select(*(sa.column(name) for name in wanted)).select_from(self._from())
+        select: Any = sa.select(*(sa.column(name) for name in wanted)).select_from(_from(self._settings))
         if mark and self._greatest:
             column: ColumnElement[Any] = sa.column(mark.column)
-            example = self._first(sa.select(column).select_from(self._from()).where(column.is_not(None)).limit(1))
+            example = self._first(
+                sa.select(column).select_from(_from(self._settings)).where(column.is_not(None)).limit(1)
+            )
             start = self._greatest.start(example, str(self))
             if start is not None:  # a row without a value may be new: it is read each time
                 select = select.where(sa.or_(column >= start, column.is_(None)))
                 return self._execute(select)
-        return self._execute(select if self._settings.table else sa.text(self._query()))  # in its own order
+        return self._execute(select if self._settings.table else sa.text(_query(self._settings)))  # in its own order
 
     def _execute(self, statement: Executable) -> CursorResult[Any]:
         return self._connection.execute(statement, execution_options={"yield_per": ROWS})
-
-    def _query(self) -> str:
-        return str(self._settings.query).strip().rstrip(";").replace(":", r"\:")
 
     def _first(self, select: Executable) -> Any:
         result = self._connection.execute(select)

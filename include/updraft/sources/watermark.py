@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +11,7 @@ from updraft.sources.source import BadSource
 from updraft.usecase.watermark import Watermark
 
 KEY = "watermark"
+CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 class Greatest:
@@ -55,11 +56,22 @@ class Greatest:
         return former - (late if isinstance(former, datetime) else timedelta(days=-(-late // timedelta(days=1))))
 
     def position(self) -> dict[str, Any] | None:
-        """Return the greatest value, as JSON has it; a former read's where there was no greater one."""
-        value = _as_json(self._value)
-        if value is None or (self.former is not None and _of_type(self.former, self._value) > self._value):
+        """Return the greatest value, as JSON has it; a former read's where there was no greater one.
+
+        A date in the future counts as now: it would keep out all rows that come before it.
+        """
+        greatest = _not_after_now(self._value)
+        value = _as_json(greatest)
+        if value is None or (self.former is not None and _of_type(self.former, greatest) > greatest):
             value = self.former
         return None if value is None else {KEY: value}
+
+
+def _not_after_now(value: Any) -> Any:
+    if isinstance(value, datetime):
+        now = datetime.now(value.tzinfo or UTC) + CLOCKS_DIFFER
+        return min(value, now if value.tzinfo else now.replace(tzinfo=None))
+    return min(value, datetime.now(UTC).date()) if isinstance(value, date) else value
 
 
 def _as_json(value: Any) -> int | float | str | None:
