@@ -68,7 +68,7 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
         ([("{by: hash}", "{by: hash}\nschedule: {rows: 0}")], 11,
          "schedule.rows: expected greater than or equal to 1, found 0"),
         ([("{by: hash}", "{by: hash}\nschedule: {rows: 5}"), ("mongodb: {collection: shop}", "file: {path: x}")], 11,
-         "schedule.rows: only the rows of a source of kind mongodb, sql can be counted, found file"),
+         "schedule.rows: only the rows of a source of kind mongodb, sql, kafka can be counted, found file"),
         ([("{by: hash}", "{by: hash}\nschedule: {afte: etl_x}")], 11,
          "unknown key 'schedule.afte' (did you mean 'after'?)"),
         ([("{collection: shop}", "{collection: shop, watermark: {column: day, late: 2 weeks}}")], 2,

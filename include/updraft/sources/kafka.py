@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from updraft.addresses import Connections, variable_of
+from updraft.addresses import Address, Connections, variable_of
 from updraft.sources.json_rows import JsonRows
 from updraft.sources.kafka_client import KafkaClient, kafka_client
 from updraft.sources.kafka_offsets import ANEW, Part, mark_of, parts_of
@@ -26,10 +26,19 @@ def open_kafka(
     settings: KafkaSource, case: RowsDefinition, connections: Connections, extent: Extent
 ) -> Iterator[KafkaRows]:
     """Open a topic as a source of rows; nothing is committed, and no group is joined."""
-    is_default = settings.connection == KafkaSource.model_fields["connection"].default
-    address = connections(settings.connection, "KAFKA_URL" if is_default else variable_of(settings.connection))
-    with kafka_client(address) as client:
+    with kafka_client(_address_of(settings, connections)) as client:
         yield KafkaRows(client, settings, case, extent)
+
+
+def count_messages(settings: KafkaSource, connections: Connections) -> int:
+    """Count the messages that a topic has ever had, those included that are gone by now."""
+    with kafka_client(_address_of(settings, connections)) as client:
+        return sum(part.end for part in parts_of(client, settings.topic, f"Kafka topic {settings.topic!r}", None, ""))
+
+
+def _address_of(settings: KafkaSource, connections: Connections) -> Address:
+    is_default = settings.connection == KafkaSource.model_fields["connection"].default
+    return connections(settings.connection, "KAFKA_URL" if is_default else variable_of(settings.connection))
 
 
 class KafkaRows:

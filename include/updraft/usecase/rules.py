@@ -19,7 +19,7 @@ LABEL_TYPES = {"int64": (int,), "float64": (int, float), "str": (str,), "bool": 
 EXCLUSIVE = ("target", "id", "ignored", "text", "categorical", "slices")
 CAST_TO = {"number_from_text": ("int64", "float64"), "decimal_comma": ("float64",), "boolean_from_text": ("bool",)}
 COMPATIBLE = ({"text", "slices"}, {"categorical", "slices"}, {"ignored", "slices"})
-COUNTABLE = ("mongodb", "sql")  # kinds of sources of which `sources.count` counts the rows
+COUNTABLE = ("mongodb", "sql", "kafka")  # kinds of sources of which `sources.count` counts the rows
 CANDIDATE_NAME = re.compile(r"[\w-]+")
 
 
