@@ -13,6 +13,7 @@ from updraft.addresses import Connections
 from updraft.sources.files import open_files
 from updraft.sources.kafka import open_kafka
 from updraft.sources.mongodb import open_collection
+from updraft.sources.rest import open_rest
 from updraft.sources.source import Extent, Source
 from updraft.sources.sql import open_sql
 from updraft.usecase.rows_definition import RowsDefinition
@@ -23,6 +24,7 @@ SOURCES: dict[str, Callable[..., AbstractContextManager[Source]]] = {
     "file": open_files,
     "sql": open_sql,
     "kafka": open_kafka,
+    "rest": open_rest,
 }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 from updraft.addresses import Connections, variable_of
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = (10, 120)  # seconds to connect, and between two bytes
 RETRIES, LONGEST_PAUSE = 4, 300  # a server may ask for a longer one: the last answer is then the error
+BODY_TRIES = 3
+T = TypeVar("T")
 RETRIED = (429, 500, 502, 503, 504)
 WORDS = {
     401: "refuses the login (401)",
@@ -32,7 +35,14 @@ class HttpServer:
     A password is sent as a bearer token, with a user as HTTP Basic, or as it is in a header of the name `header`.
     """
 
-    def __init__(self, url: str, connection: str | None, connections: Connections, header: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        connection: str | None,
+        connections: Connections,
+        header: str | None = None,
+        rate: float | None = None,
+    ) -> None:
         base, secret = "", ("", "")
         if connection:
             address = connections(connection, variable_of(connection))
@@ -46,6 +56,8 @@ class HttpServer:
             raise BadSource(f"{shown(url)}: expected a URL of {origin_of(base)}, where connection {connection!r} leads")
         self._session = _session(_login(*secret, header) if any(secret) else {}, origin_of(self.url))
 
+        self._pause, self._last = 1 / rate if rate else 0, 0.0
+
     def close(self) -> None:
         """Close its connections."""
         self._session.close()
@@ -53,11 +65,26 @@ class HttpServer:
     @contextmanager
     def get(self, url: str, *, headers: dict[str, str] | None = None) -> Iterator[requests.Response]:
         """Request a URL as a stream of its body; raise BadSource, or ConnectionError where a second try may help."""
+        if origin_of(url) != origin_of(self.url):
+            raise BadSource(f"{shown(url)}: expected a URL of {origin_of(self.url)}")
+        time.sleep(max(self._last + self._pause - time.monotonic(), 0))
+        self._last = time.monotonic()
         with translated(url):
             response = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
         with response:
             _check_status(url, response)
             yield response
+
+    def read(self, url: str, take: Callable[[requests.Response], T]) -> T:
+        """Request a URL and take what it gives, again where its body breaks off."""
+        for left in reversed(range(BODY_TRIES)):
+            with self.get(url) as response:
+                try:
+                    return take(response)
+                except ConnectionError:
+                    if not left:
+                        raise
+        raise AssertionError
 
 
 def shown(url: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from updraft.usecase.blocks import Part
 from updraft.usecase.one_kind import OneKind
+from updraft.usecase.page_blocks import PagesBlock, Pointer
 from updraft.usecase.watermark import Watermark
 
 REMOTE = ("s3", "http", "https")  # schemes of URIs that are no paths
@@ -75,6 +76,21 @@ class KafkaSource(Part):
     restart: Annotated[int, Field(ge=0)] = 0
 
 
+class RestSource(Part):
+    """Rows of a JSON API: a list at the JSON Pointer `rows`, on one page or several.
+
+    The password of the connection is sent as a bearer token, with a user as HTTP Basic, or in the header `header`.
+    `rate` is the greatest number of requests in a second.
+    """
+
+    url: Annotated[str, Field(min_length=1)]
+    rows: Pointer = ""
+    pages: PagesBlock | None = None
+    connection: ConnectionId | None = None
+    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = None
+    rate: Annotated[float, Field(gt=0)] | None = None
+
+
 class SourceBlock(OneKind):
     """Where rows come from: a field for each kind of source, exactly one of them set.
 
@@ -85,3 +101,4 @@ class SourceBlock(OneKind):
     file: FileSource | None = None
     sql: SQLSource | None = None
     kafka: KafkaSource | None = None
+    rest: RestSource | None = None
