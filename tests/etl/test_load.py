@@ -18,6 +18,7 @@ from pymongo.collection import Collection
 from tests.support.etl_cases import cleaned, write_etl, write_rows
 from updraft.addresses import from_environment
 from updraft.destinations.keyed_rows import Counts, content_hash
+from updraft.errors import BadData
 from updraft.etl.load import load
 from updraft.etl.schema import Etl
 from updraft.sources import open_source
@@ -138,6 +139,14 @@ def test_documents_of_others_are_told_and_what_is_loaded_can_be_read_again(
 
     with open_source(load_etl("visits", loads.root).extracted, connections) as source:
         assert source.others == [] and sum(batch.table.num_rows for batch in source.batches()) == 9
+
+
+def test_what_the_server_refuses_names_the_row(loads: Loads) -> None:
+    with MongoClient[dict[str, Any]](loads.url) as client:
+        client.get_default_database().create_collection("visits", validator={"price": {"$lt": 5}})
+    with pytest.raises(BadData, match=r"MongoDB collection '.*visits': _id 5: .*validation"):
+        loads(*NINE)
+    assert [document["_id"] for document in loads.documents()] == [1, 2, 3, 4]
 
 
 def test_a_server_that_does_not_answer_and_a_refused_login_are_told_apart(loads: Loads, mongo_with_login: str) -> None:

@@ -53,6 +53,14 @@ def test_an_unknown_parameter_and_a_wrong_value_are_named(conf: Any, word: str) 
     assert status == 400 and word in json.loads(answer)["detail"]
 
 
+@pytest.mark.parametrize(("conf", "word"), [({"seed": 1}, "seed"), ({"limit": "9"}, "limit"), ({"data": ""}, "data")])
+def test_the_parameters_of_an_etl_are_others(conf: Any, word: str) -> None:
+    path = "/api/v2/dags/etl_network_security/dagRuns"
+    status, answer = request(json.dumps({"conf": conf}).encode(), path)
+    assert status == 400 and word in json.loads(answer)["detail"]
+    assert request(b'{"conf": {"limit": 5, "data": "rows.csv"}}', path)[0] == 200
+
+
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"[1]", b'{"conf": [1]}', b"[" * 5000, b"{}"])
 def test_what_is_no_configuration_is_airflows_to_judge(body: bytes) -> None:
     assert request(body) == (200, body.decode())

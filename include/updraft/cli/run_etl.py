@@ -51,6 +51,5 @@ def run_etl(name: str, data: str | None, limit: int | None, as_json: bool) -> No
         for store in loaded["destinations"]:
             words = ", ".join(f"{store[key]:,} {key}" for key in ("new", "changed", "unchanged"))
             typer.echo(f"{store['destination']}: {words}")
-    changed = counts.new + counts.changed > 0
-    for line in start_training(etl.dag_id, run_id) if changed else ["Nothing has changed, so no training is started."]:
+    for line in start_training(etl.dag_id, run_id, changed=counts.new + counts.changed > 0):
         typer.echo(line, err=as_json)

@@ -9,13 +9,16 @@ from updraft.cli.airflow_access import configured_airflow
 from updraft.usecase import parse, paths
 
 
-def start_training(etl_dag: str, run_id: str) -> Iterator[str]:
+def start_training(etl_dag: str, run_id: str, *, changed: bool) -> Iterator[str]:
     """Trigger the DAGs of the use cases that name the ETL in `schedule.after`; yield a line for each.
 
-    Where Airflow is not to be reached, or a DAG is paused, the line names the command that trains.
+    Where nothing has changed, Airflow is not to be reached or a DAG is paused, the line names the command that trains.
     """
-    airflow = configured_airflow()
-    for name in (path.stem for path in paths() if etl_dag in _after(path.stem)):
+    names = [path.stem for path in paths() if etl_dag in _after(path.stem)]
+    if not changed:
+        yield "Nothing has changed, so no training is started."
+    airflow = configured_airflow() if changed and names else None
+    for name in names:
         try:
             yield _trigger(airflow, name, run_id) if airflow else f"Next: updraft run {name}"
         except AirflowError as error:

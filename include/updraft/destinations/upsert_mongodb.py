@@ -15,6 +15,7 @@ from updraft.sources.source import CONTENT
 from updraft.usecase.load_blocks import MongoDBCollection
 
 if TYPE_CHECKING:
+    from pymongo import ReplaceOne
     from pymongo.collection import Collection
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def open_mongodb(settings: MongoDBCollection, connections: Connections, cleaned:
 class MongoDBStore:
     """A collection that holds each row once."""
 
-    size = 2_000
+    size = 5_000
 
     def __init__(self, collection: Collection[Any]) -> None:
         self._collection = collection
@@ -57,16 +58,31 @@ class MongoDBStore:
             return {document["_id"]: document.get(CONTENT) for document in found}
 
     def write(self, rows: Sequence[KeyedRow]) -> None:
+        from bson.errors import BSONError
         from pymongo import ReplaceOne
-        from pymongo.errors import BulkWriteError
 
         documents = [{"_id": row.key, **row.values, CONTENT: row.sha256} for row in rows]
         replacements = [ReplaceOne({"_id": document["_id"]}, document, upsert=True) for document in documents]
         try:
-            with translated(self._collection):
+            faults = self._bulk_write(replacements)
+        except (BSONError, OverflowError, UnicodeError) as error:  # too large, or nothing that BSON holds
+            raise BadData(f"{self.name}: {' '.join(str(error).split())}") from None
+        if others := [fault for fault in faults if fault["code"] != DUPLICATE_KEY]:
+            raise BadData(f"{self.name}: _id {others[0]['op']['q']['_id']!r}: {others[0]['errmsg']}")
+        if faults:  # inserted by another load at the same time
+            self.write([rows[fault["index"]] for fault in faults])
+
+    def _bulk_write(self, replacements: Sequence[ReplaceOne[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Send replacements, and return the faults of those that the server did not take."""
+        from pymongo.errors import BulkWriteError
+
+        with translated(self._collection):
+            try:
                 self._collection.bulk_write(replacements, ordered=False)
-        except BulkWriteError as error:
-            faults = error.details["writeErrors"]
-            if {fault["code"] for fault in faults} != {DUPLICATE_KEY}:
-                raise BadData(f"{self.name}: {faults[0]['errmsg'] if faults else error.details}") from None
-            self.write([rows[fault["index"]] for fault in faults])  # inserted by another load at the same time
+            except BulkWriteError as error:  # an OperationFailure, too
+                faults: list[dict[str, Any]] = error.details["writeErrors"]
+                if not faults:
+                    concern = error.details["writeConcernErrors"]
+                    raise ConnectionError(f"{self.name}: not written to disk: {concern[0]['errmsg']}") from None
+                return faults
+        return []

@@ -27,6 +27,8 @@ def open_sql(settings: SQLStore, connections: Connections, cleaned: Cleaned) -> 
     """Open a table; it is created when it is absent."""
     with sql_engine(address_of(settings.connection, connections)) as engine:
         name = f"SQL table {settings.table!r} of {place_of(engine)}"
+        with translated(name), engine.connect():
+            pass  # from now on the dialect knows whether MySQL is MariaDB
         table = _table(settings.table, cleaned, engine)
         with translated(name):
             _create(table, engine, name)
@@ -112,12 +114,16 @@ def _table(name: str, cleaned: Cleaned, engine: Engine) -> Table:
 
 
 def _texts(engine: Engine) -> Callable[[int | None], TypeEngine[Any]]:
-    """Return what makes the type of texts of a length; in MySQL one that tells a from A and á, as keys have to."""
+    """Return what makes the type of texts of a length; in MySQL one that tells a from A, á and a with a space after it.
+
+    Keys have to.
+    """
     import sqlalchemy as sa
     from sqlalchemy.dialects import mysql
 
     if engine.dialect.name in ("mysql", "mariadb"):
-        binary = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
+        collation = "utf8mb4_nopad_bin" if getattr(engine.dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+        binary = {"charset": "utf8mb4", "collation": collation}
         return lambda length: mysql.VARCHAR(length, **binary) if length else mysql.LONGTEXT(**binary)
     return lambda length: sa.Text()
 
