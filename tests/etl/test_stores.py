@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -93,6 +97,25 @@ def test_without_an_id_equal_rows_are_as_many_as_they_come(url: str, tmp_path: P
     assert loads(*ROWS, ROWS[0]) == Counts(new=4)
     assert loads(ROWS[0], *ROWS) == Counts(unchanged=4)
     assert len({row[KEY] for row in table(url)}) == len(table(url)) == 4
+
+
+ODD = {"id": "int64", "an odd name (%)": "str", ":x": "float64", "grün`\"'": "str", "$a.b": "int64", "select": "str"}
+
+
+def test_columns_may_have_any_name(url: str, mongodb_url: str, tmp_path: Path) -> None:
+    yaml = YAML.replace("id: name", "id: id").replace("LOAD", "{sql: {table: things}}, {mongodb: {collection: things}}")
+    write_etl(tmp_path, yaml=yaml, types=ODD)
+    header = 'id,an odd name (%),:x,"grün`""\'",$a.b,select'
+    write_rows(tmp_path, "1,100 %,0.5,%s,7,:y", '2,"a ""b""",,,8,', header=header)
+    etl, dataset = cleaned(tmp_path)
+    connections = from_environment({"SQL_URL": url, "MONGODB_URL": mongodb_url})
+    assert load(etl, dataset, connections, tmp_path / "load") == Counts(new=4)
+    assert load(etl, dataset, connections, tmp_path / "load") == Counts(unchanged=4)
+    with sql_engine(Address("x", url)) as engine, engine.connect() as connection:
+        found = connection.execute(sa.text("SELECT * FROM things ORDER BY id"))
+        first, second = [dict(row._mapping) for row in found]
+    assert [first[name] for name in ODD] == [1, "100 %", 0.5, "%s", 7, ":y"]
+    assert [second[name] for name in ODD] == [2, 'a "b"', None, None, 8, None]
 
 
 def test_two_loads_at_the_same_time(url: str, tmp_path: Path) -> None:
@@ -218,3 +241,40 @@ def test_what_dynamodb_refuses_is_one_line(dynamodb: dict[str, str], tmp_path: P
         url = {"THINGS_URL": "dynamodb://key:hunter22@x"}
         Loads(tmp_path, "{dynamodb: {table: nothing, connection: things}}", url)(*ROWS)
     assert "hunter22" not in str(caught.value)
+
+
+LOAD = """
+import json, sys
+from pathlib import Path
+from updraft.addresses import from_environment
+from updraft.etl.definitions import load as load_etl
+from updraft.etl.load import load
+root, environ = Path(sys.argv[1]), json.loads(sys.argv[2])
+load(load_etl("visits", root), root / "run/clean/dataset.parquet", from_environment(environ), root / "load")
+"""
+
+
+@pytest.mark.usefixtures("takes_long")
+def test_a_load_that_is_killed_is_finished_by_the_next(url: str, tmp_path: Path) -> None:
+    total = 20_000
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
+    write_rows(tmp_path, *(f"thing {number},,{number},1,true" for number in range(total)), header=HEADER)
+    etl, dataset = cleaned(tmp_path)
+    words = [sys.executable, "-c", LOAD, str(tmp_path), json.dumps({"SQL_URL": url})]
+    process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    until = time.monotonic() + 120
+    while count(url) == 0:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    counts = load(etl, dataset, loads.connections, tmp_path / "load")
+    assert 0 < counts.unchanged < total and counts == Counts(new=total - counts.unchanged, unchanged=counts.unchanged)
+    assert sorted(row["price"] for row in table(url)) == [*range(total)]
+
+
+def count(url: str) -> int:
+    with sql_engine(Address("x", url)) as engine, engine.connect() as connection:
+        if not sa.inspect(connection).has_table("things"):
+            return 0
+        return int(connection.execute(sa.text("SELECT count(*) FROM things")).scalar() or 0)

@@ -56,10 +56,15 @@ class SQLTable:
         ordered = sorted(rows, key=lambda row: row.key)
         values = [{**row.values, self._key: row.key, CONTENT: row.sha256} for row in ordered]
         statement = UPSERTS[self._engine.dialect.name](self._table, self._key)
+        if self._engine.driver == "pymysql" and any("%" in column.name for column in self._table.columns):
+            statement, values = (
+                statement.values(values),
+                [],
+            )  # its fast way for many rows leaves %% at a statement's end
         for number in range(TRIES):
             try:
                 with translated(self.name), self._engine.begin() as connection:
-                    connection.execute(statement, values)
+                    connection.execute(statement, values or None)
             except ConnectionError:
                 if number == TRIES - 1:
                     raise
@@ -80,11 +85,12 @@ def _on_conflict(dialect: str) -> Callable[[Table, str], Any]:
 
 
 def _on_duplicate_key(table: Table, key: str) -> Any:
+    import sqlalchemy as sa
     from sqlalchemy.dialects import mysql
 
-    insert = mysql.insert(table)
-    others = {column.name: insert.inserted[column.name] for column in table.columns if column.name != key}
-    return insert.on_duplicate_key_update(others)
+    names = [column.name for column in table.columns if column.name != key]
+    # `insert.inserted` would escape a % in a name twice.
+    return mysql.insert(table).on_duplicate_key_update({name: sa.func.VALUES(sa.column(name)) for name in names})
 
 
 # The dialect → a statement that inserts a row, or takes the place of the one with its key.
@@ -157,11 +163,11 @@ def _create(table: Table, engine: Engine, name: str) -> None:
         except BadDatabase:
             if not exists():  # else another load has created it at the same time
                 raise
-    there = sa.inspect(engine)
-    columns = {column["name"] for column in there.get_columns(table.name, schema=table.schema)}
+    with engine.connect() as connection:  # SQLAlchemy's inspection garbles a name with a backtick in MySQL
+        columns = set(connection.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys())
     if missing := [column.name for column in table.columns if column.name not in columns]:
         raise BadDatabase(f"{name}: has no column {', '.join(map(repr, missing))}: it was not made for these rows")
-    key = there.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
+    key = sa.inspect(engine).get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
     expected = [column.name for column in table.primary_key.columns]
     if key != expected:
         found = ", ".join(key) or "missing"

@@ -36,16 +36,14 @@ def etl_of(case: UseCase) -> str | None:
     return next((dag_id for dag_id in case.schedule.after if dag_id in known), None) if case.schedule else None
 
 
-def etl_file(
-    case: UseCase, options: DemoOptions, settings: Mapping[str, str], home: Path, console: Console
-) -> Path | None:
+def etl_file(case: UseCase, options: DemoOptions, settings: Mapping[str, str], console: Console) -> Path | None:
     """Return the file for the ETL, in the folder that its runs may read; None where the rows are used as they are."""
+    folder = Path(settings["UPDRAFT_DATA"])
     if options.data:
-        folder = Path(settings["UPDRAFT_DATA"])
         folder.mkdir(parents=True, exist_ok=True)
         file = Path(shutil.copy(options.data, folder / f"{case.name}{''.join(options.data.suffixes[-2:])}"))
     elif _synthetic_rows_allowed("MONGODB_URL", settings, console):
-        file = _synthetic(case, options.rows, home)
+        file = _synthetic(case, options.rows, folder)
     else:
         return None
     if "mongod" in embedded(settings):
@@ -93,7 +91,7 @@ def fill(case: UseCase, options: DemoOptions, home: Path, settings: Mapping[str,
         console.print(f"[bold]2[/]  Load rows into {escape(destination.name)}", soft_wrap=True)
         if not options.data and not _synthetic_rows_allowed(destination.origin, settings, console):
             return
-        path = options.data or _synthetic(case, options.rows, home)
+        path = options.data or _synthetic(case, options.rows, home / "demo")
         with open_source(from_file(case, path), connections) as source, _progress(console) as bar:
             task = bar.add_task("rows", total=None)
             count = destination.load(source, lambda done, total: bar.update(task, completed=done))
@@ -111,11 +109,11 @@ def _synthetic_rows_allowed(origin: str, settings: Mapping[str, str], console: C
     return True
 
 
-def _synthetic(case: UseCase, rows: int | None, home: Path) -> Path:
+def _synthetic(case: UseCase, rows: int | None, folder: Path) -> Path:
     from updraft.demo.rows import generate, write
 
-    path = home / "demo" / f"{case.name}.csv"
-    path.parent.mkdir(exist_ok=True)
+    path = folder / f"{case.name}.csv"
+    folder.mkdir(parents=True, exist_ok=True)
     return write(case, generate(case, rows, case.seed), path)
 
 

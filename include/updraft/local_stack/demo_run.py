@@ -50,7 +50,7 @@ def demo(stack: Stack, options: DemoOptions, console: Console) -> None:
     runs = DagRuns(stack, airflow, console)
     run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     started = None
-    if etl and (file := etl_file(case, options, settings, stack.home, console)):
+    if etl and (file := etl_file(case, options, settings, console)):
         started = _run_etl(runs, etl, options.dag_id, run_id, file)
     run_id = started or run_id
     console.print(f"[bold]3[/]  Train: DAG {options.dag_id}, run {run_id}")
