@@ -137,7 +137,7 @@ def test_the_web_lists_no_files(url: str) -> None:
     assert refusal(url) == f"file '{url}': expected one file, as HTTP lists no folders"
 
 
-@pytest.mark.parametrize("url", ["https://me:secret@h/rows.csv", "https:///rows.csv"])
+@pytest.mark.parametrize("url", ["https://me:secret@h/rows.csv", "https:///rows.csv", "https://me:p/secret@h/rows.csv"])
 def test_a_url_that_is_none_or_holds_a_login_is_refused(url: str) -> None:
     assert "secret" not in refusal(url)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from updraft.cli.parameters import Json, checked_names, next_step
+from updraft.cli.parameters import FILES, Json, checked_names, next_step
 from updraft.model.task import Task
 
 if TYPE_CHECKING:
@@ -66,7 +65,14 @@ def check(names: Names = None, as_json: Json = False) -> None:
 @app.command("new", epilog="Example: updraft new customer_churn --data customers.csv --target churned")
 def make(
     name: Annotated[str, typer.Argument(help="What to call the use case, such as customer_churn.", metavar="NAME")],
-    data: Annotated[Path, typer.Option(help="A file of rows: .csv, .tsv, .jsonl (also .gz), .parquet.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Rows: a .csv, .tsv, .jsonl (also .gz) or .parquet, here, on S3 or the web; "
+            "or a table or collection, such as postgresql://user:password@host/database#customers.",
+            metavar=FILES,
+        ),
+    ],
     target: Annotated[str, typer.Option(help="The column to learn.")],
     task: Annotated[Task | None, typer.Option(help="Without it, a guess.")] = None,
     header: Annotated[
@@ -78,10 +84,11 @@ def make(
     from rich.console import Console
     from rich.table import Table
 
+    from updraft.cli.store_access import find_address
     from updraft.defaults import ROOT
     from updraft.new.new import new
 
-    made = new(name, data, target, task, header=header, force=force)
+    made = new(name, data, target, task, header=header, force=force, connections=find_address)
     console = Console()
     table = Table("column", "type", "role", "because", box=None, pad_edge=False)
     for column in made.draft.columns:
@@ -92,4 +99,5 @@ def make(
     for note in made.draft.notes or ["nothing odd was found."]:
         typer.echo(f"  - {note}")
     typer.echo(f"\nWritten: {made.usecase.relative_to(ROOT)}, {made.suite.relative_to(ROOT)}")
-    next_step(f"make demo USE_CASE={name} DATA={shlex.quote(str(data))}")
+    is_local = made.draft.sample.source is None
+    next_step(f"make demo USE_CASE={name} DATA={shlex.quote(data)}" if is_local else f"updraft run {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from updraft.addresses import Connections, from_environment
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.model.columns import DATE
@@ -19,11 +21,11 @@ from updraft.new.column_types import ColumnProfile, profile_column
 from updraft.new.draft import Draft
 from updraft.new.guess_suite import outlier
 from updraft.new.null_markers import find_null_markers, reason_of, without_markers
+from updraft.new.open_sample import open_sample
 from updraft.new.read_file import FileSample, Header, read_sample
 from updraft.new.suite_json import suite_text
 from updraft.new.target_leaks import find_leaks
 from updraft.new.usecase_yaml import yaml_text
-from updraft.sources.format import LocalFile
 from updraft.usecase import UseCase, load
 from updraft.usecase.blocks import Reading
 from updraft.usecase.messages import listed, nearest
@@ -51,15 +53,16 @@ class NewUseCase:
 
 def new(
     name: str,
-    data: Path,
+    data: Path | str,
     target: str,
     task: Task | None = None,
     *,
     header: Header | None = None,
     force: bool = False,
     root: Path = ROOT,
+    connections: Connections | None = None,
 ) -> NewUseCase:
-    """Profile a file and write `include/usecases/NAME.yaml` and `expectations/NAME.json`.
+    """Profile rows, of what `open_sample` knows, and write `include/usecases/NAME.yaml` and `expectations/NAME.json`.
 
     Raises CannotCreate when one exists already (unless `force`), or when nothing can be learned of the target.
     """
@@ -68,8 +71,11 @@ def new(
     files = root / "include" / "usecases" / f"{name}.yaml", root / "expectations" / f"{name}.json"
     if not force and (existing := [file for file in files if file.exists()]):
         raise CannotCreate(f"{listed(file.relative_to(root) for file in existing)}: already there; --force overwrites")
-    draft = _draft(name, read_sample(LocalFile.at(data), target, header), target, task)
-    _count_quarantined(draft)
+    with open_sample(str(data), connections or from_environment(os.environ)) as place:
+        sample = read_sample(place.file, target, header)
+        sample = replace(sample, source=place.source, notes=[*place.notes, *sample.notes])
+        draft = _draft(name, sample, target, task)
+        _count_quarantined(draft)
     texts = yaml_text(draft), suite_text(draft)
     with _written(name, *texts):  # raises if the files do not load, before anything is written
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -40,6 +40,7 @@ class FileSample:
     textual: bool
     notes: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    source: dict[str, Any] | None = None  # of the YAML, where it is not the usual one
 
 
 def read_sample(file: LocalFile, target: str, header: Header | None = None) -> FileSample:

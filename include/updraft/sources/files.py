@@ -26,16 +26,21 @@ log = logging.getLogger(__name__)
 @contextmanager
 def open_files(settings: FileSource, case: Schema, connections: Connections, extent: Extent) -> Iterator[Files]:
     """Open the files of a path or URI as a source of rows; those of this machine need no connection."""
-    scheme = urlsplit(settings.path).scheme if "://" in settings.path else ""
-    if scheme == "s3":
-        found = s3_files(settings.path, settings.connection, connections)
-    elif scheme in ("http", "https"):
-        found = http_files(settings.path, settings.connection, connections)
-    else:
-        found = disk_files(settings.path)
-    files = Files(found, case, extent.limit, name=shown(settings.path) if scheme.startswith("http") else settings.path)
+    found = find_files(settings, connections)
+    name = shown(settings.path) if settings.path.startswith(("http://", "https://")) else settings.path
+    files = Files(found, case, extent.limit, name)
     with closing(files):
         yield files
+
+
+def find_files(settings: FileSource, connections: Connections) -> list[FoundFile]:
+    """Find the files that a path or URI names; raise BadSource where there is none."""
+    scheme = urlsplit(settings.path).scheme if "://" in settings.path else ""
+    if scheme == "s3":
+        return s3_files(settings.path, settings.connection, connections)
+    if scheme in ("http", "https"):
+        return http_files(settings.path, settings.connection, connections)
+    return disk_files(settings.path)
 
 
 class Files:

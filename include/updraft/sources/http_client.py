@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class HttpServer:
             address = connections(connection, variable_of(connection))
             base, secret = _without_login(address.origin, address.url)
         self.url = urljoin(base, url) if base else url
-        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
+        if not _is_http(self.url):
             raise BadSource(f"{shown(url)}: expected a URL such as https://host/rows")
         if "@" in urlsplit(self.url).netloc:
             raise BadSource(f"{shown(url)}: a login does not belong into a URL here; name a `connection`")
@@ -89,8 +90,11 @@ class HttpServer:
 
 def shown(url: str) -> str:
     """Return a URL as messages have it: without a login and a query, which may hold a secret."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    try:
+        _ = urlsplit(url).port
+    except ValueError:  # a password with a slash in it looks like this
+        return f"{url.partition('://')[0]}://…"
+    return re.sub(r"(?<=://)[^/?#]*@", "", url, count=1).partition("?")[0].partition("#")[0]
 
 
 def origin_of(url: str) -> str:
@@ -138,15 +142,19 @@ def _check_status(url: str, response: requests.Response) -> None:
     raise BadSource(f"{shown(url)}: {WORDS.get(status, f'the server says {status}')}")
 
 
-def _without_login(origin: str, url: str) -> tuple[str, tuple[str, str]]:
-    """Split a connection's URL into its address and its user and password."""
+def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        valid = False
-    if not valid:
+        return False
+
+
+def _without_login(origin: str, url: str) -> tuple[str, tuple[str, str]]:
+    """Split a connection's URL into its address and its user and password."""
+    if not _is_http(url):
         raise BadSource(f"{origin}: expected https://user:password@host, or https://:token@host")
+    parts = urlsplit(url)
     login = unquote(parts.username or ""), unquote(parts.password or "")
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), login
 
