@@ -67,7 +67,7 @@ def test_a_table(tmp_path: Path) -> None:
     assert any("SQL_URL leads to the rows" in note for note in created.draft.notes)
     assert rows_of(tmp_path, {"SQL_URL": url}) == 200
     with pytest.raises(UserError, match=r"expected the name of a table at its end, such as …#customers"):
-        made(url, tmp_path)
+        new("other", url, "churned", root=tmp_path)
     with pytest.raises(UserError, match=r"#absent: no such table: absent"):
         new("other", f"{url}#absent", "churned", root=tmp_path)
 
