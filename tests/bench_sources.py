@@ -30,6 +30,7 @@ from updraft.sources import open_source
 from updraft.sql_engine import sql_engine
 
 FEW, MANY = 400_000, 4_000_000
+MESSAGES = 100_000  # the mock broker keeps 5 MB of a partition
 COLUMNS = [integer("id"), integer("age"), real("spend"), text("plan"), text("city"), date("since"), integer("churned")]
 SQL = (
     "SELECT {n} AS id, {n} % 80 AS age, {n} / 7.0 AS spend, 'plan' AS plan, 'a city' AS city, "
@@ -43,7 +44,7 @@ def main() -> None:
     print(f"{'source':<24}{'rows':>10}{'rows/s':>10}{'peak MB':>9}")
     with tempfile.TemporaryDirectory(prefix="updraft-bench-") as folder:
         for kind, source, environ in places(Path(folder)):
-            for rows in (FEW, MANY) if kind not in ("kafka", "rest") else (FEW,):
+            for rows in {"kafka": (MESSAGES,), "rest": (FEW,)}.get(kind, (FEW, MANY)):
                 found = measured(
                     {name: str(value).replace("{rows}", str(rows)) for name, value in source.items()}, environ
                 )
@@ -87,7 +88,7 @@ def places(folder: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]
             fill(url, "seq_1_to_{rows}", "CAST('2026-01-31' AS DATETIME)", "seq")
             yield "sql, MariaDB", {"kind": "sql", "table": "rows_{rows}"}, {"SQL_URL": url}
     broker, lines = Broker(), [json.dumps(row, default=str).encode() for row in frame(PAGE).to_pylist()]
-    for start in range(0, FEW, PAGE):
+    for start in range(0, MESSAGES, PAGE):
         broker.send("rows", *lines, partition=start // PAGE % 4)
     yield "kafka", {"kind": "kafka", "topic": "rows"}, {"KAFKA_URL": broker.url}
     page = Answer(b"[" + b",".join(lines) + b"]")
