@@ -226,7 +226,7 @@ def test_a_use_case_whose_source_is_a_file_trains_on_the_rows_as_they_are(stack:
 
     code, output = demo(stack, repository, "--use-case", FROM_FILE, "--data", str(rows))
     (line,) = output.splitlines()
-    assert code == 1 and line.startswith(f"updraft: {FROM_FILE}: its source is a file")
+    assert code == 1 and line.startswith(f"updraft: {FROM_FILE}: its source is of kind file")
 
 
 def test_enough_new_rows_start_training_which_reads_those_alone(stack: Stack) -> None:

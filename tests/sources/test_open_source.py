@@ -14,8 +14,10 @@ from tests.support.small_cases import integer, small_case
 from updraft.addresses import from_environment, variable_of
 from updraft.destinations import DESTINATIONS, NothingToFill, open_destination
 from updraft.sources import SOURCES, open_source
+from updraft.sources.count import COUNTS
 from updraft.sources.source import BadSource
 from updraft.usecase import UseCase, from_file
+from updraft.usecase.rules import COUNTABLE
 from updraft.usecase.source_blocks import SourceBlock
 
 
@@ -90,5 +92,9 @@ def test_a_variable_that_is_not_set_is_named() -> None:
 
 
 def test_a_file_is_not_filled(file: Path) -> None:
-    with pytest.raises(NothingToFill, match=r"^small: its source is a file.*nothing to load into$"):
+    with pytest.raises(NothingToFill, match=r"^small: its source is of kind file.*nothing to load into$"):
         open_destination(case_of(file={"path": str(file)}), from_environment({}))
+
+
+def test_every_kind_whose_rows_a_schedule_may_count_can_be_counted() -> None:
+    assert set(COUNTS) == set(COUNTABLE)

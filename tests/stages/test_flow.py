@@ -106,7 +106,7 @@ def test_a_use_case_whose_source_is_a_file_runs_on_it(updraft: Any, registry: Re
     assert json.loads(ingested.read_text())["source"] == f"file '{rows}'"
 
     refused = updraft("load", "insurance_file", str(rows), PYTHONPATH=path)
-    message = "insurance_file: its source is a file, which is read as it is; there is nothing to load into"
+    message = "insurance_file: its source is of kind file, which is read as it is; there is nothing to load into"
     assert (refused.returncode, refused.stderr) == (1, f"updraft: {message}\n")
 
 

@@ -40,7 +40,8 @@ def check_can_be_filled(case: UseCase) -> None:
     """Raise NothingToFill when the use case's source is of a kind that is only read."""
     if case.source.kind not in DESTINATIONS:
         raise NothingToFill(
-            f"{case.name}: its source is a {case.source.kind}, which is read as it is; there is nothing to load into"
+            f"{case.name}: its source is of kind {case.source.kind}, "
+            "which is read as it is; there is nothing to load into"
         )
 
 

@@ -109,9 +109,14 @@ class RowConverter:
         if isinstance(value, Decimal):
             whole = value.is_finite() and value.adjusted() < MOST_DIGITS and value == value.to_integral_value()
             value = None if value.is_nan() else int(value) if whole else float(value)
-        if isinstance(value, str) and value.strip() and "number_from_text" in self.reading.casts.get(column.name, ()):
+        read = read_value(column, value, self.reading, textual=self.textual)
+        if (
+            isinstance(value, str)
+            and read is not None
+            and "number_from_text" in self.reading.casts.get(column.name, ())
+        ):
             self._note(column, unit(value))
-        return read_value(column, value, self.reading, textual=self.textual)
+        return read
 
     def needs_parsing(self, column: Column) -> bool:
         """Return whether a column's texts are to be read: by the YAML, or because JSON writes dates so."""
