@@ -138,6 +138,25 @@ def test_the_command_lists_every_fault_and_exits_with_1(repository: Path, updraf
 
 
 @pytest.mark.usefixtures("takes_long")
+def test_check_names_a_next_command_that_fits_the_source(repository: Path, updraft_shell: Shell) -> None:
+    usecase, etl = repository / "include/usecases/sms_spam.yaml", repository / "include/etl/network_security.yaml"
+    case_text, etl_text = usecase.read_text(), etl.read_text()
+    environ = {**os.environ, "PYTHONPATH": str(repository / "include"), "UPDRAFT_HOME": str(repository / "home")}
+
+    def following(name: str) -> list[str]:
+        done = updraft_shell.run(environ, "check", name, cwd=repository)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.splitlines()[1:]
+
+    assert following("etl_network_security") == ["Next: updraft etl network_security --data rows.csv"]
+    for source in ("{file: {path: rows.csv}}", "{sql: {table: rows}}"):
+        usecase.write_text(re.sub("(?m)^source: .*", f"source: {source}", case_text))
+        assert following("sms_spam") == ["Next: updraft run sms_spam"]
+    etl.write_text(re.sub("(?m)^source: .*", "source: {sql: {table: rows}}", etl_text))
+    assert following("etl_network_security") == ["Next: updraft etl network_security"]
+
+
+@pytest.mark.usefixtures("takes_long")
 def test_a_run_prints_json_alone_and_its_log_holds_no_python(
     updraft: Run, frame: pd.DataFrame, environ: dict[str, str], tmp_path: Path
 ) -> None:

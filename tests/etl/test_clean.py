@@ -91,6 +91,53 @@ def test_rows_that_do_not_fit_are_quarantined_with_their_reasons(tmp_path: Path)
     assert facts(dataset)["reasons"] == {"clean.derive.minutes": 1, "clean.labels.bought": 1}
 
 
+def test_a_value_without_a_result_costs_its_row_only(tmp_path: Path) -> None:
+    edits = (
+        ("seconds: float64", "seconds: str"),
+        ("    seconds: {fill: 0}", "    minutes: {fill: 0}"),
+        ("seconds / 60", "float(seconds) + visit * visit"),
+        ("id: visit", "id: visit\nquarantine_budget: 0.5"),
+    )
+    root = write_etl(tmp_path, *edits)
+    write_rows(root, *NINE, "10,mail,1,high,no", "11,mail,1,?,no", f"{2**40},mail,1,60,no", "13,mail,1,,no")
+    _, dataset = cleaned(tmp_path)
+    assert [row["minutes"] for row in rows(dataset)] == [60.0 + n * n for n in range(1, 10)] + [0.0, 0.0]
+    reason = "clean.derive.minutes: 'float(seconds) + visit * visit' has no result for "
+    assert quarantined(dataset) == [
+        ("extracted row 10", f"{reason}seconds = 'high', visit = 10"),
+        ("extracted row 12", f"{reason}seconds = '60', visit = {2**40}"),
+    ]
+    write_rows(root, *NINE, *(f"{number},mail,1,high,no" for number in range(10, 30)))
+    with pytest.raises(BadData, match=r"68\.97% of 29 rows do not fit.*minutes \(20\).*seconds = 'high'"):
+        cleaned(tmp_path)
+    write_rows(root, "1,mail,1,high,no")
+    with pytest.raises(BadData, match=r"none of 1 rows is left; worst is clean\.derive\.minutes"):
+        cleaned(tmp_path)
+
+
+def test_a_row_that_a_rule_quarantines_is_no_misfit_by_what_is_derived_from_it(tmp_path: Path) -> None:
+    root = write_etl(tmp_path, ("{fill: 0}", "quarantine"), ("seconds / 60", "coalesce(seconds, 0) / seconds * 0"))
+    write_rows(root, *NINE, *(f"{number},mail,1,?,perhaps" for number in range(10, 30)))
+    _, dataset = cleaned(tmp_path)
+    assert {reason for _, reason in quarantined(dataset)} == {"clean.nulls.seconds"}
+
+
+@pytest.mark.parametrize(
+    ("type_", "labels", "values"),
+    [
+        ("bool", "{true: 1, false: 0}", ("true", "false")),
+        ("float64", "{1.0: 1, 2: 0}", ("1", "2.0")),
+        ("int64", '{"7": 1, 8: 0}', ("7", "8")),
+        ("str", "{1.0: 1, 2: 0}", ("1.0", "2")),
+    ],
+)
+def test_labels_are_values_of_their_column(tmp_path: Path, type_: str, labels: str, values: tuple[str, str]) -> None:
+    edits = ("bought: str", f"bought: {type_}"), ('{"yes": 1, "no": 0}', labels)
+    write_rows(write_etl(tmp_path, *edits), *(f"{n},mail,1,60,{value}" for n, value in enumerate(values)))
+    _, dataset = cleaned(tmp_path)
+    assert [row["bought"] for row in rows(dataset)] == [1, 0]
+
+
 def test_too_many_misfits_stop_it_and_what_a_rule_quarantines_does_not(tmp_path: Path) -> None:
     root = write_etl(tmp_path, ("{fill: 0}", "quarantine"))
     write_rows(root, *NINE, *(f"{number},mail,1,?,no" for number in range(10, 30)))

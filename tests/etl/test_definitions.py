@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.support.etl_cases import YAML, write_etl
+from tests.support.etl_cases import TYPES, YAML, write_etl
 from updraft.etl.check import check, unread_files
 from updraft.etl.definitions import load, parse, paths
 from updraft.usecase import BadUseCase
@@ -57,7 +58,19 @@ def test_the_raw_columns_are_read_and_the_derived_are_not(tmp_path: Path) -> Non
         ("minutes: seconds", "hours: seconds", 12, "clean.derive.hours: the suite has no such column"),
         ('"yes": 1', '"yes": one', 14, "clean.labels.bought.yes: 'one' (str) is not a whole number"),
         ("bought: {", "sold: {", 14, "clean.labels.sold: the suite has no such column"),
-        ("casts: {kind:", "casts: {kid:", 3, "read.casts: no column 'kid' is read (did you mean 'kind'?)"),
+        (
+            "casts: {kind:",
+            "casts: {kid:",
+            3,
+            "read.casts.kid: no column 'kid' in the suite or raw_columns (did you mean 'kind'?)",
+        ),
+        ("casts: {kind:", "rename: {Kind: kid}, casts: {kind:", 3, "read.rename.Kind: no column 'kid' in the suite or"),
+        (
+            "casts: {kind:",
+            "dates: {minutes: '%d'}, casts: {kind:",
+            3,
+            "read.dates.minutes: column 'minutes' is derived",
+        ),
         ("clean:\n", "clean:\n  duplicate: drop\n", 7, "unknown key 'clean.duplicate' (did you mean 'duplicates'?)"),
         ("mongodb:", "mongo:", 16, "unknown key 'load.0.mongo'"),
         ("load:\n  - mongodb: {collection: visits}\n", "", None, "load: missing"),
@@ -79,6 +92,53 @@ def test_types_that_an_expression_cannot_take_are_found_before_a_run(tmp_path: P
     assert fault.line == 12 and "no kernel" in fault.message
     (fault,) = check("visits", write_etl(tmp_path, ("seconds / 60", "kind + '!'")))
     assert "gives string, and the column is float64 in the suite" in fault.message
+
+
+def test_a_fault_of_the_suite_is_reported_once_and_hides_no_other(tmp_path: Path) -> None:
+    yaml = YAML.replace("minutes: seconds / 60", 'minutes: length("a") + 1\n    hours: seconds + "!"')
+    types = TYPES | {"minutes": "int64", "hours": "str"}
+    root = write_etl(tmp_path, ("title:", "titel:"), yaml=yaml, types=types)
+    suite = root / "expectations/etl_visits.json"
+    text = json.loads(suite.read_text())
+    text["expectations"] = [
+        each
+        for each in text["expectations"]
+        if each["type"] != "expect_column_values_to_not_be_null" or each["kwargs"]["column"] != "minutes"
+    ]
+    suite.write_text(json.dumps(text))
+    found = [fault.format(root) for fault in check("visits", root)]
+    for message in ("unknown key 'titel'", "clean.derive.hours: ", "'minutes' is int64 and may be null"):
+        assert sum(message in fault for fault in found) == 1, found
+    assert len(found) == 3, found
+
+
+@pytest.mark.parametrize("expression", ["length('a') + 1", "seconds + kind", "no.grammar"])
+def test_a_derived_column_without_a_type_is_no_crash(tmp_path: Path, expression: str) -> None:
+    root = write_etl(tmp_path, ("seconds / 60", expression), types=TYPES | {"minutes": "integer"})
+    found = [fault.message for fault in check("visits", root)]
+    assert sum("column 'minutes' needs a critical type" in message for message in found) == 1, found
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ([(", bought: str", "")], "clean.labels.bought: 'yes' is no int64, as the column is read: needs raw_columns: "),
+        ([("bought: str", "bought: bool")], "clean.labels.bought: 'sure' is no bool, as the column is read: needs "),
+        ([('"yes": 1', "true: 1")], "clean.labels.bought: true is no text: put it in quotes"),
+        (
+            [(", bought: str", ""), ("minutes: ", "bought: seconds > 1\n    minutes: ")],
+            "clean.labels.bought: 'yes' is no bool",
+        ),
+    ],
+)  # fmt: skip
+def test_a_label_that_no_value_of_the_column_can_be_is_found(
+    tmp_path: Path, edits: list[tuple[str, str]], message: str
+) -> None:
+    yaml = YAML.replace('"yes": 1', '"sure": 1') if "sure" in message else YAML
+    root = write_etl(tmp_path, *edits, yaml=yaml)
+    (fault,) = check("visits", root)
+    lines = (root / "include/etl/visits.yaml").read_text().splitlines()
+    assert fault.message.startswith(message) and fault.line and "bought: {" in lines[fault.line - 1]
 
 
 def test_an_etl_that_does_not_exist_and_a_file_that_is_none(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from updraft.etl.compute import FUNCTIONS, compute
+from updraft.etl.compute import FUNCTIONS, compute, compute_by_row
 from updraft.etl.expression import ARITIES, LONGEST, BadExpression, parse_expression
 
 DAYS = pa.array([datetime(2024, 2, 29, 13), None, datetime(2025, 1, 1)], pa.timestamp("us"))
@@ -62,6 +62,23 @@ def test_it_computes(text: str, expected: list[Any]) -> None:
 def test_values_that_do_not_go_together_are_an_error_and_no_other_value(text: str, message: str) -> None:
     with pytest.raises(BadExpression, match=message):
         values(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "failed"),
+    [
+        ("a * 4", [4, None, None], [2]),
+        ("int(b)", [None, 2, None], [0]),
+        ("int(s)", [None, None, None], [0, 1]),
+        ("int('7')", [7, 7, 7], []),
+    ],
+)
+def test_by_row_it_says_which_rows_have_no_result(text: str, expected: list[Any], failed: list[int]) -> None:
+    found, indices = compute_by_row(parse_expression(text, TABLE.column_names), TABLE)
+    assert (found.to_pylist(), indices) == (expected, failed)
+    with pytest.raises(BadExpression, match="no kernel"):
+        compute_by_row(parse_expression("s + 1"), TABLE)
+    assert compute_by_row(parse_expression(text), TABLE.slice(0, 0))[0].to_pylist() == []
 
 
 @pytest.mark.parametrize(

@@ -54,12 +54,24 @@ def check(names: Names = None, as_json: Json = False) -> None:
         typer.echo(fault.format(ROOT))
     if faults:
         raise typer.Exit(1)
-    first = next(iter(by_name), "NAME")
-    if first.startswith(ETL_PREFIX):
-        next_step(f"updraft etl {first.removeprefix(ETL_PREFIX)} --data rows.csv")
-        return
-    next_step(f"make demo USE_CASE={first} DATA=rows.csv")
-    typer.echo("      Without DATA it trains on synthetic rows.")
+    if by_name:
+        _next_steps(next(iter(by_name)))
+
+
+def _next_steps(name: str) -> None:
+    """Print what runs a use case or an ETL: with a file, or without one where its rows come from elsewhere."""
+    from updraft.etl.definitions import load as load_etl
+    from updraft.usecase import load
+    from updraft.usecase.load import ETL_PREFIX
+
+    if name.startswith(ETL_PREFIX):
+        etl = load_etl(name.removeprefix(ETL_PREFIX))
+        next_step(f"updraft etl {etl.name}" + (" --data rows.csv" if etl.source.kind == "file" else ""))
+    elif load(name).source.kind == "mongodb":
+        next_step(f"make demo USE_CASE={name} DATA=rows.csv")
+        typer.echo("      Without DATA it trains on synthetic rows.")
+    else:
+        next_step(f"updraft run {name}")
 
 
 @app.command("new", epilog="Example: updraft new customer_churn --data customers.csv --target churned")

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from updraft.errors import BadData
-from updraft.etl.compute import compute
+from updraft.etl.compute import compute_by_row
 from updraft.etl.duplicates import count_duplicates, describe_duplicates
 from updraft.etl.expression import BadExpression, parse_expression
+from updraft.etl.labels import texts_of_labels
 from updraft.etl.outliers import handle_outliers
 from updraft.etl.schema import Etl, Fill
 from updraft.model.columns import quoted
@@ -21,6 +22,7 @@ from updraft.model.reading import Reading
 from updraft.sources.by_column import read_by_column
 from updraft.sources.rows import ARROW, RowConverter
 
+MAX_NAMED = 5  # columns of an expression, in a reason
 log = logging.getLogger(__name__)
 
 
@@ -117,9 +119,14 @@ class Cleaning:
 
     def _derive(self, name: str, text: str) -> None:
         try:
-            values = compute(parse_expression(text, self.table.column_names), self.table)
+            expression = parse_expression(text, self.table.column_names)
+            values, failed = compute_by_row(expression, self.table)
         except BadExpression as error:
             raise BadData(f"{self.etl.dag_id}: clean.derive.{name}: {error}") from None
+        rows = self.table.select(expression.names[:MAX_NAMED]).take(pa.array(failed, pa.int64())).to_pylist()
+        for index, row in zip(failed, rows, strict=True):
+            of = ", ".join(f"{column} = {quoted(value)}" for column, value in row.items())
+            self._reject(index, f"clean.derive.{name}: {quoted(text)} has no result for {of}", misfit=True)
         self._set(name, values)
         if pa.types.is_floating(values.type):
             wrong = pc.invert(pc.is_finite(values)).fill_null(False)
@@ -131,7 +138,10 @@ class Cleaning:
         """Replace each text by its value; a row with another text does not fit."""
         values, encoding = self.table[name], self.etl.clean.labels[name]
         column = next(column for column in self.etl.columns if column.name == name)
-        codes = {key if isinstance(key, str) else str(key): value for key, value in encoding.items()}
+        try:
+            codes = texts_of_labels(encoding, values.type)
+        except ValueError as error:
+            raise BadData(f"{self.etl.dag_id}: clean.labels.{name}: {error}") from None
         texts = pc.cast(values, pa.string()).to_pylist()
         encoded = [None if text is None else column.convert(codes[text]) if text in codes else None for text in texts]
         unknown = [text is not None and text not in codes for text in texts]
@@ -153,7 +163,10 @@ class Cleaning:
             self._reject(index, reason, misfit)
 
     def _reject(self, index: int, reason: str, misfit: bool) -> None:
-        self.rejects.setdefault(index, reason)
+        """Leave a row out; one that a rule has quarantined already is no misfit by what follows from its values."""
+        if index in self.rejects:
+            return
+        self.rejects[index] = reason
         if misfit:
             self.misfits.add(index)
 

@@ -75,6 +75,31 @@ def compute(expression: Expression, table: pa.Table) -> pa.ChunkedArray:
     return result if isinstance(result, pa.ChunkedArray) else pa.chunked_array([result])
 
 
+def compute_by_row(expression: Expression, table: pa.Table) -> tuple[pa.ChunkedArray, list[int]]:
+    """Compute an expression where it can be; also return the indices of rows whose values give no result, only null.
+
+    Raises BadExpression where the types do not go together, whatever the values. Halving finds a few such rows fast.
+    """
+    table = table.select(expression.names) if expression.names else table
+    type_ = compute(expression, table.slice(0, 0)).type
+    chunks: list[pa.Array] = []
+    failed: list[int] = []
+    parts = [(0, table.num_rows)]
+    while parts:
+        start, end = parts.pop()
+        try:
+            chunks += compute(expression, table.slice(start, end - start)).chunks
+        except BadExpression:
+            if end - start == 1:
+                failed.append(start)
+                chunks.append(pa.nulls(1, type_))
+            else:
+                middle = (start + end) // 2
+                parts += [(middle, end), (start, middle)]
+    values = pa.chunked_array(chunks, type_)
+    return pa.chunked_array([values.combine_chunks()]) if failed else values, failed
+
+
 def _compute(node: ast.expr, expression: Expression, table: pa.Table) -> Values:
     def value(part: ast.expr) -> Values:
         return _compute(part, expression, table)

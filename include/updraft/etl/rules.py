@@ -50,8 +50,11 @@ def _names(etl: Etl, names: Sequence[str], read: dict[str, Type | None]) -> Erro
     for block, place in (("rename", etl.read.rename), ("casts", etl.read.casts), ("dates", etl.read.dates)):
         for key, value in place.items():
             name = value if block == "rename" else key
-            if name not in read:
-                yield ("read", block, key), f"read.{block}: no column {name!r} is read{nearest(str(name), read)}"
+            if name in etl.clean.derive:
+                yield ("read", block, key), f"read.{block}.{key}: column {name!r} is derived, not read"
+            elif name not in read:
+                message = f"no column {name!r} in the suite or raw_columns{nearest(str(name), read)}"
+                yield ("read", block, key), f"read.{block}.{key}: {message}"
     for name in etl.raw_columns:
         if name in etl.clean.derive:
             yield ("clean", "derive", name), f"clean.derive.{name}: is in raw_columns, too: it is read or derived"
