@@ -9,10 +9,13 @@ STAMP := .venv/.made-from-lock
 
 ##@ The stack
 demo: $(STAMP) ## Start the stack, load data, train, predict; DATA=rows.csv, ROWS=20000, USE_CASE=vehicle_insurance
-	@$(BIN)/updraft demo $(if $(DATA),--data '$(DATA)') $(if $(ROWS),--rows '$(ROWS)') $(if $(USE_CASE),--use-case '$(USE_CASE)')
+	@$(ASKED) $(BIN)/updraft demo $(if $(DATA),--data '$(DATA)') $(if $(ROWS),--rows '$(ROWS)') $(if $(USE_CASE),--use-case '$(USE_CASE)')
 
-up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT; STARTUP_SECONDS=900
-	@$(BIN)/updraft up
+up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT; STARTUP_SECONDS=900; WITH=postgres,kafka
+	@$(ASKED) $(BIN)/updraft up
+
+# WITH= drops what an earlier WITH has added; without WITH the same stores start again.
+ASKED = $(if $(filter-out undefined,$(origin WITH)),UPDRAFT_WITH='$(WITH)')
 
 down: ## Stop every process; data stays
 status: ## Show each process

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from confluent_kafka import Producer
+from updraft.local_stack.kafka import start_broker
 
 
 class Broker:
     """A broker with topics of four partitions; what it holds ends with it."""
 
     def __init__(self) -> None:
-        settings: dict[str, Any] = {"test.mock.num.brokers": 1, "log_level": 0}
-        self._producer = Producer(settings, logger=logging.getLogger("tests.kafka"))
-        (broker,) = self._producer.list_topics(timeout=30).brokers.values()
-        self.url = f"kafka://{broker.host}:{broker.port}"
+        self._producer, host, port = start_broker()
+        self.url = f"kafka://{host}:{port}"
 
     def send(self, topic: str, *values: bytes | None, partition: int = 0) -> None:
         """Send messages, and wait until they are there."""

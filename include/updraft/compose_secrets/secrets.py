@@ -11,7 +11,6 @@ from updraft.compose_secrets.variables import S3_LOGIN, BadVariable, own_s3
 from updraft.local_stack.credentials import MAKE, once, write_private
 
 GENERATORS = MAKE | {
-    "postgres_password": lambda: secrets.token_hex(24),
     "mongodb_root_password": lambda: secrets.token_hex(24),
     "redis_password": lambda: secrets.token_hex(24),
     "grafana_admin_password": lambda: secrets.token_hex(8),

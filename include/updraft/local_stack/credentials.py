@@ -19,6 +19,7 @@ def _fernet_key() -> str:
 
 MAKE: dict[str, Callable[[], str]] = {
     "mongodb_password": lambda: secrets.token_hex(24),
+    "postgres_password": lambda: secrets.token_hex(24),
     "s3_access_key": lambda: secrets.token_hex(10).upper(),
     "s3_secret_key": lambda: secrets.token_hex(20),
     "s3_filer_key": lambda: secrets.token_hex(32),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from updraft.airflow_client import Airflow
+from updraft.defaults import DATABASE
 from updraft.errors import UserError
 from updraft.local_stack.credentials import ADMIN, credentials
 from updraft.local_stack.dag_runs import DagRuns
 from updraft.local_stack.demo_rows import DemoOptions, etl_file, etl_of, fill, read_only_source
-from updraft.local_stack.environment import StackError, load
+from updraft.local_stack.environment import USER, StackError, embedded, load
+from updraft.local_stack.servers import HOST
 from updraft.local_stack.service import Service, api_key
 from updraft.local_stack.stack import Stack
 from updraft.local_stack.startup import Report
@@ -85,12 +87,23 @@ def show_urls(stack: Stack, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("Airflow", f"{settings['AIRFLOW_URL']}   user {ADMIN}, password {_password(stack)}")
     table.add_row("Service", f"{settings['SERVING_URL']}/models")
+    for store, address in _optional_stores(stack.home, settings):
+        table.add_row(store, address)
     table.add_row("Settings", f"{stack.home / 'env'}   (MongoDB, S3 and their logins)")
     console.print(table, highlight=False, soft_wrap=True)
     file = shlex.quote(str(stack.home / "secrets" / "train_token"))
     token = f"$(cat {file})" if "SERVING_TRAIN_TOKEN" in settings else "$SERVING_TRAIN_TOKEN"
     command = f'curl -X POST --oauth2-bearer "{token}" {settings["SERVING_URL"]}/train/vehicle_insurance'
     console.print(f"Train     {command}", highlight=False, markup=False, soft_wrap=True)  # a table would break it
+
+
+def _optional_stores(home: Path, settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    own = embedded(settings)
+    if "postgres" in own:
+        login = f"user {USER}, password in {home / 'secrets' / 'postgres_password'}"
+        yield "PostgreSQL", f"postgresql://{HOST}:{settings['POSTGRES_PORT']}/{DATABASE}   {login}"
+    if "kafka" in own:
+        yield "Kafka", f"kafka://{HOST}:{settings['KAFKA_PORT']}   (a stand-in: it keeps nothing after its end)"
 
 
 def _printer(console: Console) -> Report:

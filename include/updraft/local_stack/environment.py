@@ -8,10 +8,15 @@ from pathlib import Path
 
 from updraft.defaults import DATABASE, ROOT
 from updraft.errors import UserError
-from updraft.local_stack.credentials import ADMIN, SERVICE, credentials, write_private
+from updraft.local_stack.airflow_settings import airflow_settings
+from updraft.local_stack.credentials import SERVICE, credentials, write_private
 from updraft.local_stack.servers import FILER_KEYS, HOST
 
 PORTS = {"AIRFLOW_PORT": 8080, "SERVING_PORT": 5000, "MONGODB_PORT": 27017, "S3_PORT": 8333}
+# The stores that are started only where UPDRAFT_WITH names them: their ports, and the variables that lead to them.
+OPTIONAL_PORTS = {"postgres": ("POSTGRES_PORT", 5432), "kafka": ("KAFKA_PORT", 9092)}
+OPTIONAL_URLS = {"postgres": "SQL_URL", "kafka": "KAFKA_URL"}
+USER = "updraft"  # of MongoDB and PostgreSQL
 BUCKET, DATASETS = "updraft-models", "updraft-datasets"
 # The readers of `.updraft/env` (python-dotenv, a shell, supervisord's ini) have no common way to quote these.
 UNQUOTABLE = set("'\"\\$%;#\n")
@@ -82,8 +87,10 @@ def settle(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Return all settings of the stack in `home`. The first call creates its secrets; no other file is written."""
     secret = credentials(home / "secrets")
     previous = recorded(home)
+    asked = _asked(environ, previous)
+    defaults = PORTS | dict(OPTIONAL_PORTS[store] for store in asked)
     ports = {
-        name: _port(name, environ.get(name) or previous.get(name) or str(default)) for name, default in PORTS.items()
+        name: _port(name, environ.get(name) or previous.get(name) or str(default)) for name, default in defaults.items()
     }
     _all_different(ports)
     mongodb, s3 = _mongodb(environ, previous, ports, secret), _s3(environ, previous, ports, secret)
@@ -110,8 +117,9 @@ def settle(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
         | mongodb
         | s3
         | {"UPDRAFT_EMBEDDED": own_stores}
+        | _optional(asked, environ, previous, ports, secret)
         | (dict.fromkeys(FILER_KEYS, secret["s3_filer_key"]) if "s3" in embedded(s3) else {})
-        | _airflow(home, ports["AIRFLOW_PORT"], secret)
+        | airflow_settings(home, ports["AIRFLOW_PORT"], secret)
         | _libraries()
     )
 
@@ -123,8 +131,8 @@ def train_token(environ: Mapping[str, str], secret: Mapping[str, str]) -> dict[s
 
 
 def embedded(settings: Mapping[str, str]) -> set[str]:
-    """Return which of the two stores, mongod and s3, are the stack's own."""
-    return set(settings.get("UPDRAFT_EMBEDDED", "").split())
+    """Return which stores are the stack's own: mongod and s3 unless they are elsewhere, others where asked for."""
+    return set(f"{settings.get('UPDRAFT_EMBEDDED', '')} {settings.get('UPDRAFT_WITH', '')}".split())
 
 
 def _port(name: str, text: str) -> int:
@@ -137,7 +145,38 @@ def _all_different(ports: dict[str, int]) -> None:
     for name, port in ports.items():
         twin = next((other for other in ports if other > name and ports[other] == port), None)
         if twin:
-            raise StackError(f"{name} and {twin}: both are {port}; expected four different ports")
+            raise StackError(f"{name} and {twin}: both are {port}; expected {len(ports)} different ports")
+
+
+def _asked(environ: Mapping[str, str], previous: Mapping[str, str]) -> list[str]:
+    """Return the optional stores that UPDRAFT_WITH names, or else those of the last start."""
+    words = environ.get("UPDRAFT_WITH", previous.get("UPDRAFT_WITH", "")).replace(",", " ").split()
+    unknown = [word for word in words if word not in OPTIONAL_PORTS]
+    if unknown:
+        raise StackError(f"WITH: {unknown[0]!r} is no store that can be added; expected {', '.join(OPTIONAL_PORTS)}")
+    return [store for store in OPTIONAL_PORTS if store in words]
+
+
+def _optional(
+    asked: list[str],
+    environ: Mapping[str, str],
+    previous: Mapping[str, str],
+    ports: Mapping[str, int],
+    secret: Mapping[str, str],
+) -> dict[str, str]:
+    """Lead SQL_URL and KAFKA_URL to the stores that are asked for, but where the user has set another."""
+    own = {"UPDRAFT_WITH": " ".join(asked)} if asked else {}
+    if "postgres" in asked:
+        own["SQL_URL"] = postgres_url(secret["postgres_password"], ports["POSTGRES_PORT"])
+    if "kafka" in asked:
+        own["KAFKA_URL"] = f"kafka://{HOST}:{ports['KAFKA_PORT']}"
+    theirs = [name for name in OPTIONAL_URLS.values() if environ.get(name) not in (None, "", previous.get(name))]
+    return {name: value for name, value in own.items() if name not in theirs}
+
+
+def postgres_url(password: str, port: int, database: str = DATABASE) -> str:
+    """Return the address of a database in the stack's PostgreSQL, with the login."""
+    return f"postgresql://{USER}:{password}@{HOST}:{port}/{database}"
 
 
 def _mongodb(
@@ -148,7 +187,7 @@ def _mongodb(
     was_embedded = not previous or "mongod" in embedded(previous)
     if url and not (was_embedded and url == previous.get("MONGODB_URL")):
         return {"MONGODB_URL": url}
-    login = f"updraft:{secret['mongodb_password']}"
+    login = f"{USER}:{secret['mongodb_password']}"
     url = f"mongodb://{login}@{HOST}:{ports['MONGODB_PORT']}/{DATABASE}?authSource=admin"
     return {"MONGODB_URL": url, "UPDRAFT_EMBEDDED": "mongod"}
 
@@ -175,47 +214,6 @@ def _s3(
         name: value for name, value in current.items() if value and not (was_embedded and value == previous.get(name))
     }
     return {"UPDRAFT_REGISTRY": own["UPDRAFT_REGISTRY"]} | external
-
-
-def _airflow(home: Path, port: int, secret: dict[str, str]) -> dict[str, str]:
-    """Return Airflow's own settings; see its configuration reference for each."""
-    settings = {
-        "CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "CORE__LOAD_EXAMPLES": "False",
-        "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": str(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ),
-        "CORE__FERNET_KEY": secret["airflow_fernet_key"],
-        # The default asks DNS for the machine's full name, seconds where DNS does not answer.
-        "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-        "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin,{SERVICE}:user",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "secrets" / "airflow_passwords.json"),
-        "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
-        "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=30",
-        "LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "tasks"),
-        "API__HOST": HOST,
-        "API__PORT": str(port),
-        "API__BASE_URL": f"http://{HOST}:{port}",
-        "API__SECRET_KEY": secret["airflow_secret_key"],
-        "API_AUTH__JWT_SECRET": secret["airflow_jwt_secret"],
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
-        "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
-        # After a kill -9, of a task's worker or of the scheduler: how soon its tasks count as lost and are tried again.
-        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
-        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
-        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-        # How long a task's supervisor may sleep on after the task's end, its slot still taken (the default is 5 s).
-        "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-        "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
-        # How long a removed use case keeps its DAG: Airflow schedules no task of a run whose DAG is gone.
-        "DAG_PROCESSOR__STALE_DAG_THRESHOLD": "3600",
-    }
-    return {"AIRFLOW_HOME": str(home / "airflow")} | {f"AIRFLOW__{name}": value for name, value in settings.items()}
 
 
 def _libraries() -> dict[str, str]:

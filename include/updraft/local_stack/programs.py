@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from updraft.defaults import ROOT
-from updraft.local_stack.environment import OTHER_LOGINS, OTHER_PASSWORD, embedded
+from updraft.local_stack import postgres
+from updraft.local_stack.environment import OPTIONAL_PORTS, OTHER_LOGINS, OTHER_PASSWORD, embedded
 from updraft.local_stack.servers import FILER_KEYS, HOST, mongod_command, weed_command, weed_ports
 from updraft.local_stack.supervision import Program
 
@@ -15,6 +16,8 @@ from updraft.local_stack.supervision import Program
 AFTER: dict[str, tuple[str, ...]] = {
     "mongod": (),
     "s3": (),
+    "postgres": (),
+    "kafka": (),
     "migrate": (),
     "api-server": ("migrate",),
     "scheduler": ("migrate",),
@@ -22,9 +25,14 @@ AFTER: dict[str, tuple[str, ...]] = {
     "triggerer": ("migrate",),
     "serving": ("s3",),
 }
-PUBLIC_PORTS = {"api-server": "AIRFLOW_PORT", "serving": "SERVING_PORT", "mongod": "MONGODB_PORT", "s3": "S3_PORT"}
+PUBLIC_PORTS = {"api-server": "AIRFLOW_PORT", "serving": "SERVING_PORT", "mongod": "MONGODB_PORT", "s3": "S3_PORT"} | {
+    store: port for store, (port, _) in OPTIONAL_PORTS.items()
+}
+STORES = ("mongod", "s3", *OPTIONAL_PORTS)
 SECRET_NAMES = (
     "MONGODB_URL",
+    "SQL_URL",
+    "KAFKA_URL",
     "UPDRAFT_SIGNING_KEY",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -36,13 +44,13 @@ SECRET_NAMES = (
     "SERVING_API_KEYS",
     "SERVING_TRAIN_TOKEN",
 )
-AIRFLOW_NEEDS = ("MONGODB_", "UPDRAFT_", "AWS_", "AIRFLOW__")
+AIRFLOW_NEEDS = ("MONGODB_", "SQL_", "KAFKA_", "UPDRAFT_", "AWS_", "AIRFLOW__")
 
 
 def program_names(settings: Mapping[str, str]) -> list[str]:
-    """Return the names of the stack's programs, without the stores that are elsewhere."""
+    """Return the names of the stack's programs, without the stores that are elsewhere or not asked for."""
     own = embedded(settings)
-    return [name for name in AFTER if name not in ("mongod", "s3") or name in own]
+    return [name for name in AFTER if name not in STORES or name in own]
 
 
 def programs(home: Path, settings: Mapping[str, str]) -> list[Program]:
@@ -86,6 +94,13 @@ def _stores(home: Path, settings: Mapping[str, str]) -> list[Program]:
     if "s3" in own:
         command = weed_command(home / "s3", _weed_ports(settings))
         stores.append(Program("s3", command, home / "s3", "stores", 10, environment=_all_but("AWS_", *FILER_KEYS)))
+    if "postgres" in own:
+        postgres.find_programs()
+        command = [sys.executable, "-m", postgres.__name__, str(home), settings["POSTGRES_PORT"]]
+        stores.append(Program("postgres", command, ROOT, "stores", 20, "INT", environment=_all_but()))
+    if "kafka" in own:
+        command = [sys.executable, "-m", "updraft.local_stack.kafka", settings["KAFKA_PORT"]]
+        stores.append(Program("kafka", command, ROOT, "stores", environment=_all_but()))
     return stores
 
 
@@ -96,7 +111,7 @@ def _all_but(*needed: str) -> dict[str, str]:
 
 def _weed_ports(settings: Mapping[str, str]) -> dict[str, int]:
     """Choose SeaweedFS's internal ports, none of them one of the public ports."""
-    public = {int(settings[name]) for name in PUBLIC_PORTS.values()}
+    public = {int(settings[name]) for name in PUBLIC_PORTS.values() if name in settings}
     while True:
         ports = weed_ports(int(settings["S3_PORT"]))
         if not public & {port for name, port in ports.items() if name != "s3"}:

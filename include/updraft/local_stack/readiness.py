@@ -1,13 +1,17 @@
-"""Check whether each server of the stack answers; create MongoDB's first user and the bucket of the registry."""
+"""Check whether each server of the stack answers; create what a new one lacks: a user, a database, a bucket."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from updraft.local_stack.environment import BUCKET, StackError
+from updraft.defaults import DATABASE
+from updraft.local_stack.credentials import credentials
+from updraft.local_stack.environment import BUCKET, StackError, postgres_url
+from updraft.local_stack.servers import HOST
 
 Ready = Callable[[dict[str, Any]], bool]  # takes supervisord's process info
 
@@ -18,6 +22,8 @@ def checks(settings: Mapping[str, str]) -> dict[str, Ready]:
     return {
         "mongod": partial(_mongod, settings["MONGODB_URL"]),
         "s3": partial(_s3, settings),
+        "postgres": partial(_postgres, settings),
+        "kafka": partial(_kafka, settings),
         "migrate": _ended,
         "api-server": partial(airflow, "metadatabase"),
         "scheduler": partial(airflow, "scheduler"),
@@ -89,6 +95,35 @@ def _s3(settings: Mapping[str, str], process: dict[str, Any]) -> bool:
             client.create_bucket(Bucket=BUCKET)
         return True
     except (BotoCoreError, ClientError):
+        return False
+
+
+def _postgres(settings: Mapping[str, str], process: dict[str, Any]) -> bool:
+    import psycopg
+
+    password = credentials(Path(settings["UPDRAFT_HOME"]) / "secrets")["postgres_password"]
+    url = postgres_url(password, int(settings["POSTGRES_PORT"]), database="postgres")
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+            if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
+                connection.execute(f"create database {DATABASE}")
+        return True
+    except psycopg.OperationalError as error:
+        if "password authentication failed" in str(error):
+            raise StackError(
+                "postgres: its data has another password than secrets/postgres_password; restore it, or `make clean`"
+            ) from None
+        return False
+
+
+def _kafka(settings: Mapping[str, str], process: dict[str, Any]) -> bool:
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    client = AdminClient({"bootstrap.servers": f"{HOST}:{settings['KAFKA_PORT']}", "log_level": 0})
+    try:
+        return bool(client.list_topics(timeout=2).brokers)
+    except KafkaException:
         return False
 
 

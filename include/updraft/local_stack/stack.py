@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from updraft.defaults import ROOT
-from updraft.local_stack import readiness, supervision
+from updraft.local_stack import postgres, readiness, supervision
 from updraft.local_stack.environment import (
     StackError,
+    embedded,
     home_folder,
     record,
     recorded,
@@ -96,6 +97,8 @@ class Stack:
         """Prepare settings, folders and files; before a start, stop what an earlier supervisord left behind."""
         self._own_the_folder()
         settings = settle(self.home, self.environ)
+        if "postgres" in embedded(settings):
+            postgres.open_home(self.home)
         if supervision.processes(self.home):
             self._same_settings(settings)
             return settings

@@ -35,6 +35,7 @@ class Program:
     folder: Path
     group: str = "airflow"
     stop_seconds: int = 8
+    stop_signal: str = "TERM"
     once: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -175,7 +176,8 @@ def _section(home: Path, program: Program) -> str:
     lines = [
         f"[program:{program.name}]", f"command={command}", f"directory={program.folder}", "autostart=false",
         f"autorestart={'false' if program.once else 'true'}", f"startsecs={0 if program.once else 1}", "startretries=2",
-        "stopasgroup=true", "killasgroup=true", f"stopwaitsecs={program.stop_seconds}", "redirect_stderr=true",
+        "stopasgroup=true", "killasgroup=true", f"stopwaitsecs={program.stop_seconds}",
+        f"stopsignal={program.stop_signal}", "redirect_stderr=true",
         f"stdout_logfile={home / 'logs' / program.name}.log", "stdout_logfile_maxbytes=5MB", "stdout_logfile_backups=2",
     ]  # fmt: skip
     if program.environment:
