@@ -32,7 +32,6 @@ PROGRAMS = {
     **dict.fromkeys(("supervisord", "updraft up", "updraft demo"), "stack"),
     "docker": "compose",
 }
-LONGEST = "test_end_to_end.py"  # as long as all others with Airflow together
 _now: list[pytest.Item] = []  # the test that runs
 
 
@@ -45,20 +44,13 @@ def mark_by_fixtures(items: list[pytest.Item]) -> None:
 
 
 def put_long_modules_first(items: list[pytest.Item]) -> None:
-    """Order modules by their heaviest mark, so that no worker begins with the longest when the others have ended.
-
-    A module's tests stay in one worker, because they share what they start. Those with Airflow, which mostly wait, take
-    two workers, about as long each: more of them at once would make Airflow too slow for its own time limits.
-    """
+    """Order modules by their heaviest mark, so that no worker begins with the longest when the others have ended."""
     rank = {mark: number for number, mark in enumerate(("stack", "airflow", "real", "server"))}
     first: dict[Path, int] = {}
     for item in items:
         ranks = [rank.get(mark.name, len(rank)) for mark in item.iter_markers()]
         first[item.path] = min(first.get(item.path, len(rank)), *ranks, len(rank))
-    items.sort(key=lambda item: (first[item.path], item.path.name != LONGEST))
-    for item in items:
-        waits = first[item.path] <= rank["airflow"] and item.path.name != LONGEST
-        item.add_marker(pytest.mark.xdist_group("airflow" if waits else str(item.path)))
+    items.sort(key=lambda item: first[item.path])
 
 
 @contextmanager
