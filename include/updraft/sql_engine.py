@@ -126,6 +126,8 @@ def _url(address: Address) -> URL:
         url = make_url(f"{DRIVERS.get(scheme, scheme)}://{rest}")
     except (ArgumentError, ValueError):
         url = None
-    if url is None or not rest or not scheme or "@" in (url.database or ""):  # the end of a password with an unquoted /
+    # A second @ is the end of a password with an unquoted @ or /, which must not pass for a host or a database.
+    unquoted = scheme != "sqlite" and rest.partition("?")[0].count("@") > 1
+    if url is None or not rest or not scheme or unquoted:
         raise BadDatabase(f"{address.origin}: {EXPECTED}")
     return url

@@ -155,6 +155,19 @@ def test_a_login_is_sent_to_its_own_server(login: str, header: str | None, sent:
         assert server.requests[0].path == "/v1/orders" and server.requests[0].headers[sent[0]] == sent[1]
 
 
+@pytest.mark.parametrize("header", [None, "X-Api-Key"])
+@pytest.mark.parametrize("token", ["SECRET%0A", "SECRET%0D%0AX: y", "%E5%AF%86SECRET"])
+def test_a_token_that_no_header_can_hold_is_one_line_without_it(token: str, header: str | None) -> None:
+    settings = {"header": header} if header else {}
+    case = case_of("/rows", connection="orders", **settings)
+    with (
+        pytest.raises(BadSource) as refused,
+        open_source(case, from_environment({"ORDERS_URL": f"http://:{token}@127.0.0.1:9"})),
+    ):
+        pass
+    assert str(refused.value) == "ORDERS_URL: its token holds a character that no HTTP header can hold"
+
+
 def test_no_page_leads_to_another_server() -> None:
     with web_server(lambda request: answer(ROWS)) as other:
         with web_server(lambda request: answer({"rows": ROWS, "next": f"{other.url}/?steal=1"})) as server:

@@ -369,3 +369,13 @@ def test_run_parameters_override_the_yaml_and_none_does_not() -> None:
     case = with_params(load("vehicle_insurance"), check_params({"seed": 7, "limit": None, "promote": "never"}))
     assert (case.seed, case.promote) == (7, "never")
     assert with_params(case, check_params({"seed": None})).seed == 7
+
+
+def test_a_watermark_needs_an_id_without_nulls(shop: Write) -> None:
+    suite = [each for each in shop_suite() if each != expectation("column_values_to_not_be_null", column="size")]
+    source = ("{collection: shop}", "{collection: shop, watermark: {column: day}}")
+    (message,) = refusal(shop(source, ("id: key", "id: size"), suite=suite))
+    assert message.endswith(
+        "source.mongodb.watermark: needs an id without nulls: a row without one would be added again by each read"
+    )
+    load("shop", shop(source))

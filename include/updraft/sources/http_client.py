@@ -55,7 +55,10 @@ class HttpServer:
             raise BadSource(f"{shown(url)}: a login does not belong into a URL here; name a `connection`")
         if base and origin_of(self.url) != origin_of(base):
             raise BadSource(f"{shown(url)}: expected a URL of {origin_of(base)}, where connection {connection!r} leads")
-        self._session = _session(_login(*secret, header) if any(secret) else {}, origin_of(self.url))
+        login = _login(*secret, header) if any(secret) else {}
+        if not all(_fits_a_header(value) for value in login.values()):
+            raise BadSource(f"{address.origin}: its token holds a character that no HTTP header can hold")
+        self._session = _session(login, origin_of(self.url))
 
         self._pause, self._last = 1 / rate if rate else 0, 0.0
 
@@ -164,6 +167,10 @@ def _login(user: str, password: str, header: str | None) -> dict[str, str]:
         return {header: password}
     basic = base64.b64encode(f"{user}:{password}".encode()).decode()
     return {"Authorization": f"Basic {basic}" if user else f"Bearer {password}"}
+
+
+def _fits_a_header(value: str) -> bool:
+    return value == value.strip() and all(" " <= character <= "\xff" and character != "\x7f" for character in value)
 
 
 def _session(secret: dict[str, str], origin: str) -> requests.Session:

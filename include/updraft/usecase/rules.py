@@ -227,6 +227,8 @@ def _watermark(case: UseCase) -> Faults:
     place = ("source", case.source.kind, "watermark")
     if case.id is None:
         yield place, f"{_dotted(place)}: needs id, by which a changed row takes the place of its former self"
+    elif any(column.name == case.id and column.nullable for column in case.columns):
+        yield place, f"{_dotted(place)}: needs an id without nulls: a row without one would be added again by each read"
     if not case.datasets.keep:
         yield place, f"{_dotted(place)}: needs datasets: {{keep: 1}} or more, as rows are added to the last dataset"
 
