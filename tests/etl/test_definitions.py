@@ -151,3 +151,13 @@ def test_an_etl_that_does_not_exist_and_a_file_that_is_none(tmp_path: Path) -> N
     ]
     (root / "include/etl/visits.yaml").write_text("")
     assert faults(root) == ["include/etl/visits.yaml: expected keys and values, found nothing"]
+
+
+@pytest.mark.parametrize("store", ["mongodb: {collection: x}", "sql: {table: x}"])
+def test_a_column_with_a_name_of_the_stores_own_is_refused(tmp_path: Path, store: str) -> None:
+    root = write_etl(tmp_path, ("mongodb: {collection: visits}", store), ("minutes: seconds", "_sha256: seconds"))
+    suite = root / "expectations" / "etl_visits.json"
+    suite.write_text(suite.read_text().replace("minutes", "_sha256"))
+    (fault,) = check("visits", root)
+    kind = store.partition(":")[0]
+    assert fault.message == f"load.0.{kind}: keeps the name '_sha256' for itself; rename the column"

@@ -116,3 +116,21 @@ def test_it_names_its_columns() -> None:
 
 def test_each_function_is_computed_and_its_arguments_are_counted() -> None:
     assert FUNCTIONS.keys() == ARITIES.keys()
+
+
+def test_a_backtick_in_a_text_is_a_backtick() -> None:
+    table = pa.table({"t": ["xa`b`c", "x"]})
+    expression = parse_expression('where(contains(t, "a`b`c"), "yes", \'no`\')', table.column_names)
+    assert compute(expression, table).to_pylist() == ["yes", "no`"] and expression.names == ["t"]
+
+
+def test_a_name_that_python_would_read_as_another_stands_in_backticks() -> None:
+    table = pa.table({"find": [1], "\ufb01nd": [2]})
+    with pytest.raises(BadExpression, match="expected it in backticks"):
+        parse_expression("\ufb01nd + 0", table.column_names)
+    assert compute(parse_expression("`\ufb01nd` + 0", table.column_names), table).to_pylist() == [2]
+
+
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    with pytest.raises(BadExpression, match="half of a surrogate pair"):
+        parse_expression(r'a == "\ud800"', ["a"])

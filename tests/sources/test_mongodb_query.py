@@ -159,3 +159,13 @@ def test_late_is_for_dates(collection: Collection[Any]) -> None:
     position = documents(collection, watermark=watermark).position()
     with pytest.raises(BadSource, match=r"source.mongodb.watermark.late: at holds no dates but int"):
         documents(collection, position, watermark=watermark)
+
+
+@pytest.mark.parametrize(("junk", "known", "later"), [(float("inf"), 5, 6), ("n/a", "2026-01-01", "2026-01-02")])
+def test_a_value_beyond_all_others_does_not_keep_later_rows_out(
+    collection: Collection[Any], junk: Any, known: Any, later: Any
+) -> None:
+    collection.insert_many([{"id": 1, "y": 0, "at": junk}, {"id": 2, "y": 0, "at": known}])
+    first = documents(collection, watermark={"column": "at"})
+    collection.insert_one({"id": 3, "y": 0, "at": later})
+    assert 3 in ids(documents(collection, first.position(), watermark={"column": "at"}))

@@ -221,3 +221,26 @@ def test_a_url_without_a_server_needs_a_connection() -> None:
     assert "expected a URL such as https://host/rows" in refusal("/v1/orders")
     with pytest.raises(BadSource, match=r"^ORDERS_URL: expected https://user:password@host, or https://:token@host$"):
         numbers("/v1", connection="orders")
+
+
+@pytest.mark.parametrize(
+    ("pages", "body"),
+    [
+        ({"by": "number"}, lambda number: {"rows": ROWS, "at": number}),  # the parameter is ignored
+        ({"by": "link", "next": "/next"}, lambda number: {"rows": [{"a": number, "t": "x"}], "next": "/v1"}),
+        ({"by": "cursor", "next": "/next"}, lambda number: {"rows": [{"a": number, "t": "x"}], "next": "c"}),
+        ({"by": "cursor", "next": "/next"}, lambda number: {"rows": [], "next": "c"}),
+    ],
+)
+def test_pages_that_go_round_are_not_read_for_ever(pages: dict[str, Any], body: Callable[[int], Any]) -> None:
+    count = 0
+
+    def api(request: Request) -> Answer:
+        nonlocal count
+        count += 1
+        return answer(body(count))
+
+    with web_server(api) as server:
+        message = refusal(f"{server.url}/v1", rows="/rows", pages=pages)
+    assert "came before" in message or "would never end" in message
+    assert count <= 3

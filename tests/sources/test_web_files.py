@@ -153,3 +153,10 @@ def test_nothing_of_a_file_stays_on_the_disk(tmp_path: Path, monkeypatch: pytest
 
 def open_files() -> list[Path]:
     return [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
+@pytest.mark.parametrize("content_range", ["bytes 0-5/44", "", "bytes a-b/c"])
+def test_a_part_that_was_not_asked_for_is_no_file(content_range: str) -> None:
+    part = Answer(b"a\n1\n2\n", headers={"Content-Range": content_range} if content_range else {}, status=206)
+    with web_server(lambda request: part) as server:
+        assert "gives a part (206) that was not asked for" in refusal(f"{server.url}/rows.csv")

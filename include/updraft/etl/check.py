@@ -16,9 +16,13 @@ from updraft.etl.rules import column_types
 from updraft.etl.schema import Etl
 from updraft.model.columns import Type
 from updraft.sources.rows import ARROW, is_kind
+from updraft.sources.source import CONTENT, KEY
 from updraft.stages.check import suite_faults, unknown_etls
 from updraft.usecase import BadUseCase
+from updraft.usecase.load_blocks import LoadBlock
 from updraft.usecase.yaml_lines import Fault, Place
+
+RESERVED = {"mongodb": {"_id", CONTENT}, "sql": {KEY, CONTENT}, "dynamodb": {KEY, CONTENT}}  # by kind of store
 
 
 def check(name: str, root: Path = ROOT) -> list[Fault]:
@@ -33,7 +37,7 @@ def _faults(parsed: ParsedEtl, name: str, root: Path) -> list[Fault]:
     suite = files_of(name, root)[1]
     faults = list(parsed.faults)
     if parsed.etl:
-        faults += [parsed.yaml.fault(*error) for error in _type_errors(parsed.etl)]
+        faults += [parsed.yaml.fault(*error) for error in (*_type_errors(parsed.etl), *_reserved_names(parsed.etl))]
     if not any(fault.file == suite and fault.message.startswith(("no such", "not a")) for fault in faults):
         faults += suite_faults(suite)
     return sorted(dict.fromkeys(faults), key=lambda fault: (fault.file == suite, fault.line or 0))
@@ -52,6 +56,18 @@ def unread_files(root: Path = ROOT) -> list[Fault]:
         for path in sorted((root / "include" / "etl").glob("[!.]*"))
         if path.suffix != ".yaml"
     ]
+
+
+def _reserved_names(etl: Etl) -> Iterator[tuple[Place, str]]:
+    """Find columns that a store would overwrite with what it writes beside each row."""
+    for number, block in enumerate(etl.load):
+        if not isinstance(block, LoadBlock):  # as a draft has what is faulty
+            continue
+        taken = RESERVED.get(block.kind, set()) - {etl.id if etl.id == "_id" else None}
+        for column in etl.columns:
+            if column.name in taken:
+                message = f"load.{number}.{block.kind}: keeps the name {column.name!r} for itself; rename the column"
+                yield ("load", str(number)), message
 
 
 def _type_errors(etl: Etl) -> Iterator[tuple[Place, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,9 @@ ARITIES: dict[str, tuple[int, int]] = {
 }
 # Functions whose second argument is a constant of this type.
 CONSTANTS: dict[str, type] = {"contains": str, "starts_with": str, "ends_with": str, "round": int}
+# A column in backticks, and text constants, in which a backtick is one.
+_QUOTED = re.compile(r"""`([^`]+)`|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn)
 _GRAMMAR = "expected columns, numbers, texts, + - * / **, comparisons, in (…), and, or, not, and functions"
@@ -55,13 +59,18 @@ def parse_expression(text: str, known: Sequence[str] = ()) -> Expression:
     columns: dict[str, str] = {}
 
     def identifier(match: re.Match[str]) -> str:
+        if match[1] is None:  # a text constant
+            return match[0]
         name = f"column{len(columns)}_"
         while name in known:
             name += "_"
         columns[name] = match[1]
         return name
 
-    plain = re.sub(r"`([^`]+)`", identifier, text.strip())
+    plain = _QUOTED.sub(identifier, text.strip())
+    words = _QUOTED.sub("", plain)
+    if unicodedata.normalize("NFKC", words) != words:  # as Python reads names
+        raise BadExpression(f"{text!r} has a name that Unicode spells in several ways; expected it in backticks")
     try:
         tree = ast.parse(plain, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -77,6 +86,8 @@ def _check(node: ast.expr, depth: int) -> None:
     match node:
         case ast.Name():
             return
+        case ast.Constant(value=str(value)) if _SURROGATE.search(value):
+            raise BadExpression(f"{value!r} is no text: half of a surrogate pair")
         case ast.Constant(value=bool() | int() | float() | str()):
             return
         case ast.BinOp(op=op, left=left, right=right) if isinstance(op, _BINARY):

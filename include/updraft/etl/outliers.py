@@ -27,12 +27,15 @@ class Handled:
 def handle_outliers(name: str, values: pa.ChunkedArray, rule: Outliers) -> Handled:
     """Clip a column's outliers or make them null; those to quarantine stay, for their rows are left out."""
     low, high = bounds(values, rule)
-    if low == high:  # most rows have one value: by this rule each other one would be an outlier
-        log.warning("clean.outliers.%s: by its rule all values but %g are outliers; none is taken for one", name, low)
-        low, high = -math.inf, math.inf
     if pa.types.is_integer(values.type):
         low = low if math.isinf(low) else math.ceil(low)
         high = high if math.isinf(high) else math.floor(high)
+    least, greatest = (pc.min_max(values).as_py()[end] for end in ("min", "max"))
+    wipes = least is not None and (low >= high or high <= least or low >= greatest)
+    if wipes:  # most rows have one value: by this rule each other one would be an outlier
+        only = least if high <= least else greatest if low >= greatest else low
+        log.warning("clean.outliers.%s: by its rule all values but %g are outliers; none is taken for one", name, only)
+        low, high = -math.inf, math.inf
     outside = pc.or_(pc.less(values, low), pc.greater(values, high)).fill_null(False)
     count = pc.sum(outside).as_py() or 0
     facts = {"rule": rule.rule, "low": _finite(low), "high": _finite(high), "then": rule.then, "outliers": count}

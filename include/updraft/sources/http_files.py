@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20
 AS_IT_IS = {"Accept-Encoding": "identity"}
+CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 # The endings for media types, where the URL has none.
 TYPES = {
     "text/csv": ".csv",
@@ -68,10 +69,13 @@ class WebFile:
                 raise BadSource(f"file {self.name!r}: {CHANGED}")
             self._version = version
             partly = response.status_code == 206
+            part = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "")) if partly else None
+            if partly and not (part and "Range" in headers):
+                raise BadSource(f"file {self.name!r}: its server gives a part (206) that was not asked for")
             if not partly:
                 self.size = _length(response)
                 self._ending = _ending(self.label, response)
-            yield int(re.sub(r"bytes (\d+)-.*", r"\1", response.headers.get("Content-Range", ""))) if partly else 0
+            yield int(part[1]) if part else 0
             with translated(self._server.url):
                 while piece := response.raw.read(PIECE, decode_content=False):
                     yield piece

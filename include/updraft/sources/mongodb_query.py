@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ BAD_QUERY = (2, 9, 40, 51091, 31249)  # BadValue, FailedToParse, …: a filter t
 COUNT_MS = 5_000
 # The types that a watermark may have; in an index and in a comparison, each is a range of its own.
 TYPES = ("date", "number", "objectId", "string")
+# What would keep out all later documents: infinity, and texts that are no date.
+LIMITS: dict[str, dict[str, Any]] = {"number": {"$lt": math.inf}, "string": {"$regex": r"^\d{4}-\d\d-\d\d"}}
 
 
 class Query:
@@ -120,7 +123,7 @@ def _latest(collection: Collection[Any], documents: Mapping[str, Any], watermark
         return _follow(found, column) if found else None
 
     for type_ in TYPES:
-        value = greatest({"$type": type_})
+        value = greatest({"$type": type_, **LIMITS.get(type_, {})})
         if isinstance(value, datetime) and value > _now():
             log.warning("watermark: %s is %s in some documents, in the future", column, value.isoformat())
             value = greatest({"$lte": _now(), "$type": type_}) or _now()

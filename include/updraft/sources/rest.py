@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -81,13 +82,17 @@ class RestRows:
         """Request page by page up to the stated end; one that comes twice would go on for ever."""
         pages, read = self._settings.pages, 0
         url: str | None = first_url(self._server.url, pages)
-        seen: set[str] = set()
+        seen, asked = set[str](), set[str]()
         while url:
             place = f"{self}: page {self._pages + 1}"
+            if url in asked:
+                raise BadSource(f"{place} is asked for again by a page after it: the API would never end")
+            asked.add(url)
             page = self._server.read(url, partial(read_page, settings=self._settings, place=place))
-            if page.rows and page.sha256 in seen:
+            rows_sha256 = hashlib.sha256(json.dumps(page.rows, sort_keys=True).encode()).hexdigest()
+            if page.rows and rows_sha256 in seen:
                 raise BadSource(f"{place} is one that came before: does the API know the parameters of `pages`?")
-            seen.add(page.sha256)
+            seen.add(rows_sha256)
             self._pages += 1
             self._digest.update(bytes.fromhex(page.sha256))
             read += len(page.rows)

@@ -104,6 +104,8 @@ class SQLRows:
         with translated(str(self)):
             result = self._result = self._select()  # is held until the snapshot ends, which knows how to abandon it
             names = list(result.keys())
+            if twice := [name for name in self._reader.names if names.count(name) > 1]:
+                raise BadSource(f"{self}: column {twice[0]!r} comes more than once; name each by `AS`")
             for rows in result.partitions(ROWS):
                 kept = rows if limit is None else rows[: limit - read]
                 yield self._batch(names, kept, read)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,11 +13,16 @@ from updraft.sources.source import BadSource
 from updraft.usecase.watermark import Watermark
 
 KEY = "watermark"
+OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
 CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 class Greatest:
-    """The greatest value of a watermark's column, from a former read's position on."""
+    """The greatest value of a watermark's column, from a former read's position on.
+
+    What has no order is passed over, for it would keep out all later rows: what is not finite, and texts that are no
+    date of ISO 8601, or one of the future.
+    """
 
     def __init__(self, settings: Watermark, position: Mapping[str, Any] | None) -> None:
         self._settings = settings
@@ -24,13 +31,17 @@ class Greatest:
 
     def add(self, values: Iterable[Any], place: str) -> None:
         """Take the values of further rows into account; raise BadSource where they have no order."""
+        known = [value for value in values if value is not None and _has_order(value)]
         try:
-            known = [value for value in values if value is not None]
+            if len({_spelling(value) for value in known} | {_spelling(self._value)} - {None}) > 1:
+                raise TypeError("texts of several formats")
             self._value = max(known if self._value is None else [*known, self._value], default=None)
             _as_json(self._value)
         except TypeError:
             column = self._settings.column
-            raise BadSource(f"{place}: watermark {column!r}: expected numbers, dates or texts alone") from None
+            raise BadSource(
+                f"{place}: watermark {column!r}: expected only numbers, only dates, or texts in one format of ISO 8601"
+            ) from None
 
     def start(self, example: Any, place: str) -> Any:
         """Return the value that a read begins at, in the type of a value of the column; None where it takes all rows.
@@ -65,6 +76,27 @@ class Greatest:
         if value is None or (self.former is not None and _of_type(self.former, greatest) > greatest):
             value = self.former
         return None if value is None else {KEY: value}
+
+
+def _has_order(value: Any) -> bool:
+    if isinstance(value, float | Decimal):
+        return math.isfinite(value)
+    if not isinstance(value, str):
+        return True
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return bool(found == _not_after_now(found))
+
+
+def _spelling(value: Any) -> str | None:
+    """Return the format of a text, in which texts have the order of their dates: its offset from UTC is part of it."""
+    if not isinstance(value, str):
+        return None
+    offset = OFFSET.search(value) if ":" in value else None
+    clock = value[: offset.start()] if offset else value
+    return re.sub(r"\d", "9", clock) + (offset[0] if offset else "")
 
 
 def _not_after_now(value: Any) -> Any:
