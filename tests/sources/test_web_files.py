@@ -110,6 +110,10 @@ def test_a_server_in_trouble_is_asked_again_when_it_says() -> None:
     answers = iter([Answer(status=503, headers={"Retry-After": "1"}), Answer(status=500)])
     with web_server(lambda request: next(answers, Answer(b"a\n1\n"))) as server:
         assert read(f"{server.url}/rows.csv")[0] == [1]
+    for odd in ("soon", "-5", "1.5"):  # is no time to wait
+        answers = iter([Answer(status=503, headers={"Retry-After": odd})])
+        with web_server(lambda request, left=answers: next(left, Answer(b"a\n1\n"))) as server:
+            assert read(f"{server.url}/rows.csv")[0] == [1]
     with web_server(lambda request: Answer(status=503, headers={"Retry-After": "0"})) as server:
         message = refusal(f"{server.url}/rows.csv?token=secret", ConnectionError)
     assert message == f"{server.url}/rows.csv: the server says 503, again and again"

@@ -13,6 +13,7 @@ import typer
 from updraft.cli.start_training import start_training
 from updraft.cli.steps import show_steps
 from updraft.cli.store_access import find_address
+from updraft.errors import UserError
 from updraft.etl.check import require_valid
 from updraft.etl.clean import clean
 from updraft.etl.configuration import ETL
@@ -25,19 +26,22 @@ from updraft.stages.runs import RunFiles, artifacts
 from updraft.stages.stage_folder import read_json
 from updraft.usecase import from_file
 from updraft.usecase.load import ETL_PREFIX
+from updraft.usecase.schema import NAME, NAME_RULE
 
 
 def run_etl(name: str, data: str | None, limit: int | None, as_json: bool) -> None:
     """Run the stages of an ETL, print what each store took, and start the trainings that follow a change."""
+    if not NAME.fullmatch(name):  # it names a folder
+        raise UserError(f"{name!r} is not a name of an ETL: {NAME_RULE}")
     run_id = f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:6]}"
     files = RunFiles(artifacts(os.environ) / f"{ETL_PREFIX}{name}" / run_id, first="extract")
     with explain_file_errors(files.folder, files.folder):
         warn_when_nearly_full(files.folder)
         etl = begin_run(ETL, name, files, attempts=0)
         etl = from_file(etl, data) if data else etl
-        with open_source(etl.extracted, find_address, limit) as source, show_steps() as step:
-            require_valid(name, files.folder / FOLDER)
-            with step("extract") as count:
+        require_valid(name, files.folder / FOLDER)
+        with show_steps() as step:
+            with open_source(etl.extracted, find_address, limit) as source, step("extract") as count:
                 extracted = extract(etl, source, files.out("extract"), count)
             with step("clean") as count:
                 cleaned = clean(etl, extracted, files.out("clean"), count)

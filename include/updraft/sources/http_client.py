@@ -176,6 +176,7 @@ def _fits_a_header(value: str) -> bool:
 def _session(secret: dict[str, str], origin: str) -> requests.Session:
     import requests
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 
     class Login(requests.auth.AuthBase):
@@ -191,7 +192,15 @@ def _session(secret: dict[str, str], origin: str) -> requests.Session:
 
     session = Session()
     session.auth = Login()
-    retry = Retry(
+
+    class Patient(Retry):
+        def parse_retry_after(self, retry_after: str) -> float:
+            try:
+                return super().parse_retry_after(retry_after)
+            except InvalidHeader:  # what is no time is asked again after our own pause
+                return 0.0
+
+    retry = Patient(
         total=RETRIES,
         backoff_factor=0.5,
         status_forcelist=RETRIED,
