@@ -168,6 +168,7 @@ def push_elsewhere(case: UseCase, files: S3RunFiles, registry: Registry, run: Ru
     places = ("transform", "ingest/dataset.parquet", "evaluate")
     models = [files.download(f"{files.bucket}/train/{candidate}") for candidate in case.candidates]
     split, dataset, evaluation = (files.download(f"{files.bucket}/{place}") for place in places)
+    files.download(f"{files.bucket}/ingest/dataset.json")
     return push(case, models, split, dataset, evaluation, registry, run)
 
 
