@@ -90,6 +90,37 @@ def test_two_loads_at_the_same_time_write_each_row_once(tmp_path: Path, mongodb_
     assert loads.load(etl, dataset) == Counts(unchanged=6000)
 
 
+def test_a_document_of_others_with_the_key_of_a_row_stays(loads: Loads) -> None:
+    theirs = {"_id": 5, "of": "others"}
+    with MongoClient[dict[str, Any]](loads.url) as client:
+        loads.collection(client).insert_one(theirs)
+    with pytest.raises(BadData, match="visits': 5 is the key of something that no ETL has loaded"):
+        loads(*NINE)
+    assert loads.documents() == [theirs]
+
+
+DATES = """\
+title: Visits of a site
+source: {file: {path: data/visits.csv}}
+id: visit
+load: [{mongodb: {collection: visits}}]
+"""
+
+
+def test_microseconds_are_refused_unless_they_may_be_cut(tmp_path: Path, mongodb_url: str) -> None:
+    types = {"visit": "int64", "at": "datetime64[us]"}
+    rows = ["1,2026-01-31T08:00:00.123", "2,", "3,2026-01-31T08:00:00.123456"]
+    write_rows(write_etl(tmp_path, yaml=DATES, types=types), *rows, header="visit,at")
+    loads = Loads(tmp_path, mongodb_url)
+    with pytest.raises(BadData, match=r"column 'at' holds 2026-01-31T08:00:00\.123456, and MongoDB's dates have milli"):
+        loads.load(*cleaned(tmp_path))
+    assert loads.documents() == []
+    write_etl(tmp_path, ("collection: visits", "collection: visits, microseconds: cut"), yaml=DATES, types=types)
+    assert loads.load(*cleaned(tmp_path)) == Counts(new=3)
+    assert loads.load(*cleaned(tmp_path)) == Counts(unchanged=3)
+    assert [document["at"] and document["at"].microsecond for document in loads.documents()] == [123000, None, 123000]
+
+
 LOAD = """
 import sys
 from pathlib import Path

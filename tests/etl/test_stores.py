@@ -27,6 +27,7 @@ from updraft.addresses import Address, from_environment
 from updraft.destinations.keyed_rows import Counts
 from updraft.errors import UserError
 from updraft.etl.load import load
+from updraft.etl.schema import Etl
 from updraft.local_stack.servers import free_port
 from updraft.sources.source import CONTENT, KEY
 from updraft.sql_engine import sql_engine
@@ -60,14 +61,16 @@ class Loads:
             })  # fmt: skip
         suite.write_text(json.dumps(text))
 
-    def __call__(self, *lines: str) -> Counts:
+    def etl_and_rows(self, *lines: str) -> tuple[Etl, Path]:
         write_rows(self.root, *lines, header=HEADER)
-        etl, dataset = cleaned(self.root)
+        return cleaned(self.root)
+
+    def __call__(self, *lines: str) -> Counts:
+        etl, dataset = self.etl_and_rows(*lines)
         return load(etl, dataset, self.connections, self.root / "load")
 
     def twice_at_once(self, *lines: str) -> None:
-        write_rows(self.root, *lines, header=HEADER)
-        etl, dataset = cleaned(self.root)
+        etl, dataset = self.etl_and_rows(*lines)
         with ThreadPoolExecutor(2) as pool:
             outs = self.root / "one", self.root / "other"
             list(pool.map(lambda out: load(etl, dataset, self.connections, out), outs))
@@ -137,6 +140,98 @@ def test_a_table_of_something_else_is_left_alone(url: str, tmp_path: Path) -> No
     with pytest.raises(UserError, match="its primary key is missing; expected name"):
         loads(*ROWS)
     assert table(url) == []
+
+
+NARROW = ["price INTEGER", "price NUMERIC(6, 2)", "price NUMERIC(4, 2)", "many SMALLINT", "day DATE"]
+NARROW += ["many DOUBLE PRECISION"]
+WIDE = ["abc,2026-01-31,2,-32768,true", "abcd,2026-01-31T08:00:00,100.125,9007199254740993,true"]
+OTHER_KIND = ["price REAL", "price VARCHAR(20)", "many VARCHAR(20)", "old VARCHAR(5)", "_sha256 VARCHAR(20)"]
+OURS = {"day": "DATETIME(6)", "price": "DOUBLE PRECISION", "many": "BIGINT", "old": "BOOLEAN", "_sha256": "VARCHAR(64)"}
+
+
+def make_narrow(url: str, column: str, key: str = "VARCHAR(20)") -> None:
+    """Create the table of things with a column in a type of its own."""
+    name, _, type_ = column.partition(" ")
+    clock = {} if "mysql" in url else {"day": "TIMESTAMP"}
+    columns = ", ".join(f"{each} {type_}" for each, type_ in {**OURS, **clock, name: type_}.items())
+    collation = " COLLATE utf8mb4_bin" if "mysql" in url else ""
+    execute(url, "DROP TABLE IF EXISTS things", f"CREATE TABLE things (name {key}{collation} PRIMARY KEY, {columns})")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_table_whose_types_would_round_or_cut_takes_nothing(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    address = request.getfixturevalue(kind)
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": address})
+    assert loads(*WIDE) == Counts(new=2)
+    etl, rows = loads.etl_and_rows(*WIDE)
+    for column in [*NARROW, "price DOUBLE PRECISION"]:
+        make_narrow(address, column, key="VARCHAR(3)" if column == "price DOUBLE PRECISION" else "VARCHAR(20)")
+        name = "name" if column == "price DOUBLE PRECISION" else column.partition(" ")[0]
+        with pytest.raises(UserError, match=rf"SQL table 'things' .*: column '{name}' is of type .*does not hold"):
+            load(etl, rows, loads.connections, tmp_path / "load")
+        assert table(address) == []
+    for column in OTHER_KIND:
+        make_narrow(address, "price FLOAT" if (column, kind) == ("price REAL", "mariadb") else column)
+        with pytest.raises(UserError, match=rf"column '{column.partition(' ')[0]}' is of type .*; the rows need "):
+            load(etl, rows, loads.connections, tmp_path / "load")
+        assert table(address) == []
+    etl, rows = loads.etl_and_rows(WIDE[0])
+    for column in NARROW:
+        make_narrow(address, column)
+        for counts in (Counts(new=1), Counts(unchanged=1)):
+            assert load(etl, rows, loads.connections, tmp_path / "load") == counts
+    execute(address, "DROP TABLE things")
+
+
+def test_a_text_key_that_takes_a_for_another_is_refused(mariadb: str, tmp_path: Path) -> None:
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": mariadb})
+    make_narrow(mariadb, "many BIGINT")
+    with pytest.raises(UserError, match=r"column 'name' .*does not hold 'a '"):  # utf8mb4_bin takes it for a
+        loads(*ROWS, SPACE)
+    execute(mariadb, "ALTER TABLE things MODIFY name VARCHAR(20) COLLATE utf8mb4_general_ci")
+    with pytest.raises(UserError, match="the key 'name' has the collation utf8mb4_general_ci, by which a is A"):
+        loads(*ROWS)
+    execute(mariadb, "DROP TABLE things")
+
+
+@pytest.mark.parametrize("mode", ["", "ANSI", "NO_BACKSLASH_ESCAPES", "TRADITIONAL"])
+def test_mysql_keeps_rows_as_they_are_in_each_mode(mode: str, mariadb: str, tmp_path: Path) -> None:
+    former = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION"
+    execute(mariadb, f"SET GLOBAL sql_mode = '{mode}'")
+    try:
+        loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": mariadb})
+        assert loads(*ROWS, '"\\n""\'",,,7,true') == Counts(new=4)
+        assert loads(*ROWS, '"\\n""\'",,,7,true') == Counts(unchanged=4)
+        names = {row["name"] for row in table(mariadb)}
+        assert names == {"a", "A", "á 🚗", "\\n\"'"}
+        execute(mariadb, "UPDATE things SET price = 0", "ALTER TABLE things MODIFY price DOUBLE NOT NULL")
+        with pytest.raises(UserError, match="price"):  # which a server that is not strict would take for 0
+            loads(*ROWS, "b,,,1,true")
+        assert {row["name"] for row in table(mariadb)} == names
+    finally:
+        execute(mariadb, f"SET GLOBAL sql_mode = '{former}'", "DROP TABLE IF EXISTS things")
+
+
+def test_sqlite_takes_no_text_for_a_number(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'rows.db'}"
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
+    make_narrow(url, "many TEXT")
+    with pytest.raises(UserError, match="column 'many' is of type TEXT; the rows need BIGINT"):
+        loads(*ROWS)
+    make_narrow(url, "many BIGINT", key="INTEGER")
+    with pytest.raises(UserError, match="column 'name' is of type INTEGER; the rows need TEXT"):
+        loads(*ROWS)
+
+
+def test_a_row_of_others_with_the_key_of_ours_stays(url: str, tmp_path: Path) -> None:
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
+    assert loads(ROWS[0]) == Counts(new=1)
+    execute(url, "INSERT INTO things (name, many) VALUES ('A', 77)")
+    with pytest.raises(UserError, match="'A' is the key of something that no ETL has loaded"):
+        loads(*ROWS)
+    assert {row["name"]: row["many"] for row in table(url)} == {"a": 9007199254740993, "A": 77}
 
 
 def test_a_database_that_does_not_answer_is_tried_again_and_a_refused_login_is_not(

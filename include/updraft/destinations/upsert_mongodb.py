@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
+
 from updraft.addresses import Connections
 from updraft.destinations.keyed_rows import Cleaned, KeyedRow
 from updraft.errors import BadData
+from updraft.model.columns import DATE
 from updraft.sources.mongodb import address_of, database, translated
 from updraft.sources.source import CONTENT
 from updraft.usecase.load_blocks import MongoDBCollection
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BATCH = 25_000
 DUPLICATE_KEY = 11000
 
 
@@ -28,11 +32,27 @@ def open_mongodb(settings: MongoDBCollection, connections: Connections, cleaned:
     """Open a collection; it need not exist."""
     from pymongo.write_concern import WriteConcern
 
+    if settings.microseconds == "refuse":
+        _require_milliseconds(cleaned, settings.collection)
     with database(address_of(settings.address, connections)) as opened:
         on_disk = WriteConcern(w="majority", j=True)
         store = MongoDBStore(opened[settings.collection].with_options(write_concern=on_disk))
         store.warn_of_others()
         yield store
+
+
+def _require_milliseconds(cleaned: Cleaned, collection: str) -> None:
+    """Raise BadData for the first date that MongoDB would cut."""
+    names = [column.name for column in cleaned.columns if column.type == DATE]
+    with pq.ParquetFile(cleaned.parquet) as parquet:
+        for batch in parquet.iter_batches(BATCH, columns=names) if names else ():
+            for name in names:
+                for value in batch[name].drop_null().to_pylist():
+                    if value.microsecond % 1000:
+                        raise BadData(
+                            f"MongoDB collection {collection!r}: column {name!r} holds {value.isoformat()}, and "
+                            "MongoDB's dates have milliseconds; `microseconds: cut` in its block cuts them"
+                        )
 
 
 class MongoDBStore:

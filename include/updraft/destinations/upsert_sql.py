@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from updraft.addresses import Connections
+from updraft.addresses import Address, Connections
 from updraft.destinations.keyed_rows import Cleaned, KeyedRow
+from updraft.destinations.sql_fit import require_fit
 from updraft.model.columns import Column
 from updraft.sources.source import CONTENT, KEY
 from updraft.sql_engine import BadDatabase, address_of, place_of, sql_engine, translated
@@ -19,19 +21,22 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 LONGEST_KEY = 255  # characters of a text that identifies a row
+STRICT = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
 TRIES = 5  # of a batch that another load's transaction stands against
 
 
 @contextmanager
 def open_sql(settings: SQLStore, connections: Connections, cleaned: Cleaned) -> Iterator[SQLTable]:
     """Open a table; it is created when it is absent."""
-    with sql_engine(address_of(settings.connection, connections)) as engine:
+    with sql_engine(_strict(address_of(settings.connection, connections))) as engine:
         name = f"SQL table {settings.table!r} of {place_of(engine)}"
         with translated(name), engine.connect():
             pass  # from now on the dialect knows whether MySQL is MariaDB
         table = _table(settings.table, cleaned, engine)
         with translated(name):
             _create(table, engine, name)
+        with translated(name), engine.connect() as connection:
+            require_fit(connection, table, cleaned, name)
         yield SQLTable(engine, table, name, cleaned.id or KEY)
 
 
@@ -71,6 +76,12 @@ class SQLTable:
                 time.sleep(0.1 * 2**number)
             else:
                 return
+
+
+def _strict(address: Address) -> Address:
+    """Let MySQL refuse what it would cut otherwise, whatever its own sql_mode is; an id of 0 is 0."""
+    is_mysql = address.url.startswith(("mysql", "mariadb"))
+    return replace(address, options={**address.options, "sql_mode": STRICT}) if is_mysql else address
 
 
 def _on_conflict(dialect: str) -> Callable[[Table, str], Any]:

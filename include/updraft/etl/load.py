@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 from updraft.addresses import Connections
 from updraft.destinations import open_store
 from updraft.destinations.keyed_rows import Cleaned, Counts, KeyedRow, Store, keyed
+from updraft.errors import BadData
 from updraft.etl.clean import JSON_LINES
 from updraft.etl.schema import Etl
-from updraft.sources.source import Progress
+from updraft.model.columns import quoted
+from updraft.sources.source import CONTENT, Progress
 from updraft.stages.stage_folder import recreate_folder, write_json
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,11 @@ def load(
 
 def _write_changes(store: Store, rows: list[KeyedRow], on_change: Callable[[], None]) -> Counts:
     there = store.there(rows)
+    if others := [key for key, sha256 in there.items() if sha256 is None]:
+        raise BadData(
+            f"{store.name}: {quoted(others[0])} is the key of something that no ETL has loaded (it has no {CONTENT}), "
+            "and is not replaced; remove it, or load into another place"
+        )
     changed = [row for row in rows if row.key in there and there[row.key] != row.sha256]
     new = [row for row in rows if row.key not in there]
     if new or changed:

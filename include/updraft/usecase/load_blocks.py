@@ -12,10 +12,14 @@ from updraft.usecase.source_blocks import ConnectionId, MongoDBSource
 
 
 class MongoDBCollection(Part):
-    """Documents of a MongoDB collection, in the database that the connection's URL names."""
+    """Documents of a MongoDB collection, in the database that the connection's URL names.
+
+    MongoDB's dates have milliseconds: rows with microseconds are refused unless they may be cut.
+    """
 
     collection: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
     connection: ConnectionId = "mongo_default"
+    microseconds: Literal["refuse", "cut"] = "refuse"
 
     @property
     def address(self) -> MongoDBSource:
