@@ -19,9 +19,10 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.models.live_models import LiveModel, LiveModels
+from serving.models.live_model import LiveModel
+from serving.models.live_models import LiveModels
 from serving.prediction_log.prediction_log import PredictionLog
-from updraft.model.model import Prediction
+from updraft.model.prediction import Prediction
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 FILE_BYTES = 2**20  # room for some 3,000 time series

@@ -89,6 +89,12 @@ def test_the_service_runs_without_airflow_and_great_expectations() -> None:
     assert not {"airflow", "great_expectations", "pymongo", "matplotlib"} & set(loaded)
 
 
+def test_the_service_starts_without_the_libraries_of_the_pipelines() -> None:
+    """They are imported when a version is loaded that is served by its pipeline; a compiled one needs none of them."""
+    loaded = python("import sys, serving.app, serving.server.rsgi, serving.settings; print(*sys.modules)")
+    assert not {"pandas", "sklearn", "scipy", "joblib"} & set(loaded)
+
+
 @pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("path", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.name)
 def test_a_dag_file_imports_nothing_heavy(path: Path) -> None:

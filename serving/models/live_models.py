@@ -8,20 +8,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from threadpoolctl import threadpool_limits
 
-from serving.body.fast_json import Decoder
+from serving.models.live_model import FILES, LiveModel, UnusableVersion, load
 from serving.models.version_cache import Cache
-from updraft.model import golden
-from updraft.model.model import MODEL, SIGNATURE, Model, OutdatedModel
 from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError, Version
 from updraft.registry.version_folder import read_folder
 
 TRANSIENT = (BotoCoreError, ClientError, OSError)  # errors worth a retry; any other one is the version's fault
-FILES = (MODEL, SIGNATURE, golden.GOLDEN)  # what is loaded of a version
 MAX_WAIT = 30.0  # seconds between two rounds while the registry fails
 
 Listener = Callable[[str], object]  # called with a use case
@@ -31,22 +26,6 @@ log = logging.getLogger(__name__)
 
 def _ignore(name: str) -> None:
     """Do nothing: the listener until `subscribe` is called."""
-
-
-class UnusableVersion(Exception):
-    """A version that is signed and complete but does not load, or does not reproduce its own example."""
-
-
-@dataclass(frozen=True)
-class LiveModel:
-    """A model in service. A request reads it once, so that its whole response comes from the version it names."""
-
-    use_case: str
-    version: int
-    model: Model
-    decoder: Decoder
-    manifest: Mapping[str, Any]
-    loaded_at: datetime
 
 
 @dataclass(frozen=True)
@@ -312,32 +291,6 @@ class LiveModels:
         if name in self.live and name not in self._missing:
             self._missing.add(name)
             log.warning("%s: gone from the registry; version %d stays live", name, self.live[name].version)
-
-
-def load(version: Version, contents: Mapping[str, bytes]) -> LiveModel:
-    """Load the VERIFIED contents of a version's files and check that the model reproduces its example and golden rows.
-
-    Raises UnusableVersion if it does not.
-    """
-    if missing := {MODEL, SIGNATURE} - contents.keys():
-        raise UnusableVersion(f"{version}: does not load (no {min(missing)})")
-    try:
-        model = Model.from_bytes(contents[SIGNATURE], contents[MODEL])
-        if model.signature.use_case != version.name:
-            raise UnusableVersion(f"{version}: the model is for {model.signature.use_case!r}")
-        decoder = Decoder(model.signature)
-        model.predict(model.signature.frame([model.signature.example]))
-        if golden.GOLDEN in contents:
-            golden.replay(model, contents[golden.GOLDEN])
-        # For the whole process: requests already run in parallel, and one row is faster without BLAS threads.
-        threadpool_limits(limits=1)
-    except UnusableVersion:
-        raise
-    except (golden.NotReproduced, OutdatedModel) as error:
-        raise UnusableVersion(f"{version}: {error}") from None
-    except Exception as error:
-        raise UnusableVersion(f"{version}: does not load ({type(error).__name__})") from error
-    return LiveModel(version.name, version.number, model, decoder, version.manifest, datetime.now(UTC))
 
 
 def _one_line(error: BaseException) -> str:

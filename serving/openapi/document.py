@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from serving.models.live_models import LiveModel
+from serving.models.live_model import LiveModel
 from serving.openapi import responses, samples, schemas
 from serving.openapi.paths import ID, operations, ref
 from serving.predict.predictor import PredictionResult
@@ -62,7 +62,7 @@ def example(live: LiveModel) -> PredictionResult:
     """Predict a model's own example row."""
     signature = live.model.signature
     rows = signature.check([signature.example], plain=True)
-    prediction = live.model.predict(rows.frame())
+    prediction = live.model.predict_rows(rows)
     return PredictionResult(live, rows, prediction, ID["examples"])
 
 

@@ -14,7 +14,8 @@ from flask.sansio.app import App
 from werkzeug.routing import BaseConverter
 
 from serving.body import request_rows
-from serving.models.live_models import LiveModel, LiveModels
+from serving.models.live_model import LiveModel
+from serving.models.live_models import LiveModels
 from serving.openapi import document, samples
 from serving.pages import docs, form, html, result, training, upload
 from serving.predict.predictor import Predictor

@@ -11,11 +11,12 @@ from typing import Any
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from serving.metrics import Metrics
-from serving.models.live_models import LiveModel, LiveModels
+from serving.models.live_model import LiveModel
+from serving.models.live_models import LiveModels
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import Entry, new_id, prediction_id
 from serving.server.problems import ModelFailed
-from updraft.model.model import Prediction
+from updraft.model.prediction import Prediction
 from updraft.model.signature import Rows
 
 RETRY_AFTER = 5
@@ -52,7 +53,7 @@ class Predictor:
         """Predict for checked rows; `started` is the time.perf_counter() of their arrival. Raises ModelFailed."""
         version = f"{live.use_case} version {live.version}"
         try:
-            prediction = live.model.predict(rows.frame())
+            prediction = live.model.predict_rows(rows)
         except Exception as error:
             raise ModelFailed(version) from error
         if not all(map(math.isfinite, _scores(prediction))):

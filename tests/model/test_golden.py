@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.small_cases import date, integer, real, small_case, text
 from tests.support.trained import Trained
-from updraft.model import golden
+from updraft.learning.golden_rows import make_rows, to_json_value
 from updraft.model.columns import Column
-from updraft.model.golden import GOLDEN, NotReproduced, make_rows, replay, write
+from updraft.model.golden import GOLDEN, NotReproduced, replay, write
 from updraft.model.model import Model
 from updraft.model.signature import Label, Signature
 from updraft.stages.evaluate import evaluate
@@ -51,13 +51,13 @@ def people(seed: int = 0, rows: int = PEOPLE) -> pd.DataFrame:
 def signature(columns: list[Column], **more: Any) -> Signature:
     facts: dict[str, Any] = {"use_case": "made", "title": "made", "task": "regression", "candidate": "one"}
     facts |= {"columns": columns, "id": None, "target": "y", "split": {}, "versions": {}}
-    example = {column.name: golden.to_json_value(people()[column.name].iloc[0]) for column in columns}
+    example = {column.name: to_json_value(people()[column.name].iloc[0]) for column in columns}
     return Signature(**facts | {"example": example} | more)
 
 
 def rows_in(told: Signature, rows: list[dict[str, Any]], frame: pd.DataFrame) -> int:
     """Count the rows of a frame that are among the golden ones."""
-    theirs = {tuple(map(golden.to_json_value, row)) for row in frame[list(told.names)].itertuples(index=False)}
+    theirs = {tuple(map(to_json_value, row)) for row in frame[list(told.names)].itertuples(index=False)}
     return sum(tuple(row[name] for name in told.names) in theirs for row in rows)
 
 
@@ -68,7 +68,7 @@ def test_twenty_rows_are_drawn_that_are_nobodys_and_that_the_signature_takes() -
     assert rows_in(told, rows[1:], frame) == 0 and rows_in(told, rows, frame) == 1
     assert len({json.dumps(row) for row in rows}) == 20
     for name in told.names:
-        there = set(map(golden.to_json_value, frame[name]))
+        there = set(map(to_json_value, frame[name]))
         assert {row[name] for row in rows} <= there and len({row[name] for row in rows}) > 1, name
     assert told.check(rows).warnings == []
     assert (
@@ -93,7 +93,7 @@ def test_a_private_column_holds_the_value_of_the_example_and_does_not_make_a_row
     assert {row["income"] for row in rows} == {told.example["income"]}
     assert {row["since"] for row in rows} == {told.example["since"]}
     open_names = [name for name in told.names if name not in told.private]
-    theirs = {tuple(map(golden.to_json_value, row)) for row in frame[open_names].itertuples(index=False)}
+    theirs = {tuple(map(to_json_value, row)) for row in frame[open_names].itertuples(index=False)}
     assert not any(tuple(row[name] for name in open_names) in theirs for row in rows[1:])
     assert make_rows(signature(COLUMNS, private=tuple(told.names)), frame, [frame], 1) == [told.example]
 

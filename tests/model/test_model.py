@@ -23,8 +23,9 @@ from tests.support.mixed_frames import FRAME, TYPES, case, target
 from updraft.defaults import ROOT
 from updraft.learning.estimators import build
 from updraft.model import features
-from updraft.model.model import MODEL, Model, OutdatedModel
+from updraft.model.model import Model, OutdatedModel
 from updraft.model.signature import BadRow, Signature
+from updraft.model.version_files import MODEL
 
 ESTIMATOR = {
     "binary": "RandomForestClassifier",

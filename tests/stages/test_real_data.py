@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.small_cases import SHARED_DATA
 from updraft.defaults import ROOT
-from updraft.model.model import MODEL
+from updraft.model.version_files import MODEL
 from updraft.sources.files import File
 from updraft.stages.evaluate import EVALUATION, evaluate
 from updraft.stages.ingest import ingest

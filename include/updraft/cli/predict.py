@@ -19,9 +19,11 @@ from updraft.cli.steps import show_steps
 from updraft.cli.store_access import find_address
 from updraft.errors import UserError
 from updraft.model.columns import Column
-from updraft.model.model import MODEL, SIGNATURE, Model, Prediction
+from updraft.model.model import Model
+from updraft.model.prediction import Prediction
 from updraft.model.reading import Reading
 from updraft.model.signature import BadRow, Signature
+from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.registry.registry import NoSuchVersion
 from updraft.sources.files import Files, open_files
 from updraft.sources.source import Batch, Extent, Progress, Reject

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from updraft.errors import BadData, UserError
+from updraft.learning.golden_rows import MIN_SHARED, to_json_value
 from updraft.model.columns import Column
-from updraft.model.golden import MIN_SHARED, to_json_value
 from updraft.regex_texts import matching_texts
 from updraft.usecase import UseCase
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import joblib
 import numpy as np
@@ -16,31 +16,18 @@ import pandas as pd
 from joblib.numpy_pickle import NumpyPickler
 
 from updraft.errors import UserError
-from updraft.model.signature import Signature, Task
+from updraft.model.prediction import Form, Prediction, decide, to_prediction
+from updraft.model.signature import Rows, Signature, Task
+from updraft.model.version_files import MODEL, SIGNATURE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-MODEL, SIGNATURE = "model.joblib", "signature.json"
-
 
 class OutdatedModel(UserError):
     """A stored model refers to code that this version of Updraft does not have."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predictions of a batch: one entry per row, in the order of the rows.
-
-    `predictions` are labels, or numbers in a regression, which has neither `names` nor `probabilities`. Probabilities
-    are those of the positive label or, in a multiclass model, a mapping of each label's name to its probability.
-    """
-
-    predictions: list[Any]
-    names: list[str] | None = None
-    probabilities: list[float] | list[dict[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +36,7 @@ class Model:
 
     signature: Signature
     pipeline: Any
+    form: ClassVar[Form] = "pipeline"
 
     @classmethod
     def load(cls, folder: Path) -> Model:
@@ -85,18 +73,15 @@ class Model:
 
     def predict(self, frame: pd.DataFrame) -> Prediction:
         """Predict raw rows."""
-        scores = self.scores(frame)
-        decisions = self.decide(scores)
-        if self.signature.task == "regression":
-            return Prediction(decisions.tolist())
-        if self.signature.task == "binary":
-            negative_first = sorted(self.signature.labels, key=lambda label: label.value == self.signature.positive)
-            labels = [negative_first[index] for index in decisions.astype(int)]
-            return Prediction([label.value for label in labels], [label.name for label in labels], scores.tolist())
-        labels = [self.signature.labels[index] for index in decisions]
-        names = [label.name for label in self.signature.labels]
-        probabilities = [dict(zip(names, row, strict=True)) for row in scores.tolist()]
-        return Prediction([label.value for label in labels], [label.name for label in labels], probabilities)
+        return to_prediction(self.signature, self.scores(frame))
+
+    def scores_of(self, rows: Rows) -> Floats:
+        """Score rows that the signature has checked."""
+        return self.scores(rows.frame())
+
+    def predict_rows(self, rows: Rows) -> Prediction:
+        """Predict rows that the signature has checked."""
+        return self.predict(rows.frame())
 
 
 def _dump(value: Any, path: Path) -> None:
@@ -142,10 +127,3 @@ def predict_scores(task: Task, pipeline: Any, frame: pd.DataFrame, labels: list[
     scores = np.zeros((len(frame), len(labels)))
     scores[:, [labels.index(label) for label in classes]] = probabilities
     return scores
-
-
-def decide(task: Task, scores: Floats, threshold: float | None) -> NDArray[Any]:
-    """Turn scores into decisions: positive or not, the index of the likeliest label, or the number itself."""
-    if task == "regression":
-        return scores
-    return scores.argmax(axis=1) if threshold is None else scores >= threshold

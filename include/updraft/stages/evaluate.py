@@ -13,10 +13,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from updraft.learning import model_card
+from updraft.learning.golden_rows import make_rows
 from updraft.learning.metrics import bootstrap_gain, gain, measure, measure_all
 from updraft.learning.score import ScoringResult, format_metrics, score
 from updraft.model import golden
-from updraft.model.model import MODEL, SIGNATURE, Model
+from updraft.model.model import Model
+from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE, describe
 from updraft.registry.states import Hold
 from updraft.stages.stage_folder import TEST, TRAIN, read_frame, read_json, recreate_folder, write_json
@@ -99,7 +101,7 @@ def evaluate(
     card = out / model_card.CARD
     with threadpool_limits(limits=1):
         model_card.write(case, read_json(out / EVALUATION), test, results[chosen], champion_result, card)
-        golden.write(model, golden.make_rows(model.signature, test, [test, train], case.seed), out)
+        golden.write(model, make_rows(model.signature, test, [test, train], case.seed), out)
     log.info("model card: %s", card)
     return out
 

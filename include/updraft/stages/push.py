@@ -13,8 +13,8 @@ from updraft.datasets.manifest import DATASET, Description, dvc_file
 from updraft.errors import UserError
 from updraft.learning.model_card import CARD
 from updraft.model.golden import GOLDEN
-from updraft.model.model import MODEL, SIGNATURE
 from updraft.model.signature import Signature
+from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE
 from updraft.registry import judgements
 from updraft.registry.folder_hashes import sha256

@@ -24,7 +24,8 @@ from updraft.learning.example_row import example_row
 from updraft.learning.metrics import Floats, find_threshold, gain, measure_all
 from updraft.learning.score import check_metrics, encode_target, format_metrics
 from updraft.learning.splits import FOLD
-from updraft.model.model import Model, decide, predict_scores
+from updraft.model.model import Model, predict_scores
+from updraft.model.prediction import decide
 from updraft.model.signature import Signature
 from updraft.stages.stage_folder import TRAIN, read_frame, read_json, recreate_folder, write_json
 from updraft.usecase import UseCase

@@ -22,7 +22,8 @@ from botocore.config import Config
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.ensemble import RandomForestClassifier
 
-from serving.models.live_models import LiveModels, load
+from serving.models.live_model import load
+from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache, require_private
 from tests.support.key_pairs import write_key_pair
 from tests.support.small_models import NAME, OTHER, ROW, model, promote, push

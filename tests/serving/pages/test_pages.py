@@ -548,15 +548,9 @@ def test_the_curl_command_beside_a_prediction_returns_the_same_prediction(
     answer = client.post("/rent", data=sent, headers=BROWSER, auth=auth, base_url=address)
     [command] = [each["text"] for each in Page(answer).all("pre")]
     body = json.loads(run(["sh", "-c", command]))
-    assert (
-        body["predictions"]
-        == live_models
-        .live["rent"]
-        .model.predict(
-            live_models.live["rent"].model.signature.frame([live_models.live["rent"].model.signature.example])
-        )
-        .predictions
-    )
+    model = live_models.live["rent"].model
+    rows = model.signature.check([model.signature.example], plain=True)
+    assert body["predictions"] == model.predict_rows(rows).predictions
 
 
 def test_the_demo_sends_its_key_and_fails_at_once_without_a_known_one(live_models: LiveModels, address: str) -> None:

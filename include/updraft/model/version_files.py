@@ -1,0 +1,3 @@
+"""Names of the files of a model's version."""
+
+MODEL, SIGNATURE = "model.joblib", "signature.json"
