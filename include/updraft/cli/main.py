@@ -122,6 +122,20 @@ def predict(
     predict_file(name, data, out, version, force=force)
 
 
+@app.command(epilog="Example: updraft monitor vehicle_insurance --data rows.csv --out report")
+def monitor(
+    name: UseCaseName,
+    data: Annotated[str, typer.Option(help="New rows: .csv, .tsv, .jsonl, .parquet.", metavar=FILES)],
+    version: Annotated[int | None, typer.Option(min=1, help="Another version than the one in production.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for drift.html, with pictures, and drift.json.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare new rows with those that the version in production was trained on, column by column."""
+    from updraft.cli.monitor import monitor_file
+
+    monitor_file(name, data, version, out, as_json=as_json)
+
+
 @app.command(epilog="Example: updraft dvc vehicle_insurance")
 def dvc(
     name: UseCaseName,

@@ -69,12 +69,15 @@ def predict_file(name: str, data: str, out: Path, number: int | None, *, force: 
 
 
 @contextmanager
-def open_rows(signature: Signature, data: str) -> Iterator[Files]:
-    """Open files as the model's training data was read. Raises UserError when a feature is not in them."""
+def open_rows(signature: Signature, data: str, optional: Sequence[Column] = ()) -> Iterator[Files]:
+    """Open files as the model's training data was read. Raises UserError when a feature is not in them.
+
+    `optional` are columns to read beside features and id, where the files have them.
+    """
     ids = [Column(name=signature.id, type=signature.id_type)] if signature.id else []
-    schema = Schema((*ids, *signature.columns), signature.reading)
+    schema = Schema((*ids, *signature.columns, *optional), signature.reading)
     with open_files(file_source(data), schema, find_address, Extent()) as source:
-        if missing := [name for name in source.absent if name != signature.id]:
+        if missing := [name for name in source.absent if name in signature.names]:
             hint = f"; it has {', '.join(source.others[:10])}" if source.others else ""
             raise UserError(f"{source}: no column {', '.join(map(repr, missing))}{hint}")
         yield source

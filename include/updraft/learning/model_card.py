@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from updraft.learning.figures import Draw, render
 from updraft.learning.metrics import Truth, gain, measure
 from updraft.learning.score import ScoringResult
 from updraft.usecase import UseCase
@@ -29,8 +27,6 @@ MIN_BARS = 6  # room for so many bars: fewer would be drawn very thick
 MAX_NAME = 18  # characters of a label's name beside the confusion matrix
 MAX_SIDE_BY_SIDE = 30  # characters of all names below it
 MAX_COUNTED = 12  # labels up to which its cells show their counts
-
-Draw = Callable[["Axes"], object]
 
 
 def write(
@@ -53,7 +49,7 @@ def write(
         signature=chosen.model.signature,
         metrics=list(case.metrics),
         better=_better_on_held_out(case, evaluation),
-        plots=[(title, _render(draw)) for title, draw in _plots(case, frame, chosen, champion)],
+        plots=[(title, render(draw)) for title, draw in _plots(case, frame, chosen, champion)],
     )
     path.write_text(page, encoding="utf-8")
 
@@ -82,25 +78,6 @@ def _plots(
         confusion,
         importance,
     ]
-
-
-def _render(draw: Draw) -> str:
-    """Draw on a new figure and return it as an SVG in base64."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({
-        "svg.hashsalt": "updraft",
-        "text.parse_math": False,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }):
-        figure = Figure(figsize=(4.6, 3.6), layout="constrained")
-        draw(figure.subplots())
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _roc(axes: Axes, chosen: ScoringResult, champion: ScoringResult | None) -> None:

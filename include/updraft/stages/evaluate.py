@@ -58,7 +58,7 @@ def evaluate(
     Test rows are raw: never resampled, cast or imputed. All candidates' metrics are reported; only the chosen one's
     count. `holds` are the registry's, by the model's sha256: a model that is held is not promoted, however good it is.
     Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json` (a profile of the training
-    data) and `out/golden.json` (the chosen model's scores of synthetic rows); returns `out`.
+    data and of the predictions) and `out/golden.json` (the chosen model's scores of synthetic rows); returns `out`.
     """
     recreate_folder(out)
     train, test = (read_frame(case, split / name) for name in (TRAIN, TEST))
@@ -97,7 +97,7 @@ def evaluate(
     decision, reason = decide(case, evaluation)
     log.info("decision: %s, because %s", decision, reason)
     write_json(out / EVALUATION, evaluation | {"decision": decision, "reason": reason})
-    write_json(out / REFERENCE, describe(train, case))
+    write_json(out / REFERENCE, describe(train, case, results[chosen].scores).model_dump())
     card = out / model_card.CARD
     with threadpool_limits(limits=1):
         model_card.write(case, read_json(out / EVALUATION), test, results[chosen], champion_result, card)

@@ -1,0 +1,189 @@
+"""Drift: how far rows of today are from those that a model was trained on, column by column, as effect sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from updraft.monitoring.distribution import Counts, distance, psi, psi_by_chance
+from updraft.monitoring.reference import Numbers, Part, Profile, Reference, Texts, Values
+from updraft.monitoring.window import Column
+
+Verdict = Literal["stable", "drifted", "not enough rows", "not watched"]
+Shift = Literal["covariate", "prediction", "target"]
+MAX_EXAMPLES = 5
+ROWS_OF_A_BIN = 5  # on average, as for a chi-squared test: with fewer, chance alone may reach a limit
+SMALLEST = np.finfo(float).tiny
+PREDICTIONS = "(predictions)"
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+class Limits(Part):
+    """Effect sizes from which a column has drifted. With fewer than `min_rows` rows nothing is said.
+
+    `psi` is what is above the one to expect by chance. `nulls`, `unseen` and `unknown_words` are differences of shares.
+    """
+
+    min_rows: int = Field(default=200, ge=1)
+    psi: float = Field(default=0.2, gt=0)
+    nulls: float = Field(default=0.1, gt=0, le=1)
+    unseen: float = Field(default=0.05, gt=0, le=1)
+    unknown_words: float = Field(default=0.2, gt=0, le=1)
+
+
+class Bin(Part):
+    """A range of numbers, or a value, with its share of the rows that are not null, then and now."""
+
+    name: str
+    before: float
+    now: float
+
+
+class ColumnDrift(Part):
+    """A column then and now. A measure is None where the column's kind does not have it.
+
+    Shares are between 0 and 1. `worst` is the largest measure as a multiple of its limit: 1 or more is drift.
+    """
+
+    name: str
+    verdict: Verdict
+    reasons: list[str]
+    rows: int
+    nulls: tuple[float, float] | None = None
+    psi: float | None = None
+    chance: float | None = None
+    distance: float | None = None
+    unseen: float | None = None
+    examples: dict[str, int] = Field(default_factory=dict)
+    unknown_words: tuple[float, float] | None = None
+    worst: float = 0.0
+    bins: list[Bin] = Field(default_factory=list)
+
+
+class Drift(Part):
+    """All columns, the worst first, and which distributions have shifted."""
+
+    rows: int
+    columns: list[ColumnDrift]
+    shifts: list[Shift]
+
+
+class Window:
+    """Rows and predictions of today, added batch by batch, to compare with a reference."""
+
+    def __init__(self, reference: Reference, limits: Limits) -> None:
+        self._reference, self._limits = reference, limits
+        self._columns = {name: Column(profile) for name, profile in reference.columns.items()}
+        self._predictions = Column(reference.predictions) if reference.predictions else None
+        self._rows = 0
+
+    def add(self, batch: Mapping[str, pa.Array | pa.ChunkedArray], predictions: pa.Array | None = None) -> None:
+        """Count rows by column; columns that the reference does not have are left out, and the target may be absent."""
+        sizes = {len(batch[name]) for name in self._columns.keys() & batch.keys()}
+        self._rows += max(sizes, default=0)
+        for name in self._columns.keys() & batch.keys():
+            self._columns[name].add(batch[name])
+        if self._predictions and predictions is not None:
+            self._predictions.add(predictions)
+
+    def drift(self) -> Drift:
+        """Compare."""
+        found = [(name, compare(name, column, self._limits)) for name, column in self._columns.items() if column.rows]
+        shifts: list[Shift] = []
+        if any(each.verdict == "drifted" for name, each in found if name != self._reference.target):
+            shifts.append("covariate")
+        if any(each.verdict == "drifted" for name, each in found if name == self._reference.target):
+            shifts.append("target")
+        columns = [each for _, each in found]
+        if self._predictions and self._predictions.rows:
+            predicted = compare(PREDICTIONS, self._predictions, self._limits)
+            columns.append(predicted)
+            shifts += ["prediction"] if predicted.verdict == "drifted" else []
+        return Drift(rows=self._rows, columns=sorted(columns, key=lambda each: -each.worst), shifts=shifts)
+
+
+def compare(name: str, now: Column, limits: Limits) -> ColumnDrift:
+    """Compare a column with its reference."""
+    profile = now.profile
+    drift: dict[str, Any] = {"name": name, "rows": now.rows, "reasons": []}
+    if profile.values is None:
+        return ColumnDrift(**drift | {"verdict": "not watched", "reasons": [profile.not_watched]})
+    bins = list(_name_bins(profile, now))
+    measures = _measure(profile, now) | {"bins": bins}
+    needed = max(limits.min_rows, ROWS_OF_A_BIN * len(bins))
+    if min(now.rows, profile.rows) < needed:
+        reason = f"{now.rows:,} rows now and {profile.rows:,} in training, {needed:,} of each are needed"
+        return ColumnDrift(**drift | measures | {"verdict": "not enough rows", "reasons": [reason]})
+    excess = list(_excess(measures, limits))
+    reasons = [reason for size, reason in excess if size >= 1]
+    worst = max((size for size, _ in excess), default=0.0)
+    verdict = "drifted" if reasons else "stable"
+    return ColumnDrift(**drift | measures | {"verdict": verdict, "reasons": reasons, "worst": worst})
+
+
+def _measure(profile: Profile, now: Column) -> dict[str, Any]:
+    before = _reference_counts(profile)
+    measures: dict[str, Any] = {"nulls": (profile.nulls / max(profile.rows, 1), now.nulls / max(now.rows, 1))}
+    if before.sum() and now.counts.sum():
+        measures |= {"psi": psi(before, now.counts), "chance": psi_by_chance(before, now.counts)}
+    if isinstance(profile.values, Numbers):
+        measures["distance"] = distance(before, now.counts) if now.counts.sum() else None
+    elif isinstance(profile.values, Values) and not profile.values.others:
+        measures["unseen"] = float(now.counts[-1]) / max(now.rows, 1)
+        measures["examples"] = dict(now.unseen.most_common(MAX_EXAMPLES))
+    elif isinstance(profile.values, Texts):
+        measures["unknown_words"] = (profile.values.unknown, now.unknown_words / max(now.words, 1))
+    return measures
+
+
+def _excess(measures: Mapping[str, Any], limits: Limits) -> Iterator[tuple[float, str]]:
+    """Yield each measure as a multiple of its limit, with a sentence that says it."""
+    before, now = measures["nulls"]
+    yield abs(now - before) / limits.nulls, f"{now:.1%} null, {before:.1%} in training"
+    if (index := measures.get("psi")) is not None:
+        yield (index - measures["chance"]) / limits.psi, f"PSI {index:.2f}, {measures['chance']:.2f} by chance"
+    if (unseen := measures.get("unseen")) is not None:
+        examples = ", ".join(map(repr, measures["examples"]))
+        yield unseen / limits.unseen, f"{unseen:.1%} of the values were not in training: {examples}"
+    if words := measures.get("unknown_words"):
+        yield (words[1] - words[0]) / limits.unknown_words, f"{words[1]:.0%} unknown words, {words[0]:.0%} in training"
+
+
+def _name_bins(profile: Profile, now: Column) -> Iterator[Bin]:
+    """Yield the bins that any row is in; those of a text are its length in characters."""
+    values = profile.values.lengths if isinstance(profile.values, Texts) else profile.values
+    before = _reference_counts(profile)
+    if isinstance(values, Values):
+        names = [*values.counts, "(others)"]
+    else:
+        names = list(_ranges(values.edges)) if values else []
+    for name, *counts in zip(names, before, now.counts, strict=True):
+        if any(counts):
+            then, today = int(counts[0]) / max(int(before.sum()), 1), int(counts[1]) / max(int(now.counts.sum()), 1)
+            yield Bin(name=name, before=then, now=today)
+
+
+def _ranges(edges: list[float]) -> Iterator[str]:
+    if not edges:
+        yield "any"
+        return
+    # An edge just above a value would be written as the value, but for the smallest number there is, just above 0.
+    texts = [f"{0.0 if abs(edge) < SMALLEST else edge:.4g}" for edge in edges]
+    yield f"below {texts[0]}"
+    for (low, high), (first, last) in zip(pairwise(edges), pairwise(texts), strict=True):
+        yield first if np.nextafter(low, np.inf) == high else f"{first} to {last}"
+    yield f"above {texts[-1]}"
+
+
+def _reference_counts(profile: Profile) -> Counts:
+    values = profile.values
+    if isinstance(values, Values):
+        return np.array([*values.counts.values(), values.others], dtype="int64")
+    if isinstance(values, Texts):
+        values = values.lengths
+    return np.array(values.counts if values else [], dtype="int64")

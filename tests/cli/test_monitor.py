@@ -1,0 +1,94 @@
+"""`updraft monitor`: new rows against those that the version in production was trained on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.support.trained import Trained
+from updraft.cli.main import app
+from updraft.demo.rows import generate
+from updraft.model.model import MODEL, SIGNATURE
+from updraft.monitoring.reference import REFERENCE
+from updraft.registry.registry import Registry
+from updraft.stages.evaluate import EVALUATION
+from updraft.stages.stage_folder import read_json
+from updraft.usecase import UseCase
+
+NAME = "vehicle_insurance"
+
+
+@pytest.fixture
+def version(trained: Trained, registry: Registry, tmp_path: Path) -> Path:
+    """Put a version with its reference into production, and return its files."""
+    files = tmp_path / "version"
+    files.mkdir()
+    chosen = read_json(trained.evaluation / EVALUATION)["chosen"]
+    for name in (MODEL, SIGNATURE):
+        shutil.copy2(trained.models[0].parent / chosen / name, files)
+    shutil.copy2(trained.evaluation / REFERENCE, files)
+    registry.push(NAME, files, {}, "run 1")
+    registry.promote(NAME, 1, expect=None, who="me", why="test")
+    return files
+
+
+def monitor(environ: dict[str, str], data: Path, *more: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["monitor", NAME, "--data", str(data), *more], env=environ)
+    return result.exit_code, result.stdout + str(result.exception or "")
+
+
+def test_rows_like_those_of_the_training_show_no_drift(
+    version: Path, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
+) -> None:
+    generate(case, 3000, seed=9).to_csv(tmp_path / "rows.csv", index=False)
+    code, output = monitor(registry_environ, tmp_path / "rows.csv")
+    assert code == 0 and f"3,000 rows against {NAME} version 1: no drift" in output
+
+
+def test_what_changed_is_named_and_shown(
+    version: Path, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
+) -> None:
+    frame = generate(case, 3000, seed=9)
+    frame["Vintage"] = frame["Vintage"].clip(upper=100)
+    frame["Response"] = 1
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    code, output = monitor(registry_environ, tmp_path / "rows.csv", "--out", str(tmp_path / "report"))
+    assert code == 0 and "version 1: covariate and target" in output and "Vintage" in output
+    page = (tmp_path / "report" / "drift.html").read_text(encoding="utf-8")
+    assert "Covariate and target" in page and 'alt="Shares of Vintage, in training and now"' in page
+    found = json.loads((tmp_path / "report" / "drift.json").read_text(encoding="utf-8"))
+    assert {each["name"] for each in found["columns"] if each["verdict"] == "drifted"} >= {"Vintage", "Response"}
+    assert json.loads(monitor(registry_environ, tmp_path / "rows.csv", "--json")[1])["columns"] == found["columns"]
+
+
+def test_rows_without_the_target_are_compared_by_the_others(
+    version: Path, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
+) -> None:
+    generate(case, 3000, seed=9).drop(columns=["Response", "id"]).to_parquet(tmp_path / "rows.parquet")
+    code, output = monitor(registry_environ, tmp_path / "rows.parquet", "--json")
+    names = {column["name"] for column in json.loads(output)["columns"]}
+    assert code == 0 and names == {*case.feature_names, "(predictions)"}
+
+
+def test_what_cannot_be_compared_is_one_line(
+    version: Path, registry: Registry, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    frame = generate(case, 20, seed=9)
+    frame.drop(columns="Age").to_csv(rows, index=False)
+    assert "no column 'Age'" in monitor(registry_environ, rows)[1]
+    frame.to_csv(rows, index=False)
+    code, output = monitor(registry_environ, rows)
+    assert code == 0 and "not enough rows to say anything" in output
+    frame.assign(Age="many").to_csv(rows, index=False)
+    assert "no row fits the types" in monitor(registry_environ, rows)[1]
+    (version / REFERENCE).write_text('{"Age": {"type": "int64"}}', encoding="utf-8")
+    registry.push(NAME, version, {}, "run 2")
+    assert "version 2: reference.json is not of format 2" in monitor(registry_environ, rows, "--version", "2")[1]
+    (version / REFERENCE).unlink()
+    registry.push(NAME, version, {}, "run 3")
+    assert "version 3 has no 'reference.json'" in monitor(registry_environ, rows, "--version", "3")[1]
