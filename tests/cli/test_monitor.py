@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.support.trained import Trained
 from updraft.cli.main import app
 from updraft.demo.rows import generate
-from updraft.model.model import MODEL, SIGNATURE
+from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE
 from updraft.registry.registry import Registry
 from updraft.stages.evaluate import EVALUATION

@@ -17,7 +17,8 @@ from updraft.cli.registry_access import open_from_environment
 from updraft.cli.steps import show_steps
 from updraft.errors import UserError
 from updraft.model.columns import Column
-from updraft.model.model import MODEL, SIGNATURE, Model
+from updraft.model.model import Model
+from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring import reference
 from updraft.monitoring.drift import ColumnDrift, Drift, Limits, Window
 from updraft.monitoring.reference import REFERENCE, Reference
