@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 from updraft.addresses import Address, Connections, variable_of
 from updraft.errors import UserError
@@ -43,13 +45,16 @@ def address_of(connection: str, connections: Connections) -> Address:
 
 
 @contextmanager
-def sql_engine(address: Address) -> Iterator[Engine]:
-    """Make an engine for an address, for a while; nothing is contacted yet. Raises BadDatabase."""
+def sql_engine(address: Address, *, reads_only: bool = False) -> Iterator[Engine]:
+    """Make an engine for an address, for a while; nothing is contacted yet. Raises BadDatabase.
+
+    A file of SQLite is created where it is absent, but not by what `reads_only`.
+    """
     from sqlalchemy import create_engine
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
     from sqlalchemy.pool import NullPool
 
-    url = _url(address)
+    url = _read_only(_url(address)) if reads_only else _url(address)
     options = dict(address.options)
     if url.get_backend_name() in ("postgresql", "mysql", "mariadb"):
         options.setdefault("connect_timeout", CONNECT_SECONDS)
@@ -69,7 +74,9 @@ def place_of(engine: Engine) -> str:
     """Name a database without its login."""
     url = engine.url
     host = f"{url.host or ''}{f':{url.port}' if url.port else ''}"
-    return f"{url.get_backend_name()}://{host}/{url.database or ''}"
+    database = url.database or ""
+    database = unquote(database.removeprefix("file:")) if url.query.get("uri") else database
+    return f"{url.get_backend_name()}://{host}/{database}"
 
 
 @contextmanager
@@ -117,6 +124,17 @@ def _text(cause: BaseException | None) -> str:
     return lines[0].rpartition(" failed: ")[2] if lines else type(cause).__name__
 
 
+def _read_only(url: URL) -> URL:
+    """Let SQLite open a file for reading alone; in other databases, a transaction does that."""
+    path = url.database or ":memory:"
+    if url.get_backend_name() != "sqlite" or path == ":memory:" or path.startswith("file:"):
+        return url
+    return url.set(database=f"file:{quote(str(Path(path).absolute()))}").update_query_dict({
+        "mode": "ro",
+        "uri": "true",
+    })
+
+
 def _url(address: Address) -> URL:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -128,6 +146,6 @@ def _url(address: Address) -> URL:
         url = None
     # A second @ is the end of a password with an unquoted @ or /, which must not pass for a host or a database.
     unquoted = scheme != "sqlite" and rest.partition("?")[0].count("@") > 1
-    if url is None or not rest or not scheme or unquoted:
+    if url is None or not rest or not scheme or unquoted or not 0 < (url.port or 1) < 1 << 16:
         raise BadDatabase(f"{address.origin}: {EXPECTED}")
     return url

@@ -110,6 +110,12 @@ def test_what_is_not_on_the_white_list_is_refused_before_a_row_is_read(text: str
         parse_expression(text)
 
 
+def test_a_long_sum_is_not_nested() -> None:
+    assert values(" + ".join(["b"] * 300)) == [450.0, 600.0, None]
+    assert values(" - ".join(["b"] * 41)) == [-58.5, -78.0, None]
+    assert values("b / 2 / 2 * 4 - b + b ** 1") == [1.5, 2.0, None]
+
+
 def test_it_names_its_columns() -> None:
     assert parse_expression("min(a, `odd name`) + a").names == ["a", "odd name"]
 

@@ -121,6 +121,21 @@ def test_columns_may_have_any_name(url: str, mongodb_url: str, tmp_path: Path) -
     assert [second[name] for name in ODD] == [2, 'a "b"', None, None, 8, None]
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_name_that_the_database_would_cut_is_refused_before_a_table_is_made(
+    kind: str, request: pytest.FixtureRequest, starts_servers: None, tmp_path: Path
+) -> None:
+    name = "ä" * 40 if kind == "postgresql" else "n" * 70
+    write_etl(tmp_path, ("LOAD", "{sql: {table: things}}"), yaml=YAML, types={"name": "int64", name: "str"})
+    write_rows(tmp_path, "1,b", header=f"name,{name}")
+    address = request.getfixturevalue(kind)
+    etl, rows = cleaned(tmp_path)
+    with pytest.raises(UserError, match=rf"name '{name}' (has more than 63 bytes|is too long)"):
+        load(etl, rows, from_environment({"SQL_URL": address}), tmp_path / "load")
+    with sql_engine(Address("x", address)) as engine:
+        assert not sa.inspect(engine).has_table("things")
+
+
 def test_two_loads_at_the_same_time(url: str, tmp_path: Path) -> None:
     loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
     lines = [f"thing {number},,{number},1,true" for number in range(2000)]
@@ -160,7 +175,7 @@ def make_narrow(url: str, column: str, key: str = "VARCHAR(20)") -> None:
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_a_table_whose_types_would_round_or_cut_takes_nothing(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+    kind: str, request: pytest.FixtureRequest, starts_servers: None, tmp_path: Path
 ) -> None:
     address = request.getfixturevalue(kind)
     loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": address})

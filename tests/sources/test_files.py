@@ -273,6 +273,8 @@ def test_one_row_of_a_parquet_file_that_does_not_fit_leaves_the_others(tmp_path:
         ("twice.csv", b"id,x,x\n1,2,3\n", "header names 'x' more than once"),
         ("torn.csv.gz", gzip.compress(b"id,x\n" + b"1,2\n" * 9999, mtime=0)[:-20], "gz"),
         ("no.csv.gz", b"id,x\n1,2\n", "gz"),
+        ("wide.csv", "id,x\n1,2\n".encode("utf-16"), r"is UTF-16, .*set `read: \{encoding: utf-16\}`"),
+        ("wide.jsonl", '{"id": 1}\n'.encode("utf-16"), r"is UTF-16, .*set `read: \{encoding: utf-16\}`"),
         ("no.parquet", b"id,x\n1,2\n", "[Pp]arquet"),
     ],
 )

@@ -8,9 +8,11 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from tests.support.small_cases import integer, small_case
 from updraft.sources.mongodb import Documents
+from updraft.sources.mongodb_query import may_pass
 from updraft.sources.source import BadSource, Extent
 from updraft.usecase.source_blocks import MongoDBSource
 
@@ -34,6 +36,42 @@ def documents(
 
 def ids(source: Documents) -> list[int]:
     return sorted(row for batch in source.batches() for row in batch.table["id"].to_pylist())
+
+
+BAD_FILTERS = [
+    {"$near": 1},
+    {"y": {"$near": [0, 0]}},
+    {"$text": {"$search": "x"}},
+    {"$where": "this.y ==="},
+    {"y": {"$regex": "("}},
+    {"$expr": {"$add": ["$y", "x"]}},
+    {"$nothing": 1},
+    {"y": {"$in": 1}},
+    {"y": {"$mod": [0, 1]}},
+]
+
+
+@pytest.mark.parametrize("query", BAD_FILTERS, ids=str)
+def test_a_query_that_the_server_refuses_is_the_users_mistake(collection: Collection[Any], query: Any) -> None:
+    collection.insert_one({"id": 1, "y": 0})
+    with pytest.raises(BadSource, match=r"^source\.mongodb\.filter: "):
+        documents(collection, filter=query)
+
+
+def test_what_is_found_and_not_counted_is_read(collection: Collection[Any]) -> None:
+    collection.insert_many({"id": number, "y": 0, "at": [number, 0], "t": "red" * (number > 1)} for number in (1, 2, 3))
+    collection.create_index([("at", "2d")])
+    collection.create_index([("t", "text")])
+    assert ids(documents(collection, filter={"$where": "this.id > 1"})) == [2, 3]
+    assert ids(documents(collection, filter={"at": {"$near": [3, 0], "$maxDistance": 1}})) == [2, 3]
+    assert ids(documents(collection, filter={"$text": {"$search": "redred red"}})) == [2, 3]
+
+
+def test_what_may_pass_is_told_from_what_does_not() -> None:
+    assert (
+        may_pass(OperationFailure("", 11600)) and may_pass(OperationFailure("", 50)) and may_pass(OperationFailure(""))
+    )
+    assert not may_pass(OperationFailure("", 2)) and not may_pass(OperationFailure("", 13))
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,94 @@ def test_a_server_in_trouble_is_asked_again_and_then_stops_the_run() -> None:
     assert "no server answers" in nowhere and "secret" not in nowhere
 
 
+def test_a_pause_that_is_too_long_is_not_waited_out() -> None:
+    slow = Answer(status=429, headers={"Retry-After": "86400"})
+    with web_server(lambda request: slow) as server:
+        started = time.monotonic()
+        message = refusal(f"{server.url}/v1?key=secret", ConnectionError)
+        assert time.monotonic() - started < 5 and len(server.requests) == 1
+    assert message == f"{server.url}/v1: the server says 429 and asks to wait 86,400 s, more than 300 s"
+
+
+BAD_URLS = [
+    "http://127.0.0.1:abc/x?key=secret",
+    "http://127.0.0.1:999999/x",
+    "http://[::1/x",
+    "http://:80/x",
+    "http://x:0/",
+]
+
+
+@pytest.mark.parametrize("bad", BAD_URLS)
+def test_a_url_that_is_none_is_one_line_whoever_gives_it(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(bad).endswith("expected a URL such as https://host/rows")
+    with pytest.raises(BadSource, match="ORDERS_URL: expected https://user"):
+        numbers("/v1", connection="orders", connections=from_environment({"ORDERS_URL": bad}))
+    redirect = Answer(status=302, headers={"Location": bad})
+    with web_server(lambda request: redirect) as server:
+        assert "/v1: its redirect leads nowhere: http" in refusal(f"{server.url}/v1")
+    for body, headers, pages in (
+        (ROWS, {"Link": f'<{bad}>; rel="next"'}, {"by": "link"}),
+        ({"rows": ROWS, "next": bad}, {}, {"by": "link", "next": "/next"}),
+    ):
+        page = Answer(json.dumps(body).encode(), headers={"Content-Type": "application/json", **headers})
+        with web_server(lambda request, page=page: page) as server:
+            message = refusal(f"{server.url}/v1", pages=pages, rows="/rows" if "rows" in body else "")
+        assert "/v1: its next page: http" in message and "secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("base", "relative", "path"),
+    [
+        ("/v1/", "orders", "/v1/orders"),
+        ("/v1", "orders?a=1", "/v1/orders?a=1"),
+        ("/v1?key=k", "orders?a=1", "/v1/orders?key=k&a=1"),
+        ("/v1?key=k", "/orders", "/orders?key=k"),
+        ("/v1?key=k", "?a=1", "/v1?key=k&a=1"),
+        ("", "orders", "/orders"),
+    ],
+)
+def test_a_relative_url_begins_where_the_connection_leads(base: str, relative: str, path: str) -> None:
+    with web_server(lambda request: answer(ROWS)) as server:
+        connections = from_environment({"ORDERS_URL": server.url + base})
+        assert numbers(relative, connection="orders", connections=connections) == list(range(25))
+        assert [request.path for request in server.requests] == [path]
+
+
+def overlapping(changed: Any) -> Callable[[Request], Answer]:
+    """Answer by offset; before the second page is read, a row comes in front, and moves the others."""
+
+    def api(request: Request) -> Answer:
+        start = int(query(request)["offset"])
+        return answer(ROWS[:10] if not start else [{**ROWS[9], **changed}, *ROWS[10:19]] if start == 10 else [])
+
+    return api
+
+
+def test_a_row_that_moves_to_a_later_page_is_taken_once(caplog: pytest.LogCaptureFixture) -> None:
+    columns = [integer("a"), text("t")]
+    for changed in ({}, {"t": "new"}):
+        with web_server(overlapping(changed)) as server:
+            source_block = {"rest": {"url": f"{server.url}/v1", "pages": {"by": "offset"}}}
+            case = small_case(columns, source=source_block, id="a")
+            if changed:
+                with (
+                    pytest.raises(BadSource, match="page 2, row 1: id 9 came on an earlier page as another row"),
+                    open_source(case, from_environment({}), None),
+                ):
+                    pass
+                continue
+            with open_source(case, from_environment({}), None) as source:
+                found = [each for batch in source.batches() for each in batch.table["a"].to_pylist()]
+            assert found == list(range(19))
+            assert "1 rows came again on a later page" in caplog.text
+
+
+def test_a_name_that_comes_twice_in_an_object_stops_the_run() -> None:
+    with web_server(lambda request: Answer(b'[{"a": 1, "a": 2, "t": "x"}]')) as server:
+        assert "page 1: 'a' comes twice in an object" in refusal(f"{server.url}/v1")
+
+
 def test_no_more_requests_are_sent_than_the_rate_allows() -> None:
     with web_server(lambda request: answer(by_offset(request))) as server:
         started = time.monotonic()

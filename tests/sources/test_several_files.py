@@ -75,6 +75,16 @@ def test_a_folders_files_are_read_by_name_without_hidden_and_empty_ones(days: Pa
     ]
 
 
+def test_packed_files_without_a_byte_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("1.csv.gz", "3.csv.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b""))
+    assert "all are empty" in refusal(tmp_path)
+    write(tmp_path / "2.csv.gz", "2,b")
+    write(tmp_path / "4.csv", "4,b")
+    assert numbers(tmp_path) == [2, 4]
+    assert "3.csv.gz' is empty" in caplog.text
+
+
 def test_a_limit_ends_in_the_midst_of_the_files_and_names_those_that_were_read(days: Path) -> None:
     assert numbers(days, 3) == [1, 2]  # the third row does not fit
     with open_source(case_of(days), from_environment({}), 1) as source:

@@ -131,6 +131,33 @@ def test_a_query_keeps_its_order_its_colons_and_its_comment(url: str) -> None:
     assert ids(url, case, limit=5) == [12, 11, 10, 9, 8]
 
 
+ENDS = [";", " ;; ", "; -- done", ";\n-- a 'quote\n/* and; */ ;", "-- a; b", "/* ; */"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_query_may_end_in_a_semicolon_and_comments(url: str, end: str) -> None:
+    fill(url)
+    odd = "name <> ' ;-- x' AND name <> " + "'" * 3 + "; -- y'"
+    case = case_of([integer("id")], query=f"SELECT id FROM customers WHERE {odd} ORDER BY id{end}")
+    assert ids(url, case) == [1, 2, 3]
+    assert count_rows(case, from_environment({"SQL_URL": url})) == 3
+
+
+def test_two_queries_are_none(url: str) -> None:
+    fill(url)
+    assert "SELECT 1" in refusal(url, case_of([integer("id")], query="SELECT 1 AS id; SELECT 2 AS id -- x"))
+
+
+def test_a_file_of_sqlite_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "no such #1%.db"
+    message = refusal(f"sqlite:///{tmp_path}/no such %231%25.db", case_of())
+    assert not list(tmp_path.iterdir()) and "unable to open database file" in message
+    execute(f"sqlite:///{path}", "CREATE TABLE customers (id BIGINT)", "INSERT INTO customers VALUES (7)")
+    assert ids(f"sqlite:///{path}", case_of([integer("id")], table="customers")) == [7]
+    with open_source(case_of([integer("id")]), from_environment({"SQL_URL": f"sqlite:///{path}"})) as source:
+        assert source.provenance()["database"] == f"sqlite:///{path}"
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -168,6 +195,7 @@ def test_all_rows_are_of_one_moment(url: str) -> None:
 
 
 def test_what_is_wrong_is_told_apart(url: str) -> None:
+    execute(url, "CREATE TABLE others (id BIGINT)")  # so that a file of SQLite is there
     missing = refusal(url, case_of())
     assert missing.startswith("SQL table 'customers': ") and "customers" in missing.removeprefix(
         "SQL table 'customers'"

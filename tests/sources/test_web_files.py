@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,20 @@ def test_a_file_is_read_by_its_name_or_its_media_type(name: str, answer: Answer)
         "sha256": hashlib.sha256(answer.body).hexdigest(),
         "size": len(answer.body),
     }
+
+
+@pytest.mark.parametrize("packed", ["deflate", "br", "zstd, gzip"])
+def test_a_file_that_is_packed_in_another_way_is_refused(packed: str) -> None:
+    with web_server(lambda request: Answer(zlib.compress(ROWS), headers={"Content-Encoding": packed})) as server:
+        message = refusal(f"{server.url}/rows.csv?token=secret")
+    assert message == f"file '{server.url}/rows.csv': its server packs it by {packed}, though nothing was to be packed"
+
+
+def test_a_file_that_ends_too_soon_again_and_again_is_named() -> None:
+    short = Answer(b"a\n1\n", headers={"Content-Length": "44"}, cut=4)
+    with web_server(lambda request: short) as server:
+        message = refusal(f"{server.url}/rows.csv", ConnectionError)
+    assert f"{server.url}/rows.csv" in message and ("ended after 4 of 44 bytes" in message or "broke off" in message)
 
 
 def test_what_breaks_off_goes_on_where_it_was() -> None:

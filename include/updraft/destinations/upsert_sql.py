@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 LONGEST_KEY = 255  # characters of a text that identifies a row
+LONGEST_NAME = 63  # bytes in PostgreSQL, which cuts a longer one
 STRICT = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
 TRIES = 5  # of a batch that another load's transaction stands against
 
@@ -127,6 +128,9 @@ def _table(name: str, cleaned: Cleaned, engine: Engine) -> Table:
         sa.Column(column.name, _type(column, text, is_key), primary_key=is_key, autoincrement=False)
         for column, is_key in ours
     ]
+    for each in (table, *(column.name for column in columns)):
+        if engine.dialect.name == "postgresql" and len(each.encode()) > LONGEST_NAME:
+            raise BadDatabase(f"{place_of(engine)}: the name {each!r} has more than {LONGEST_NAME} bytes")
     return sa.Table(table, sa.MetaData(), *key, *columns, sa.Column(CONTENT, text(64)), schema=schema or None)
 
 

@@ -109,8 +109,12 @@ def _compute(node: ast.expr, expression: Expression, table: pa.Table) -> Values:
             return _column(expression.columns.get(name, name), table)
         case ast.Constant(value=constant):
             return pa.scalar(constant)
-        case ast.BinOp(op=op, left=left, right=right):
-            return _BINARY[type(op)](value(left), value(right))
+        case ast.BinOp():
+            terms = []
+            while isinstance(node, ast.BinOp):
+                terms.append((node.op, node.right))
+                node = node.left
+            return reduce(lambda sum_, term: _BINARY[type(term[0])](sum_, value(term[1])), reversed(terms), value(node))
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return pc.invert(value(operand))
         case ast.UnaryOp(op=ast.USub(), operand=operand):

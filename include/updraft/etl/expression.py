@@ -81,6 +81,9 @@ def parse_expression(text: str, known: Sequence[str] = ()) -> Expression:
 
 def _check(node: ast.expr, depth: int) -> None:
     """Raise BadExpression for anything that is not on the white list."""
+    while isinstance(node, ast.BinOp) and isinstance(node.op, _BINARY) and isinstance(node.left, ast.BinOp):
+        _check(node.right, depth - 1)  # a chain of terms, a + b + c, is not nested, however long
+        node = node.left
     if depth == 0:
         raise BadExpression(f"is nested deeper than {DEEPEST} levels")
     match node:

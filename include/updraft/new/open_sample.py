@@ -12,14 +12,13 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from updraft.addresses import Address, Connections
 from updraft.sources.files import find_files
 from updraft.sources.format import LocalFile
-from updraft.sources.http_client import shown
 from updraft.sources.scratch import scratch_file
 from updraft.sources.source import BadSource
+from updraft.sources.urls import shown
 from updraft.usecase import file_source
 
 MAX_ROWS = 500_000  # that are profiled
@@ -42,7 +41,7 @@ def open_sample(data: str, connections: Connections) -> Iterator[SampledPlace]:
     Raises UserError where they cannot be read.
     """
     url, _, name = data.partition("#")
-    scheme = urlsplit(url).scheme.partition("+")[0] if "://" in url else ""
+    scheme = url.partition("://")[0].lower().partition("+")[0] if "://" in url else ""
     if scheme in (*DATABASES, "mongodb"):
         if not name:
             raise BadSource(f"{shown(url)}: expected the name of a {_what(scheme)} at its end, such as …#customers")
@@ -81,7 +80,7 @@ def _rows(url: str, table: str) -> Iterator[Mapping[str, Any]]:
     schema, _, name = table.rpartition(".")
     select = sa.select(sa.text("*")).select_from(sa.table(name, schema=schema or None)).limit(MAX_ROWS)
     with (
-        sql_engine(Address("--data", url)) as engine,
+        sql_engine(Address("--data", url), reads_only=True) as engine,
         translated(f"{place_of(engine)}#{table}"),
         snapshot(engine) as connection,
     ):

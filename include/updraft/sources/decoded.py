@@ -94,6 +94,10 @@ class Decoded(io.RawIOBase):
 
 def read_head(file: LocalFile, encoding: str) -> str:
     """Return the first characters of a text file; raise BadSource when it is no text of rows."""
+    with file.open() as raw:
+        begins = raw.read(2)
+    if begins in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and not encoding.lower().startswith(("utf-16", "utf_16")):
+        raise BadSource(f"{file} is UTF-16, as its byte order mark says: set `read: {{encoding: utf-16}}`")
     with Decoded(file, encoding) as text:
         head = text.buffered().read(HEAD).decode("utf-8", "replace").removeprefix("\ufeff")
     if kind := next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None):

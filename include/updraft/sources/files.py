@@ -8,16 +8,15 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from updraft.addresses import Connections
 from updraft.sources.batch_reader import Schema
 from updraft.sources.file_reader import FileReader
 from updraft.sources.found_files import DiskFile, FoundFile, disk_files
-from updraft.sources.http_client import shown
 from updraft.sources.http_files import http_files
 from updraft.sources.s3_files import s3_files
 from updraft.sources.source import BadSource, Batch, Extent
+from updraft.sources.urls import shown
 from updraft.usecase.source_blocks import FileSource
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ def open_files(settings: FileSource, case: Schema, connections: Connections, ext
 
 def find_files(settings: FileSource, connections: Connections) -> list[FoundFile]:
     """Find the files that a path or URI names; raise BadSource where there is none."""
-    scheme = urlsplit(settings.path).scheme if "://" in settings.path else ""
+    scheme = settings.path.partition("://")[0].lower() if "://" in settings.path else ""
     if scheme == "s3":
         return s3_files(settings.path, settings.connection, connections)
     if scheme in ("http", "https"):
@@ -61,11 +60,11 @@ class Files:
             log.warning("%s: %s of %s are empty", self, len(found) - len(self._found), len(found))
         self._case, self._limit = case, limit
         self._held, self._read, self._expected = ExitStack(), list[FoundFile](), list[str]()
-        self._first: FileReader | None = self._open(self._found[0], limit)
-        self._columns_of_first = self._first.file_columns
-        self._expected = [column.name for column in self._first.columns]
-        self.columns, self.absent, self.others = self._first.columns, self._first.absent, self._first.others
-        self.total = None if self.several else self._first.total
+        self._first: FileReader | None = (first := self._open_first())
+        self._columns_of_first = first.file_columns
+        self._expected = [column.name for column in first.columns]
+        self.columns, self.absent, self.others = first.columns, first.absent, first.others
+        self.total = None if self.several else first.total
 
     def __str__(self) -> str:
         return f"file{'s' * self.several} {self._name!r}"
@@ -86,6 +85,8 @@ class Files:
         self._read = []
         for file in self._found:
             reader, self._first = self._first or self._open(file, left), None
+            if reader is None:
+                continue
             if difference := self._columns_of_first.difference(reader.file_columns):
                 raise BadSource(f"file {file.name!r}: {difference}, unlike {self._found[0].label!r}")
             for batch in reader.batches():
@@ -97,10 +98,24 @@ class Files:
             if left == 0:
                 return
 
-    def _open(self, file: FoundFile, limit: int | None) -> FileReader:
+    def _open_first(self) -> FileReader:
+        """Open the first file that is not empty when it is unpacked."""
+        while (reader := self._open(self._found[0], self._limit)) is None:
+            self._found.pop(0)
+            if not self._found:
+                raise BadSource(f"{self}: all are empty")
+        return reader
+
+    def _open(self, file: FoundFile, limit: int | None) -> FileReader | None:
+        """Open a file; None for one of several without a byte, which is packed or lies elsewhere."""
         self._held = ExitStack()
         try:
-            return FileReader(self._held.enter_context(file.local()), self._case, limit, self._expected)
+            local = self._held.enter_context(file.local())
+            if self.several and local.is_empty():
+                self.close()
+                log.warning("file %r is empty", file.name)
+                return None
+            return FileReader(local, self._case, limit, self._expected)
         except BaseException:
             self.close()
             raise

@@ -34,6 +34,14 @@ class LocalFile:
     def __str__(self) -> str:
         return f"file {self.name!r}"
 
+    def is_empty(self) -> bool:
+        """Whether there is no byte in it, unpacked; what cannot be unpacked is not empty."""
+        try:
+            with self.open() as file:
+                return not file.read(1)
+        except (OSError, pa.ArrowException):
+            return False
+
     def open(self) -> pa.NativeFile:
         """Open the file's bytes, unpacked."""
         return pa.input_stream(str(self.path), compression="gzip" if self.ending.lower().endswith(".gz") else None)

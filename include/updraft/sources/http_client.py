@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import base64
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote
 
 from updraft.addresses import Connections, variable_of
 from updraft.sources.source import BadSource
+from updraft.sources.urls import composed, joined, origin_of, parsed, shown
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
     import requests
+    from urllib3 import BaseHTTPResponse
+    from urllib3.connectionpool import ConnectionPool
+    from urllib3.util import Retry
 
 TIMEOUT = (10, 120)  # seconds to connect, and between two bytes
-RETRIES, LONGEST_PAUSE = 4, 300  # a server may ask for a longer one: the last answer is then the error
+RETRIES, LONGEST_PAUSE = 4, 300  # seconds; where a server asks for a longer one, its answer is the error
+NO_LIMIT = 10**9  # seconds
 BODY_TRIES = 3
 T = TypeVar("T")
 RETRIED = (429, 500, 502, 503, 504)
@@ -32,7 +39,7 @@ WORDS = {
 class HttpServer:
     """A server of rows, with the login of a connection, which is sent to its own origin and nowhere else.
 
-    Without a connection, `url` is absolute and there is no login; with one, it may be relative to the connection's URL.
+    Without a connection, `url` is absolute and there is no login; with one, it may be relative (`urls.composed`).
     A password is sent as a bearer token, with a user as HTTP Basic, or as it is in a header of the name `header`.
     """
 
@@ -48,10 +55,8 @@ class HttpServer:
         if connection:
             address = connections(connection, variable_of(connection))
             base, secret = _without_login(address.origin, address.url)
-        self.url = urljoin(base, url) if base else url
-        if not _is_http(self.url):
-            raise BadSource(f"{shown(url)}: expected a URL such as https://host/rows")
-        if "@" in urlsplit(self.url).netloc:
+        self.url = composed(base, url)
+        if "@" in parsed(self.url).netloc:
             raise BadSource(f"{shown(url)}: a login does not belong into a URL here; name a `connection`")
         if base and origin_of(self.url) != origin_of(base):
             raise BadSource(f"{shown(url)}: expected a URL of {origin_of(base)}, where connection {connection!r} leads")
@@ -91,22 +96,6 @@ class HttpServer:
         raise AssertionError
 
 
-def shown(url: str) -> str:
-    """Return a URL as messages have it: without a login and a query, which may hold a secret."""
-    try:
-        _ = urlsplit(url).port
-    except ValueError:  # a password with a slash in it looks like this
-        return f"{url.partition('://')[0]}://…"
-    return re.sub(r"(?<=://)[^/?#]*@", "", url, count=1).partition("?")[0].partition("#")[0]
-
-
-def origin_of(url: str) -> str:
-    """Return scheme, host and port of a URL."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{parts.hostname}:{port}"
-
-
 @contextmanager
 def translated(url: str) -> Iterator[None]:
     """Turn the errors of requests into one line each, which do not repeat the URL's query."""
@@ -140,24 +129,21 @@ def _check_status(url: str, response: requests.Response) -> None:
     status = response.status_code
     if status in (200, 206):
         return
+    if status in RETRIED and (seconds := _asked_pause(response)) > LONGEST_PAUSE:
+        raise ConnectionError(
+            f"{shown(url)}: the server says {status} and asks to wait {seconds:,.0f} s, more than {LONGEST_PAUSE} s"
+        )
     if status in RETRIED:
         raise ConnectionError(f"{shown(url)}: the server says {status}, again and again")
     raise BadSource(f"{shown(url)}: {WORDS.get(status, f'the server says {status}')}")
 
 
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def _without_login(origin: str, url: str) -> tuple[str, tuple[str, str]]:
     """Split a connection's URL into its address and its user and password."""
-    if not _is_http(url):
-        raise BadSource(f"{origin}: expected https://user:password@host, or https://:token@host")
-    parts = urlsplit(url)
+    try:
+        parts = parsed(url)
+    except BadSource:
+        raise BadSource(f"{origin}: expected https://user:password@host, or https://:token@host") from None
     login = unquote(parts.username or ""), unquote(parts.password or "")
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), login
 
@@ -176,8 +162,6 @@ def _fits_a_header(value: str) -> bool:
 def _session(secret: dict[str, str], origin: str) -> requests.Session:
     import requests
     from requests.adapters import HTTPAdapter
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
 
     class Login(requests.auth.AuthBase):
         def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -185,6 +169,14 @@ def _session(secret: dict[str, str], origin: str) -> requests.Session:
             return request
 
     class Session(requests.Session):
+        def get_redirect_target(self, response: requests.Response) -> str | None:
+            target = super().get_redirect_target(response)
+            try:
+                return target and joined(response.url, target, f"{shown(response.url)}: its redirect leads nowhere")
+            except BadSource:
+                response.close()
+                raise
+
         def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
             if origin_of(str(prepared_request.url)) != origin:
                 for name in secret:
@@ -193,21 +185,46 @@ def _session(secret: dict[str, str], origin: str) -> requests.Session:
     session = Session()
     session.auth = Login()
 
-    class Patient(Retry):
-        def parse_retry_after(self, retry_after: str) -> float:
-            try:
-                return super().parse_retry_after(retry_after)
-            except InvalidHeader:  # what is no time is asked again after our own pause
-                return 0.0
-
-    retry = Patient(
+    retry = _patient()(
         total=RETRIES,
         backoff_factor=0.5,
         status_forcelist=RETRIED,
         allowed_methods={"GET"},
         raise_on_status=False,
-        retry_after_max=LONGEST_PAUSE,
+        retry_after_max=NO_LIMIT,
     )
     session.mount("http://", HTTPAdapter(max_retries=retry))
     session.mount("https://", HTTPAdapter(max_retries=retry))
     return session
+
+
+def _patient() -> type[Retry]:
+    """Return urllib3's Retry, but for what a server says in Retry-After."""
+    from urllib3.exceptions import InvalidHeader, MaxRetryError
+    from urllib3.util import Retry
+
+    class Patient(Retry):
+        def parse_retry_after(self, retry_after: str) -> float:
+            try:
+                return super().parse_retry_after(retry_after)
+            except (InvalidHeader, OverflowError, ValueError):  # no time: we wait our own pause
+                return 0.0
+
+        def increment(
+            self,
+            method: str | None = None,
+            url: str | None = None,
+            response: BaseHTTPResponse | None = None,
+            error: Exception | None = None,
+            _pool: ConnectionPool | None = None,
+            _stacktrace: TracebackType | None = None,
+        ) -> Self:
+            if response and _pool and (self.get_retry_after(response) or 0) > LONGEST_PAUSE:
+                raise MaxRetryError(_pool, url or "")  # ends the tries: the response is the result
+            return super().increment(method, url, response, error, _pool, _stacktrace)
+
+    return Patient
+
+
+def _asked_pause(response: requests.Response) -> float:
+    return _patient()(retry_after_max=NO_LIMIT).get_retry_after(response.raw) or 0

@@ -13,9 +13,10 @@ from updraft.addresses import Connections
 from updraft.sources.file_formats import ending_of
 from updraft.sources.format import LocalFile
 from updraft.sources.found_files import CHANGED, FoundFile
-from updraft.sources.http_client import HttpServer, shown, translated
+from updraft.sources.http_client import HttpServer, translated
 from updraft.sources.scratch import download, scratch_file
 from updraft.sources.source import BadSource
+from updraft.sources.urls import parsed, shown
 
 if TYPE_CHECKING:
     import requests
@@ -47,7 +48,7 @@ class WebFile:
     def local(self) -> Iterator[LocalFile]:
         with scratch_file() as (file, path):
             self._version, self.size = {}, None
-            self._sha256 = download(self._fetch, lambda: self.size, file)
+            self._sha256 = download(f"file {self.name!r}", self._fetch, lambda: self.size, file)
             self.size = file.tell()
             yield LocalFile(path, self.name, self._ending)
 
@@ -68,6 +69,9 @@ class WebFile:
             if self._version and version != self._version:
                 raise BadSource(f"file {self.name!r}: {CHANGED}")
             self._version = version
+            packed = response.headers.get("Content-Encoding", "identity").lower()
+            if packed not in ("", "identity", "gzip"):
+                raise BadSource(f"file {self.name!r}: its server packs it by {packed}, though nothing was to be packed")
             partly = response.status_code == 206
             part = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "")) if partly else None
             if partly and not (part and "Range" in headers):
@@ -91,7 +95,7 @@ class WebFile:
 
 def http_files(url: str, connection: str | None, connections: Connections) -> list[FoundFile]:
     """Find the file of a URL; the web knows neither folders nor patterns."""
-    if has_magic(urlsplit(url).path) or url.endswith("/"):
+    if has_magic(parsed(url).path) or url.endswith("/"):
         raise BadSource(f"file {shown(url)!r}: expected one file, as HTTP lists no folders")
     return [WebFile(HttpServer(url, connection, connections))]
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from updraft.sources.json_records import unique
 from updraft.sources.source import BadSource
 from updraft.usecase.page_blocks import CursorPages, LinkPages
 from updraft.usecase.source_blocks import RestSource
@@ -34,10 +35,12 @@ def read_page(response: requests.Response, settings: RestSource, place: str) -> 
     """Read a page; raise BadSource, which names `place`, where it is none: not JSON, or no list where the rows are."""
     body = _body(response, place)
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = json.loads(body, object_pairs_hook=unique)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         kind = response.headers.get("Content-Type", "unknown").partition(";")[0]
         raise BadSource(f"{place} is not JSON, but {kind}") from None
+    except ValueError as error:
+        raise BadSource(f"{place}: {error}") from None
     rows, pages = resolve(document, settings.rows), settings.pages
     if not isinstance(rows, list):
         has = f"; it has {', '.join(list(document)[:10])}" if isinstance(document, dict) else ""

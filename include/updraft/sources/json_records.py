@@ -5,7 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from updraft.model.columns import quoted
 from updraft.sources.source import Reject
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its fields, for `json.loads`; raise ValueError for a name that comes twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{quoted(twice)} comes twice in an object")
+    return found
 
 
 def parse_record(place: str, text: str | bytes) -> dict[str, Any] | Reject:
@@ -13,7 +24,7 @@ def parse_record(place: str, text: str | bytes) -> dict[str, Any] | Reject:
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     decoded = decoded.removeprefix("\ufeff")
     try:
-        return check_record(place, json.loads(decoded), decoded)
+        return check_record(place, json.loads(decoded, object_pairs_hook=unique), decoded)
     except (ValueError, RecursionError) as error:
         return Reject(place, {"text": decoded.rstrip("\n")}, f"not JSON: {error}")
 

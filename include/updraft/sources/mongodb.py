@@ -22,7 +22,7 @@ from updraft.model.columns import DATE, Column, Type
 from updraft.model.reading import UNDECODED
 from updraft.sources.by_column import Values, as_column, read_by_column
 from updraft.sources.documents import flat_document
-from updraft.sources.mongodb_query import Query, filter_of
+from updraft.sources.mongodb_query import Query, filter_of, may_pass
 from updraft.sources.rows import ARROW, RowConverter, is_lossless
 from updraft.sources.source import CONTENT, EVERYTHING, BadSource, Batch, Extent
 from updraft.usecase.rows_definition import RowsDefinition
@@ -37,7 +37,7 @@ BATCH, SOME = 25_000, 20
 MISSING = object()
 URL_VARIABLE = "MONGODB_URL"  # of the default connection
 SERVER_SELECTION = {"serverSelectionTimeoutMS": 10_000}  # a third of pymongo's default
-LOGIN_REFUSED, NOT_ALLOWED = (18, 8000), 13  # 8000 is Atlas's
+LOGIN_REFUSED = (18, 8000)  # 8000 is Atlas's
 DOUBLE, BOOLEAN, NULL = 0x01, 0x08, 0x0A
 FLOAT = Column(name="", type="float64")
 BSON = ARROW | {DATE: pa.timestamp("ms")}
@@ -271,7 +271,7 @@ def translated(collection: Collection[Any]) -> Iterator[None]:
         if error.code in LOGIN_REFUSED:
             raise BadSource(f"MongoDB at {host}: wrong user or password") from None
         told = f"MongoDB at {host}: {(error.details or {}).get('errmsg', error.code)}"
-        raise BadSource(told) if error.code == NOT_ALLOWED else ConnectionError(told) from None
+        raise ConnectionError(told) if may_pass(error) else BadSource(told) from None
     except ConnectionFailure:
         raise ConnectionError(f"MongoDB at {host}: no server answers") from None
 

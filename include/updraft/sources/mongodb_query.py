@@ -16,10 +16,20 @@ from updraft.usecase.watermark import Watermark
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
+    from pymongo.errors import OperationFailure
 
 log = logging.getLogger(__name__)
 
-BAD_QUERY = (2, 9, 40, 51091, 31249)  # BadValue, FailedToParse, …: a filter that is wrong
+# What the server's list of error codes calls retriable, of the network, an interruption, a change of the primary, a
+# shutdown, a cursor that is gone, or a time limit; every other answer stays the same when it is asked again.
+PASSING = {
+    *(6, 7, 89, 9001),
+    *(43, 237, 11601, 136, 175),
+    *(10107, 13435, 13436, 189, 10058, 11602),
+    *(91, 11600),
+    *(24, 46, 50, 64, 112, 134, 202, 246, 251, 262, 290, 384, 402, 462, 50915),
+}
+NOT_ALLOWED = 13
 COUNT_MS = 5_000
 # The types that a watermark may have; in an index and in a comparison, each is a range of its own.
 TYPES = ("date", "number", "objectId", "string")
@@ -55,13 +65,13 @@ class Query:
 
     def count(self) -> int | None:
         """Count the documents to read; None where that takes long, or is not known."""
-        from pymongo.errors import ExecutionTimeout
+        from pymongo.errors import OperationFailure
 
         if not self.documents:
             return self._collection.estimated_document_count() or None  # 0, full as it is, after a kill of mongod
         try:
             return self._collection.count_documents(self.documents, maxTimeMS=COUNT_MS)
-        except ExecutionTimeout:
+        except OperationFailure:  # it takes long, or the filter has what is found but not counted, such as $near
             return None
 
     def _require_match(self, settings: MongoDBSource) -> None:
@@ -70,12 +80,17 @@ class Query:
         try:
             matches = self._collection.find_one(self.filter, {"_id": 1})
         except OperationFailure as error:
-            if error.code not in BAD_QUERY:
+            if may_pass(error) or error.code == NOT_ALLOWED or not settings.filter:
                 raise
             raise BadSource(f"source.mongodb.filter: {(error.details or {}).get('errmsg', error.code)}") from None
         if matches is None:
             place = f"MongoDB collection {self._collection.full_name!r}"
             raise BadSource(f"{place}: no document matches the filter {json.dumps(settings.filter, default=str)}")
+
+
+def may_pass(error: OperationFailure) -> bool:
+    """Whether what a server could not do now, it may do later."""
+    return error.code is None or error.code in PASSING or error.has_error_label("RetryableWriteError")
 
 
 def filter_of(written: Mapping[str, Any]) -> dict[str, Any]:

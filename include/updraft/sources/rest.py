@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
 from updraft.addresses import Connections
-from updraft.sources.http_client import HttpServer, shown
+from updraft.sources.http_client import HttpServer
 from updraft.sources.json_page import Page, read_page
 from updraft.sources.json_rows import JsonRows
+from updraft.sources.rest_overlap import Ids
 from updraft.sources.rest_pages import first_url, next_url
 from updraft.sources.source import BadSource, Batch, Extent
+from updraft.sources.urls import shown
 from updraft.usecase.rows_definition import RowsDefinition
 from updraft.usecase.source_blocks import RestSource
+
+log = logging.getLogger(__name__)
 
 ROWS = 5_000  # in a batch at least, where there are that many
 
@@ -44,6 +49,7 @@ class RestRows:
         self._pages = self._read = 0
         self._digest = hashlib.sha256()
         self.total: int | None = limit
+        self._ids = Ids(case, str(self)) if settings.pages else None
         self._rows = JsonRows(self, case, self._records(), is_part=False)
         self.columns, self.absent, self.others = self._rows.columns, self._rows.absent, self._rows.others
 
@@ -65,14 +71,19 @@ class RestRows:
         """Yield the rows of pages, several at a time, each with its place."""
         part: list[tuple[str, Any]] = []
         for page in self._all_pages():
-            found = page.rows if self._limit is None else page.rows[: self._limit - self._read]
-            part += [(f"page {self._pages}, row {number}", row) for number, row in enumerate(found, start=1)]
+            placed = [(f"page {self._pages}, row {number}", row) for number, row in enumerate(page.rows, start=1)]
+            placed = self._ids.new(placed) if self._ids else placed
+            found = placed if self._limit is None else placed[: self._limit - self._read]
+            part += found
             self._read += len(found)
             if len(part) >= ROWS:
                 yield part
                 part = []
             if self._read == self._limit:
                 break
+        if self._ids and self._ids.repeated:
+            log.warning("%s: %s rows came again on a later page, and are taken once: rows moved while the pages were "
+                        "read", self, f"{self._ids.repeated:,}")  # fmt: skip
         if not self._read:
             raise BadSource(f"{self}: no rows at {self._settings.rows!r}: the list is empty")
         if part:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from updraft.sources.json_page import Page
+from updraft.sources.urls import joined, parsed, shown
 from updraft.usecase.page_blocks import CursorPages, LinkPages, NumberPages, OffsetPages, Pages
 
 
@@ -22,7 +23,7 @@ def next_url(url: str, page: Page, pages: Pages | None, done: int, read: int) ->
     if pages is None or page.more is False or (page.total is not None and read >= page.total):
         return None
     if isinstance(pages, LinkPages):
-        return urljoin(url, page.next) if page.next else None
+        return joined(url, page.next, f"{shown(url)}: its next page") if page.next else None
     if isinstance(pages, CursorPages):
         return _with(url, {pages.parameter: page.next}) if page.next else None
     if not page.rows:
@@ -33,6 +34,6 @@ def next_url(url: str, page: Page, pages: Pages | None, done: int, read: int) ->
 
 
 def _with(url: str, parameters: dict[str, Any]) -> str:
-    parts = urlsplit(url)
+    parts = parsed(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in parameters]
     return parts._replace(query=urlencode([*kept, *parameters.items()])).geturl()

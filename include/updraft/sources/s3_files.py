@@ -40,7 +40,7 @@ class S3File:
     def local(self) -> Iterator[LocalFile]:
         with scratch_file() as (file, path):
             with translated(f"file {self.name!r}"):
-                self._sha256 = download(self._fetch, lambda: self.size, file)
+                self._sha256 = download(f"file {self.name!r}", self._fetch, lambda: self.size, file)
             yield LocalFile(path, self.name, self._key)
 
     def require_unchanged(self) -> None:

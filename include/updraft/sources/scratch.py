@@ -23,7 +23,7 @@ def scratch_file() -> Iterator[tuple[IO[bytes], Path]]:
         yield file, Path(f"/proc/self/fd/{file.fileno()}")
 
 
-def download(fetch: Fetch, size: Callable[[], int | None], file: IO[bytes]) -> str:
+def download(name: str, fetch: Fetch, size: Callable[[], int | None], file: IO[bytes]) -> str:
     """Write what `fetch` gives to a file, up to its `size` where it is known, and return its sha256.
 
     Goes on where it broke off. Raises ConnectionError when there is no answer, or no further byte again and again.
@@ -42,7 +42,7 @@ def download(fetch: Fetch, size: Callable[[], int | None], file: IO[bytes]) -> s
                 digest.update(piece)
                 done += len(piece)
             if size() not in (None, done):
-                raise ConnectionError(f"ended after {done:,} of {size():,} bytes")
+                raise ConnectionError(f"{name}: ended after {done:,} of {size():,} bytes")
             file.flush()
             return digest.hexdigest()
         except ConnectionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, CursorResult, Executable
 
 ROWS = 10_000
+# Texts and names in quotes, comments, and whatever else a query consists of.
+TOKENS = re.compile(r"""'(?:[^'\\]|\\.|'')*'|"[^"]*"|`[^`]*`|--[^\n]*|/\*.*?\*/|#[^\n]*|\s+|.""", re.DOTALL)
 SHOWN = 60  # characters of a query
 
 
 @contextmanager
 def open_sql(settings: SQLSource, case: RowsDefinition, connections: Connections, extent: Extent) -> Iterator[SQLRows]:
     """Open a table or a query as a source of rows."""
-    with sql_engine(address_of(settings.connection, connections)) as engine:
+    with sql_engine(address_of(settings.connection, connections), reads_only=True) as engine:
         place = place_of(engine)
         with translated(place), snapshot(engine) as connection:
             yield SQLRows(connection, settings, case, extent)
@@ -43,7 +46,7 @@ def count_rows(settings: SQLSource, connections: Connections) -> int:
 
     count = sa.select(sa.func.count()).select_from(_from(settings))
     address = address_of(settings.connection, connections)
-    with sql_engine(address) as engine, translated(place_of(engine)), snapshot(engine) as connection:
+    with sql_engine(address, reads_only=True) as engine, translated(place_of(engine)), snapshot(engine) as connection:
         return int(connection.execute(count).scalar_one())
 
 
@@ -57,7 +60,14 @@ def _from(settings: SQLSource) -> Any:
 
 
 def _query(settings: SQLSource) -> str:
-    return str(settings.query).strip().rstrip(";").replace(":", r"\:")
+    """Return the query without a semicolon at its end, which may have comments after it."""
+    query, end = str(settings.query).strip(), None
+    for token in TOKENS.finditer(query):
+        if end is None and token[0] == ";":
+            end = token.start()
+        elif not (token[0].isspace() or token[0].startswith((";", "--", "/*", "#"))):
+            end = None
+    return query[:end].replace(":", r"\:")
 
 
 class SQLRows:
