@@ -43,14 +43,14 @@ COMPOSE_SECRETS = docker compose --progress quiet run --rm --no-deps -T secrets 
 
 ##@ Work on it
 quick: $(STAMP) ## Run the tests that take about a minute: no server, no Airflow, no public data, nothing slow; ARGS='-k registry' picks some
-	@$(PYTEST) -m 'not (server or airflow or stack or real or compose or slow)' $(ARGS)
+	@$(PYTEST) --numprocesses auto -m 'not (server or airflow or stack or real or compose or slow)' $(ARGS)
 
 test: $(STAMP) ## Run all tests, also those that start the whole stack; ARGS='-k registry' picks some, ARGS=-n0 in one process
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) --numprocesses $$(($$(nproc) + 1)) $(ARGS)
 
-# A worker for each core; a module's tests stay in one, because they share what they start. pytest keeps what it rewrites
-# only where bytecode may be written.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
+# A worker for each core, and one more where two wait for Airflow: tests/support/lanes.py says which tests share one.
+# pytest keeps what it rewrites only where bytecode may be written.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 
 lint: $(STAMP) ## Check style, formatting, types and use cases
 	@$(BIN)/ruff check

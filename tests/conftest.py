@@ -10,6 +10,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 # One thread each: workers of xdist and the processes that tests start share the cores, and threads of OpenMP spin where
 # they have to wait. Read when numpy and scikit-learn are loaded, so it is set before any import that loads them.
@@ -24,6 +25,7 @@ from tests.support.airflow_server import LIVE, AirflowServer, airflow_server
 from tests.support.compose_stack import docker_answers
 from tests.support.folders import FOLDER, remove_folders_of_ended_processes
 from tests.support.key_pairs import write_key_pair
+from tests.support.lanes import Lanes
 from tests.support.servers import MONGO_LOGIN, mongo_server, s3_server
 from tests.support.shell import Shell, shell
 from tests.support.small_cases import NOT_THERE, SHARED_DATA
@@ -51,6 +53,10 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
 def pytest_configure() -> None:
     marks.refuse_unmarked_starts()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    return Lanes(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.support.lanes import RUN_AIRFLOW
 from tests.support.marks import MARKS
 from tests.support.trained import Trained
 from updraft.defaults import ROOT
@@ -44,3 +45,15 @@ def test_what_requests_trained_models_is_slow(request: pytest.FixtureRequest, tr
 def test_quick_leaves_out_every_mark() -> None:
     (expression,) = re.findall(r"-m 'not \((.*)\)'", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert set(expression.split(" or ")) == set(MARKS.values())
+
+
+def test_modules_that_run_airflow_share_a_worker(request: pytest.FixtureRequest) -> None:
+    assert all(any(ROOT.glob(f"{path}*")) for path in RUN_AIRFLOW)
+    run = {
+        item.path
+        for item in request.session.items
+        if {"airflow", "stack"} & {each.name for each in item.iter_markers()}
+    }
+    names = {path.relative_to(ROOT).as_posix() for path in run}
+    apart = {name for name in names if not name.startswith(RUN_AIRFLOW)}
+    assert apart <= {"tests/local_stack/test_end_to_end.py", "tests/test_marks.py"}
