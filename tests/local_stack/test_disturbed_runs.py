@@ -226,8 +226,9 @@ def retried(airflow: Airflow, task: TaskInstance) -> bool:
 def test_workers_that_are_killed_while_they_wait_stall_no_run(home: Path, airflow: Airflow) -> None:
     """The one of them that waits at LocalExecutor's queue takes the queue's lock with it."""
     until(lambda: not any(task.state == "running" for task in airflow.tasks(DAG, "killed-scheduler")))
-    time.sleep(5)
     before = scheduler(home)
+    until(lambda: before.children() and not any(worker.children() for worker in before.children()))  # none has a task
+    time.sleep(5)
     for worker in before.children():
         worker.kill()
     airflow.trigger(DAG, "killed-idle")
