@@ -214,6 +214,28 @@ def test_an_interval_that_is_only_reported_asks_for_the_margin_alone(case: UseCa
     assert decided[0] == "promote" and "-0.0095 to +0.1261" in decided[1]
 
 
+@pytest.mark.parametrize(
+    ("gain", "width", "changes", "decision", "reason"),
+    [
+        (0.0, 0.004, {}, "promote", "f1 is not worse than the champion's, version 3, by 0.005"),
+        (-0.003, 0.001, {}, "promote", "-0.0030 (95 % -0.0040 to -0.0020)"),
+        (0.05, 0.02, {}, "promote", "is not worse than"),
+        (-0.005, 0.0, {}, "reject", "f1 is worse than the champion's, version 3, by 0.005"),
+        (-0.2, 0.01, {}, "reject", "is worse than"),
+        (-0.003, 0.003, {}, "reject", "the interval is not above -0.005"),
+        (0.01, float("nan"), {}, "reject", "the interval is not above -0.005"),
+        (-0.003, 0.003, {"interval": "reported"}, "promote", "is not worse than"),
+        (-0.3, 0.003, {"interval": "reported"}, "reject", "is worse than"),
+    ],
+)
+def test_by_the_rule_not_worse_a_loss_below_the_margin_is_enough(
+    case: UseCase, gain: float, width: float, changes: dict[str, Any], decision: str, reason: str
+) -> None:
+    gate = case.gate.model_copy(update={"rule": "not_worse", "margin": 0.005, **changes})
+    decided = decide(case.model_copy(update={"gate": gate}), evaluated({}, comparison(gain, width)))
+    assert decided[0] == decision and reason in decided[1]
+
+
 def test_a_held_model_is_a_hold_whatever_it_scores(case: UseCase) -> None:
     held = "held as version 3 by ann on 2026-11-28: it is bad"
     for champion in (None, comparison(0.3), comparison(-0.3)):
@@ -247,6 +269,8 @@ def test_the_champion_is_scored_on_the_same_rows_and_does_not_beat_itself(
     out = evaluate(case, trained.models, trained.split, champion_of(folder, 4), tmp_path / "out")
     evaluation = read_json(out / "evaluation.json")
     assert evaluation["decision"] == "reject" and "version 4" in evaluation["reason"]
+    not_worse = case.model_copy(update={"gate": case.gate.model_copy(update={"rule": "not_worse"})})
+    assert decide(not_worse, evaluation) == ("reject", "it is the same model as the champion's, version 4")
     assert evaluation["champion"]["metrics"] == evaluation["metrics"]
     assert (evaluation["champion"]["gain"], evaluation["champion"]["interval"]) == (0, [0, 0])
     card = (out / "card.html").read_text()

@@ -51,7 +51,7 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
         ([("title: What sells?\n", "")], None, "title: missing"),
         ([("{metric: f1}", "{metrik: f1}")], 14, "unknown key 'gate.metrik' (did you mean 'metric'?)"),
         ([("{metric: f1}", "{}\nzzz: 1")], 15, "unknown key 'zzz'"),
-        ([("{metric: f1}", "{zzz: 1}")], 14, "unknown key 'gate.zzz'; there are: metric, margin, interval"),
+        ([("{metric: f1}", "{zzz: 1}")], 14, "unknown key 'gate.zzz'; there are: metric, rule, margin, interval"),
         ([("{by: hash}", "{by: time, colum: day}")], 10, "unknown key 'split.colum' (did you mean 'column'?)"),
         ([("params", "parms")], 12, "unknown key 'candidates.forest.parms' (did you mean 'params'?)"),
         ([("{by: hash}", "{by: hsah}")], 10,

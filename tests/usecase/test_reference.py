@@ -65,5 +65,7 @@ def test_defaults_are_those_of_the_code() -> None:
     ):  # fmt: skip
         assert re.search(rf"`{key}` \({block.model_fields[key].default:g}\b", PAGE), key
     gate = blocks.Gate.model_fields
-    assert f"margin: {gate['margin'].default}, interval: {gate['interval'].default}" in PAGE
+    assert (
+        f"rule: {gate['rule'].default}, margin: {gate['margin'].default}, interval: {gate['interval'].default}" in PAGE
+    )
     assert set(get_args(Cast)) <= WORDS and set(SourceBlock.model_fields) <= WORDS

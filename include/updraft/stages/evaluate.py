@@ -42,6 +42,9 @@ class Champion:
 
 
 NO_HOLDS: Mapping[str, Hold] = {}
+WON = {"better": "beats", "not_worse": "is not worse than"}
+LOST = {"better": "does not beat", "not_worse": "is worse than"}
+HINT = "`gate: {interval: reported}` lets it pass"
 
 
 def evaluate(
@@ -70,6 +73,8 @@ def evaluate(
         results = {name: score(case, model, test) for name, (model, _) in loaded.items()}
         train_metrics = score(case, results[chosen].model, train).metrics if case.max_gap else None
         comparison, champion_result = _compare(case, results[chosen], champion, test)
+    if champion and comparison:
+        comparison["same_model"] = hashlib.sha256(champion.files[MODEL]).hexdigest() == loaded[chosen][1]
     for name, result in results.items():
         log.info("%s%s: held out %s", name, " (chosen)" if name == chosen else "", format_metrics(result.metrics))
     model, model_sha256 = loaded[chosen]
@@ -118,15 +123,26 @@ def decide(case: UseCase, evaluation: dict[str, Any]) -> tuple[Decision, str]:
         return "reject", "; ".join(unmet)
     if comparison and "error" in comparison:
         return "hold", f"the champion, version {comparison['version']}, cannot score these rows ({comparison['error']})"
-    if comparison and (comparison["gain"] <= 0 or comparison["gain"] < case.gate.margin):
-        return "reject", _describe(case, comparison, "does not beat")
-    if comparison and case.gate.interval == "required" and not comparison["interval"][0] > 0:
-        uncertain = (
-            "the gain may be chance, for the interval is not above zero; `gate: {interval: reported}` lets it pass"
-        )
-        return "reject", f"{_describe(case, comparison, 'beats')}, but {uncertain}"
-    reason = _describe(case, comparison, "beats") if comparison else "there is no champion yet"
+    if comparison and (reason := _lost(case, comparison)):
+        return "reject", reason
+    reason = _describe(case, comparison, WON[case.gate.rule]) if comparison else "there is no champion yet"
     return ("hold", f"{reason}, but promote is 'never'") if case.promote == "never" else ("promote", reason)
+
+
+def _lost(case: UseCase, comparison: dict[str, Any]) -> str:
+    """Say why the challenger does not replace the champion by the gate's rule; "" when it does."""
+    gate = case.gate
+    better = gate.rule == "better"
+    if not better and comparison.get("same_model"):
+        return f"it is the same model as the champion's, version {comparison['version']}"
+    least = 0.0 if better else -gate.margin  # the gain must be greater
+    if not comparison["gain"] > least or (better and comparison["gain"] < gate.margin):
+        return _describe(case, comparison, LOST[gate.rule])
+    if gate.interval == "required" and not comparison["interval"][0] > least:
+        above = "zero" if better else f"{least:g}"
+        won = _describe(case, comparison, WON[gate.rule])
+        return f"{won}, but it may be chance, for the interval is not above {above}; {HINT}"
+    return ""
 
 
 def _unmet(case: UseCase, evaluation: dict[str, Any]) -> list[str]:

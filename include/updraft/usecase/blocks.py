@@ -146,9 +146,11 @@ class Gate(Part):
     """The challenger must beat the champion by `margin` on `metric`, both at their stored thresholds.
 
     `interval: required` also asks that the lower end of the gain's 95 % interval is above zero; `reported` does not.
+    By the rule `not_worse` a loss of less than `margin` is enough, and the interval must lie above `-margin`.
     """
 
     metric: MetricName
+    rule: Literal["better", "not_worse"] = "better"
     margin: Annotated[float, Field(ge=0)] = 0.02
     interval: Literal["required", "reported"] = "required"
 
