@@ -162,10 +162,23 @@ def test_predictions_are_compared_too(case: UseCase) -> None:
     random = np.random.default_rng(0)
     reference = describe(rows(0), case, random.beta(2, 5, ROWS))
     for scores, shifts in ((random.beta(2, 5, ROWS), []), (random.beta(5, 2, ROWS), ["prediction"])):
-        window = Window(reference, Limits())
+        window = Window(reference, LIMITS)
         table = pa.Table.from_pandas(rows(1), preserve_index=False)
         window.add({name: table[name] for name in table.column_names}, pa.array(scores))
         assert window.drift().shifts == shifts
+
+
+def test_of_a_multiclass_model_the_likeliest_labels_are_compared(case: UseCase) -> None:
+    labels = ({"value": 0, "name": "low"}, {"value": 1, "name": "mid"}, {"value": 2, "name": "high"})
+    several = small_case(list(case.columns), task="multiclass", labels=labels, text=("message",))
+    scores = np.random.default_rng(0).dirichlet([2, 2, 1], ROWS)
+    reference = describe(rows(0), several, scores)
+    names = np.array(["low", "mid", "high"])
+    for now, shifts in ((scores, []), (scores[:, ::-1], ["prediction"])):
+        window = Window(reference, LIMITS)
+        window.add({"amount": pa.array(rows(0)["amount"])}, pa.array(names[now.argmax(axis=1)]))
+        drift = window.drift()
+        assert (drift.rows, drift.shifts, len(drift.columns)) == (ROWS, shifts, 2)
 
 
 def typed(frame: pd.DataFrame, target: str, **yaml: Any) -> tuple[UseCase, pd.DataFrame]:
