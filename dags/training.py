@@ -99,7 +99,7 @@ def ingest(name: str) -> str:
         store = None if limit else datasets()  # a run on some of the rows is no place to go on from
         with (
             noted_rows(run.case),
-            last_dataset(run.case, store, run.files.folder) as last,
+            last_dataset(run.case, store, run.files.folder, anew=bool(run.params.read_all)) as last,
             open_source(run.case, source_address, limit, last.position) as source,
         ):
             dataset = ingest(run.case, source, run.out, last=last)
@@ -257,6 +257,12 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
                 enum=["auto", "never"],
                 title="Promote",
                 description="never: store the version when it wins, and let a person promote it.",
+            ),
+            "read_all": Param(
+                False,
+                type="boolean",
+                title="Read all rows",
+                description="Of a topic or a source with a watermark: all rows, not those since the last dataset.",
             ),
         },
     ) as dag:

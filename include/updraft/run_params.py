@@ -16,13 +16,17 @@ Whole = Annotated[int, BeforeValidator(lambda v: int(v) if isinstance(v, float) 
 
 
 class RunParams(BaseModel):
-    """The parameters of a run; None keeps the YAML's value. The bound of `limit` is MongoDB's."""
+    """The parameters of a run; None keeps the YAML's value. The bound of `limit` is MongoDB's.
+
+    `read_all` reads all rows anew, of a source of which a run otherwise reads those since the last dataset.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     limit: Annotated[Whole, Field(ge=1, lt=2**31)] | None = None
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] | None = None
     promote: Promote | None = None
+    read_all: bool | None = None
 
     @classmethod
     def read(cls, value: object) -> Self:

@@ -78,7 +78,7 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
         assert dag.task_ids == [*STAGES]
         assert (dag.catchup, dag.max_active_runs) == (False, 1)
         assert dag.doc_md and "ingest" in dag.doc_md
-        assert set(dag.params) == {"limit", "seed", "promote"}
+        assert set(dag.params) == {"limit", "seed", "promote", "read_all"}
     dag = dags[f"train_{case.name}"]
     assert all(task.retries == case.retry.tries and task.retry_delay == case.retry.delay for task in dag.tasks)
     assert all(task.max_retry_delay == case.retry.max_delay for task in dag.tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from pymongo import MongoClient
 
 from tests.support.churn_rows import base as churn_rows
+from tests.support.kafka import kafka_broker
 from tests.support.web_server import Answer, web_server
 from updraft.addresses import from_environment
 from updraft.errors import UserError
@@ -70,6 +72,33 @@ def test_a_table(tmp_path: Path) -> None:
         new("other", url, "churned", root=tmp_path)
     with pytest.raises(UserError, match=r"#absent: no such table: absent"):
         new("other", f"{url}#absent", "churned", root=tmp_path)
+
+
+def test_a_topic(tmp_path: Path, starts_servers: None) -> None:
+    with kafka_broker() as broker:
+        lines = churn_rows(200).to_json(orient="records", lines=True).encode().splitlines()
+        broker.send("customers", *lines[:150], b"no JSON", None)
+        broker.send("customers", *lines[150:], partition=2)
+        created, source = made(f"{broker.url}#customers", tmp_path)
+        assert source == {"kafka": {"topic": "customers"}}
+        assert any("KAFKA_URL leads to the rows" in note for note in created.draft.notes)
+        assert rows_of(tmp_path, {"KAFKA_URL": broker.url}) == 200
+        with pytest.raises(UserError, match=r"expected the name of a topic at its end, such as …#orders"):
+            new("other", broker.url, "churned", root=tmp_path)
+
+
+@pytest.mark.parametrize("pointer", ["", "#/data/all items"])
+def test_the_first_page_of_an_api(pointer: str, tmp_path: Path) -> None:
+    rows = json.loads(churn_rows(200).to_json(orient="records"))
+    body = json.dumps({"errors": [], "data": {"count": 200, "all items": rows}}).encode()
+    page = Answer(body, headers={"Content-Type": "application/json; charset=utf-8"})
+    with web_server(lambda request: page) as server:
+        created, source = made(f"{server.url}/v1/customers?kind=a{pointer}", tmp_path)
+        assert source == {"rest": {"url": f"{server.url}/v1/customers?kind=a", "rows": "/data/all items"}}
+        assert any("only that is read: add `pages`" in note for note in created.draft.notes)
+        assert rows_of(tmp_path, {}) == 200
+        with pytest.raises(UserError, match="/v1: no list of objects at '/data/count'"):
+            new("other", f"{server.url}/v1#/data/count", "churned", root=tmp_path)
 
 
 def test_a_collection(tmp_path: Path, mongodb_url: str) -> None:

@@ -39,14 +39,20 @@ def request(body: bytes, path: str = RUNS, method: str = "POST", chunk: int = 64
     return sent[0]["status"], sent[1]["body"].decode()
 
 
-@pytest.mark.parametrize("conf", [{}, None, {"limit": 5, "seed": 1, "promote": "never"}])
+@pytest.mark.parametrize("conf", [{}, None, {"limit": 5, "seed": 1, "promote": "never", "read_all": True}])
 def test_a_run_with_known_parameters_passes_as_it_was_sent(conf: Any) -> None:
     body = json.dumps({"conf": conf, "note": "x" * 300})
     assert request(body.encode()) == (200, body)
 
 
 @pytest.mark.parametrize(
-    ("conf", "word"), [({"sede": 1}, "sede"), ({"limit": 0}, "limit"), ({"promote": "always"}, "promote")]
+    ("conf", "word"),
+    [
+        ({"sede": 1}, "sede"),
+        ({"limit": 0}, "limit"),
+        ({"promote": "always"}, "promote"),
+        ({"read_all": "yes"}, "read_all"),
+    ],
 )
 def test_an_unknown_parameter_and_a_wrong_value_are_named(conf: Any, word: str) -> None:
     status, answer = request(json.dumps({"conf": conf}).encode())

@@ -16,7 +16,8 @@ from tests.support.kafka import Broker, kafka_broker
 from tests.support.small_cases import integer, small_case, text
 from updraft.addresses import from_environment
 from updraft.local_stack.servers import free_port
-from updraft.sources import kafka, open_source
+from updraft.sources import open_source
+from updraft.sources.kafka_messages import ROWS
 from updraft.sources.source import BadSource, Source
 from updraft.usecase import UseCase
 
@@ -97,7 +98,7 @@ def test_a_limit_moves_the_position_only_as_far_as_it_read(broker: Broker, topic
 
 
 def test_more_than_one_part_is_read_with_the_place_of_each_row(broker: Broker, topic: str) -> None:
-    count = kafka.ROWS + 5000
+    count = ROWS + 5000
     broker.send(topic, *messages(*range(count)))
     broker.send(topic, b'{"a": "x"}', b"[1]", b"{", None, b'\x00\x00\x00\x00\x01{"a": 1}', b'{"a": 7, "t": "\xff"}')
     with open_source(case_of(topic), from_environment({"KAFKA_URL": broker.url})) as source:

@@ -61,15 +61,17 @@ def small(tmp_path: Path) -> UseCase:
     return small_case(columns, folder=tmp_path, id="id", quarantine_budget=0.5)
 
 
-def read(case: UseCase, log: Log, datasets: Datasets | None, out: Path) -> Path:
+def read(case: UseCase, log: Log, datasets: Datasets | None, out: Path, *, anew: bool = False) -> Path:
     out.mkdir(exist_ok=True)
-    with last_dataset(case, datasets, out) as last:
+    with last_dataset(case, datasets, out, anew=anew) as last:
         start = (last.position or {"offset": 0})["offset"]
         return ingest(case, Messages(log, case, start), out / "ingest", last=last)
 
 
-def run(case: UseCase, log: Log, datasets: Datasets, registry: Registry, out: Path) -> pd.DataFrame:
-    dataset = validate(case, read(case, log, datasets, out), out / "validate")
+def run(
+    case: UseCase, log: Log, datasets: Datasets, registry: Registry, out: Path, *, anew: bool = False
+) -> pd.DataFrame:
+    dataset = validate(case, read(case, log, datasets, out, anew=anew), out / "validate")
     keep(case, dataset, datasets, lambda: registry, out.name)
     return pd.read_parquet(dataset)
 
@@ -108,6 +110,29 @@ def test_nothing_new_leaves_the_rows_as_they_are(
     first = run(small, log, datasets, registry, tmp_path / "1")
     pd.testing.assert_frame_equal(run(small, log, datasets, registry, tmp_path / "2"), first)
     assert len({manifest.md5 for manifest in datasets.manifests(small.name)}) == 1
+
+
+def test_a_run_may_read_all_anew_and_the_next_one_goes_on_from_it(
+    small: UseCase, datasets: Datasets, registry: Registry, tmp_path: Path
+) -> None:
+    log = [message(1), message(2)]
+    run(small, log, datasets, registry, tmp_path / "1")
+    log[:] = [message(4, "other"), message(5), message(6)]  # the source was filled anew
+    assert list(run(small, log, datasets, registry, tmp_path / "2", anew=True)["id"]) == [4, 5, 6]
+    log += [message(7)]
+    assert list(run(small, log, datasets, registry, tmp_path / "3")["id"]) == [4, 5, 6, 7]
+    assert [each.base for each in datasets.manifests(small.name)] == [None, 1, 2]
+
+
+def test_a_change_that_does_not_fit_leaves_the_row_as_it_was_and_is_said(
+    small: UseCase, datasets: Datasets, registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = [message(1), message(2)]
+    run(small, log, datasets, registry, tmp_path / "1")
+    log += [{**message(2, "new"), "y": "x"}, message(3)]
+    rows = run(small, log, datasets, registry, tmp_path / "2")
+    assert dict(zip(rows["id"], rows["x"], strict=True)) == {1: "a", 2: "a", 3: "a"}
+    assert "1 rows did not fit: where one is a change of a row of dataset 1, that row stays as it was" in caplog.text
 
 
 def test_nothing_at_all_is_an_error(small: UseCase, datasets: Datasets, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from updraft.addresses import Address, Connections
+from updraft.new.sample_json import messages_of, page_of
 from updraft.sources.files import find_files
 from updraft.sources.format import LocalFile
 from updraft.sources.scratch import scratch_file
@@ -21,6 +22,10 @@ from updraft.sources.source import BadSource
 from updraft.sources.urls import shown
 from updraft.usecase import file_source
 
+FIRST_PAGE = (
+    "source: the first page was profiled, and only that is read: add `pages` where there are more, and `connection` "
+    "for a login."
+)
 MAX_ROWS = 500_000  # that are profiled
 DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite")
 
@@ -38,6 +43,9 @@ class SampledPlace:
 def open_sample(data: str, connections: Connections) -> Iterator[SampledPlace]:
     """Give the rows of a path, a folder, a pattern or a URI: s3://, http(s)://, or a database's with #table at its end.
 
+    Of a topic that is kafka://host:9092#topic; an answer in JSON on the web is the first page of an API, whose rows are
+    at the JSON Pointer after #, or in its first list of objects.
+
     Raises UserError where they cannot be read.
     """
     url, _, name = data.partition("#")
@@ -48,6 +56,17 @@ def open_sample(data: str, connections: Connections) -> Iterator[SampledPlace]:
         rows = _documents(url, name) if scheme == "mongodb" else _rows(url, name)
         with _json_lines(rows, f"{shown(url)}#{name}") as file:
             yield _of_database(file, scheme, name)
+        return
+    if scheme == "kafka":
+        if not name:
+            raise BadSource(f"{shown(url)}: expected the name of a topic at its end, such as …#orders")
+        with _json_lines(messages_of(url, name), f"{shown(url)}#{name}") as file:
+            note = f"source: KAFKA_URL leads to the rows: set it to the URL that you gave, without #{name}."
+            yield SampledPlace(file, {"kafka": {"topic": name}}, [note])
+        return
+    if scheme in ("http", "https") and (page := page_of(url, name, connections)):
+        with _json_lines(page.rows, f"{shown(url)}#{page.pointer}") as file:
+            yield SampledPlace(file, {"rest": {"url": url, "rows": page.pointer}}, [FIRST_PAGE])
         return
     found = find_files(settings := file_source(data), connections)
     filled = next((file for file in found if file.size != 0), found[0])

@@ -33,19 +33,11 @@ class Page:
 
 def read_page(response: requests.Response, settings: RestSource, place: str) -> Page:
     """Read a page; raise BadSource, which names `place`, where it is none: not JSON, or no list where the rows are."""
-    body = _body(response, place)
-    try:
-        document = json.loads(body, object_pairs_hook=unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        kind = response.headers.get("Content-Type", "unknown").partition(";")[0]
-        raise BadSource(f"{place} is not JSON, but {kind}") from None
-    except ValueError as error:
-        raise BadSource(f"{place}: {error}") from None
+    document, sha256 = read_document(response, place)
     rows, pages = resolve(document, settings.rows), settings.pages
     if not isinstance(rows, list):
         has = f"; it has {', '.join(list(document)[:10])}" if isinstance(document, dict) else ""
         raise BadSource(f"{place}: expected a list at {settings.rows!r}, found {_kind(rows)}{has}")
-    sha256 = hashlib.sha256(body).hexdigest()
     if pages is None:
         return Page(rows, sha256, None, None, None)
     following = None
@@ -59,6 +51,19 @@ def read_page(response: requests.Response, settings: RestSource, place: str) -> 
     if total is not None and (not isinstance(total, int) or isinstance(total, bool)):
         raise BadSource(f"{place}: expected a whole number at {pages.total!r}, found {_kind(total)}")
     return Page(rows, sha256, following, more, total)
+
+
+def read_document(response: requests.Response, place: str) -> tuple[Any, str]:
+    """Read a JSON document; return it with its sha256. Raises BadSource, which names `place`, where it is none."""
+    body = _body(response, place)
+    try:
+        document = json.loads(body, object_pairs_hook=unique)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        kind = response.headers.get("Content-Type", "unknown").partition(";")[0]
+        raise BadSource(f"{place} is not JSON, but {kind}") from None
+    except ValueError as error:
+        raise BadSource(f"{place}: {error}") from None
+    return document, hashlib.sha256(body).hexdigest()
 
 
 def resolve(value: Any, pointer: str) -> Any:

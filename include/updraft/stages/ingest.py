@@ -73,7 +73,7 @@ def ingest(
                 progress(read, source.total)
         uneven = labels.unevenness()
         parquet.add_key_value_metadata({UNEVEN_QUARANTINE: uneven})
-    merged = _merge(case, source, out, last)
+    merged = _merge(case, source, out, last, read - kept)
     facts: dict[str, Any] = {"configuration_sha256": case.configuration_sha256}
     facts |= {"source": str(source), "rows_read": read, "rows": kept, "quarantined": read - kept, "nan_as_null": nans}
     facts |= {"reasons": dict(reasons.most_common()), "examples": examples}
@@ -91,7 +91,7 @@ def ingest(
     return out / DATASET
 
 
-def _merge(case: RowsDefinition, source: Source, out: Path, last: LastDataset) -> Merged | None:
+def _merge(case: RowsDefinition, source: Source, out: Path, last: LastDataset, quarantined: int) -> Merged | None:
     """Add the rows that were read to those of the last dataset; None from a source that always gives all of them."""
     if not last.file and not source.position():
         return None
@@ -101,6 +101,9 @@ def _merge(case: RowsDefinition, source: Source, out: Path, last: LastDataset) -
     if last.file:
         log.info("added to dataset %d: %s rows now; %s gave way to later ones with the same id", last.number,
                  f"{merged.rows:,}", f"{merged.replaced:,}")  # fmt: skip
+        if quarantined:
+            log.warning("%s rows did not fit: where one is a change of a row of dataset %d, that row stays as it was",
+                        f"{quarantined:,}", last.number)  # fmt: skip
     return merged
 
 

@@ -26,15 +26,21 @@ class LastDataset:
 
 
 @contextmanager
-def last_dataset(case: UseCase, datasets: Datasets | None, folder: Path) -> Iterator[LastDataset]:
+def last_dataset(
+    case: UseCase, datasets: Datasets | None, folder: Path, *, anew: bool = False
+) -> Iterator[LastDataset]:
     """Yield the last dataset of a use case, its file in `folder` meanwhile; one without a file when all is read anew.
 
-    All rows are read anew without a store, when source, reading rules, columns or id have changed since, and when the
-    file is gone.
+    All rows are read `anew` where that is asked for, without a store, when source, reading rules, columns or id have
+    changed since, and when the file is gone.
     """
     last = datasets.last(case.name) if datasets else None
     if datasets is None or last is None:
         yield LastDataset()
+        return
+    if anew:
+        log.info("all rows are read anew, as `read_all` says; the next run goes on from them")
+        yield LastDataset(last.number)
         return
     if last.reading_sha256 != reading_sha256(case):
         log.warning("all rows are read anew: source, read, id or columns are not those of dataset %d", last.number)

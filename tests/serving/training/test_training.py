@@ -143,11 +143,11 @@ def test_all_errors_of_the_parameters_are_reported_and_nothing_is_started(
     asked = {"sede": 1, "seed": -1, "limit": True, "promote": "always", "a/b~c": 1}
     problem_body = problem(client.post(POST, json=asked, headers=BEARER), 422)
     assert {fault["pointer"]: fault["detail"] for fault in problem_body["errors"]} == {
-        "/sede": "unknown key; known: limit, seed, promote",
+        "/sede": "unknown key; known: limit, seed, promote, read_all",
         "/seed": "expected greater than or equal to 0, found -1",
         "/limit": "expected a valid integer, found True",
         "/promote": "expected 'auto' or 'never', found 'always'",
-        "/a~1b~0c": "unknown key; known: limit, seed, promote",
+        "/a~1b~0c": "unknown key; known: limit, seed, promote, read_all",
     }
     for body, status in (([1], 422), ({"limit": 2**31}, 422), ({"seed": 2**32}, 422), ({"seed": 1.5}, 422)):
         problem(client.post(POST, json=body, headers=BEARER), status)
