@@ -15,6 +15,8 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 FROM python:3.11-slim-bookworm
 
+# LightGBM's C library needs it.
+RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 # Airflow writes to these; a new volume takes its owner from here.
 RUN useradd --uid 50000 --gid 0 --home-dir /home/airflow --create-home airflow \
     && install -d -o airflow -g 0 -m 0750 /var/lib/updraft /var/lib/updraft/artifacts /var/lib/airflow /var/lib/airflow/logs

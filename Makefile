@@ -65,15 +65,19 @@ format: $(STAMP) ## Sort imports and format the code
 bench-sources: $(STAMP) ## Measure the sources with 400,000 and 4,000,000 rows: rows in a second, memory; a few minutes
 	@$(BIN)/python -m tests.bench_sources
 
+bench-serving: $(STAMP) ## Measure the service beside MLflow, FastAPI, BentoML and a constant route; needs wrk; ROUNDS=3 SECONDS=3 MODELS=reference_forest,…
+	@ROUNDS='$(ROUNDS)' SECONDS='$(SECONDS)' MODELS='$(MODELS)' OUT='$(OUT)' $(BIN)/python -m tests.bench_serving
+
 pictures: $(STAMP) ## Take README's pictures again, from the running demo; needs chromium
 	@$(BIN)/python docs/take_pictures.py
 
 venv: $(STAMP) ## Create .venv from requirements-dev.txt
 
-lock: $(STAMP) ## Compile requirements*.txt and serving/requirements.txt; UPGRADE=1 takes the newest versions
-	$(COMPILE) pyproject.toml --group serving --group embedded --group dev -o requirements-dev.txt
+lock: $(STAMP) ## Compile requirements*.txt, also those of serving/; UPGRADE=1 takes the newest versions
+	$(COMPILE) pyproject.toml --group serving-full --group embedded --group dev -o requirements-dev.txt
 	$(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
-	$(COMPILE) --group serving -c requirements-dev.txt -o serving/requirements.txt
+	$(COMPILE) --group serving-full -c requirements-dev.txt -o serving/requirements-full.txt
+	$(COMPILE) --group serving --no-emit-package scipy -c requirements-dev.txt -o serving/requirements.txt
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
@@ -100,6 +104,8 @@ missing:
 	command -v git >/dev/null || packages+=' git'; \
 	command -v mongod >/dev/null || $(PYTHON) -c 'import ctypes; ctypes.CDLL("libcurl.so.4")' 2>/dev/null \
 		|| ldconfig -p 2>/dev/null | grep -q 'libcurl\.so\.4 ' || packages+=' libcurl4'; \
+	$(PYTHON) -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null \
+		|| ldconfig -p 2>/dev/null | grep -q 'libgomp\.so\.1 ' || packages+=' libgomp1'; \
 	echo $$packages; test -z "$$packages"
 
 check:
@@ -108,4 +114,4 @@ check:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed; make PYTHON=python3.12 names another" >&2; exit 1; }
 
-.PHONY: demo up down status login clean compose-up compose-down compose-test quick test lint format bench-sources pictures venv lock help missing check
+.PHONY: demo up down status login clean compose-up compose-down compose-test quick test lint format bench-sources bench-serving pictures venv lock help missing check

@@ -112,7 +112,8 @@ def _add_status_views(app: Flask, live_models: LiveModels, metrics: Metrics) -> 
     def readyz() -> Response:
         versions = {name: live.version for name, live in sorted(live_models.live.items())}
         if not versions:
-            raise ServiceUnavailable("No verified model is loaded yet.", retry_after=RETRY_AFTER)
+            refused = "".join(f" {live_models.why_not(name)}" for name in sorted(live_models.refusals))
+            raise ServiceUnavailable(f"No verified model is loaded yet.{refused}", retry_after=RETRY_AFTER)
         return json_response({"status": "ready", "versions": versions})
 
     @app.get("/metrics")

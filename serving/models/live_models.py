@@ -73,6 +73,12 @@ class LiveModels:
         """Return the known use cases, loaded or not."""
         return sorted((self.live.keys() | self.listed | self.refusals.keys()) - self.removed)
 
+    def why_not(self, use_case: str) -> str:
+        """Say why a known use case has no live model."""
+        refusal = self.refusals.get(use_case)
+        reason = f": {refusal.reason}" if refusal else ""
+        return f"No verified model of {use_case} is loaded{reason}."
+
     def subscribe(self, *, on_swap: Listener, on_refusal: Listener) -> None:
         """Register listeners that are called with the use case whenever a version goes live or is refused."""
         self._on_swap, self._on_refusal = on_swap, on_refusal

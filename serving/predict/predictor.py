@@ -44,7 +44,7 @@ class Predictor:
         if live := live_models.live.get(use_case):
             return live
         if use_case in live_models.names:
-            raise ServiceUnavailable(f"No verified model of {use_case} is loaded.", retry_after=RETRY_AFTER)
+            raise ServiceUnavailable(live_models.why_not(use_case), retry_after=RETRY_AFTER)
         if not live_models.reached:
             raise ServiceUnavailable("No model is loaded and the registry is unreachable.", retry_after=RETRY_AFTER)
         raise NotFound(f"Unknown use case; known: {', '.join(live_models.names) or 'none yet'}.")

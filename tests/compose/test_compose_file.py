@@ -37,7 +37,9 @@ def test_the_services_image_holds_the_shared_modules_and_no_other_of_the_package
     copied = set(re.findall(r"include/updraft/(\w+)", text))
     assert copied == {"__init__", *SHARED}
     assert set(re.findall(r"^COPY (?:--\S+ )*(\S+)", text, re.M)) == {
+        "serving/prune.sh",
         "serving/requirements.txt",
+        "serving/requirements-full.txt",
         "/app/.venv",
         "deploy/entrypoint.sh",
         "include/updraft/__init__.py",
@@ -52,11 +54,21 @@ def test_an_image_is_built_in_stages_from_locks_and_does_not_run_as_root(path: P
     text = path.read_text(encoding="utf-8")
     pinned = re.search(r"^UV := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     assert "syntax=" not in text
-    assert re.findall(r"^FROM (\S+)", text, re.M) == ["python:3.11-slim-bookworm"] * 2
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.M))
+    assert set(re.findall(r"^FROM (\S+)", text, re.M)) - stages == {"python:3.11-slim-bookworm"}
     assert pinned and f"uv=={pinned[1]}\n" in text
     users = re.findall(r"^USER (\S+)", text, re.M)
     assert users and not {"root", "0"} & set(users)
-    assert not re.search(r"apt-get|https?://|--index", text)
+    assert re.findall(r"apt-get install .*?(?= &&|$)", text, re.M) == [
+        "apt-get install --yes --no-install-recommends libgomp1"
+    ]
+    assert not re.search(r"https?://|--index", text)
+
+
+def test_compose_builds_the_image_that_serves_every_model_unless_told_otherwise() -> None:
+    targets = re.findall(r"^FROM service AS (\S+)", DOCKERFILES[1].read_text(encoding="utf-8"), re.M)
+    assert targets == ["serving", "serving-full"]
+    assert SERVICES["serving"]["build"]["target"] == "${SERVING_TARGET:-serving-full}"
 
 
 def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> None:

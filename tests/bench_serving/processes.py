@@ -1,0 +1,97 @@
+"""Servers as process trees: pinned to a core, stopped while others are measured, weighed."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.bench_serving.client import post
+from tests.support.service import end
+from updraft.local_stack.servers import free_port
+
+SERVER_CORE, CLIENT_CORE = "0", "1"
+PATIENCE = 180.0  # seconds until the first answer
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Megabytes of a process tree. PSS counts what several processes share once."""
+
+    rss: float
+    pss: float
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a server is started. `{port}` stands for its port in the words."""
+
+    words: tuple[str, ...]
+    environ: Mapping[str, str]
+    folder: Path  # where it runs
+
+
+@dataclass
+class Running:
+    """A server that has answered, `first` seconds after its start."""
+
+    port: int
+    process: psutil.Popen
+    first: float
+
+    def tree(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+    def cpu(self) -> float:
+        """Return the seconds of processor time that its processes have had."""
+        return sum(sum(each.cpu_times()[:2]) for each in self.tree())
+
+    def memory(self) -> Memory:
+        found = [each.memory_full_info() for each in self.tree()]
+        return Memory(*(sum(getattr(each, kind) for each in found) / 1e6 for kind in ("rss", "pss")))
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let it run for a block; outside of one it does not use the core."""
+        for each in self.tree():
+            each.resume()
+        try:
+            yield
+        finally:
+            self.sleep()
+
+    def sleep(self) -> None:
+        for each in self.tree():
+            with suppress(psutil.NoSuchProcess):
+                each.suspend()
+
+
+@contextmanager
+def running(command: Command, path: str, body: bytes, log: Path) -> Iterator[Running]:
+    """Start a server on its core and send it `body` until it answers with 200."""
+    port = free_port()
+    words = ["taskset", "--cpu-list", SERVER_CORE, *(word.replace("{port}", str(port)) for word in command.words)]
+    with log.open("ab") as sink, ExitStack() as stack:
+        started = time.perf_counter()
+        process = psutil.Popen(words, env=command.environ, cwd=command.folder, stdout=sink, stderr=subprocess.STDOUT)
+        stack.callback(_end, process)
+        while True:
+            with suppress(OSError):
+                if post(port, path, body)[0] == 200:
+                    break
+            if process.poll() is not None or time.perf_counter() - started > PATIENCE:
+                raise SystemExit(f"{' '.join(words)}: no answer\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.02)
+        yield Running(port, process, time.perf_counter() - started)
+
+
+def _end(process: psutil.Popen) -> None:
+    with suppress(psutil.NoSuchProcess):
+        for each in [process, *process.children(recursive=True)]:
+            each.resume()
+    end(process)
