@@ -35,10 +35,10 @@ NEW_ROWS = 5_000
 def main() -> None:
     """Train the models, measure each, print and save."""
     require_wrk()
-    rounds, seconds = int(os.environ.get("ROUNDS") or 3), float(os.environ.get("SECONDS") or 3)
+    rounds, seconds = _number("ROUNDS", 3), _number("SECONDS", 3)
     names = (os.environ.get("MODELS") or ",".join(TRAINED_ON)).split(",")
-    if unknown := [name for name in names if name not in TRAINED_ON] or REFERENCE not in names:
-        raise SystemExit(f"MODELS: {REFERENCE} and any of {', '.join(TRAINED_ON)}, not {unknown}")
+    if not {REFERENCE} <= set(names) <= set(TRAINED_ON):
+        raise SystemExit(f"MODELS: {','.join(names)!r}, expected {REFERENCE} and any of {', '.join(TRAINED_ON)}")
     out = Path(os.environ.get("OUT") or ROOT / "docs" / "bench")
     results = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "models": {}}
     results |= {"rounds": rounds, "seconds": seconds}
@@ -59,6 +59,13 @@ def main() -> None:
     results["goals"] = print_goals(results)
     save(results, out)
     print(f"\n{time.monotonic() - began:.0f} s; written: {out}/serving.json, {out}/serving.png")
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not (text.isdecimal() and int(text)):
+        raise SystemExit(f"{name}: {text!r}, expected a whole number, 1 or more")
+    return int(text)
 
 
 def _measure(trained: Trained, plan: Plan, environ: Mapping[str, str], folder: Path) -> dict[str, Figures]:

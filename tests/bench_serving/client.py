@@ -53,12 +53,12 @@ def write_bodies(bodies: Iterable[Any], path: Path) -> Path:
     return path
 
 
-def send(port: int, path: str, bodies: Path, connections: int, seconds: float, core: str) -> Load:
+def send(port: int, path: str, bodies: Path, connections: int, seconds: int, core: str) -> Load:
     """Send requests by so many connections for so many seconds."""
     script = bodies.with_name("post.lua")
     script.write_text(SCRIPT)
     command = ["taskset", "--cpu-list", core, "wrk", "--threads", "1", "--connections", str(connections)]
-    command += ["--duration", f"{seconds:g}s", "--timeout", f"{TIMEOUT:g}s", "--script", str(script)]
+    command += ["--duration", f"{seconds}s", "--timeout", f"{TIMEOUT:g}s", "--script", str(script)]
     command += [f"http://127.0.0.1:{port}{path}", "--", str(bodies)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])

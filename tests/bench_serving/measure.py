@@ -27,7 +27,7 @@ class Plan:
     """How long a measurement takes, and what is in it."""
 
     rounds: int
-    seconds: float
+    seconds: int
     connections: Sequence[int]
     bodies: bool  # measure bodies of many rows, too
 
@@ -72,7 +72,7 @@ def starts(peer: Peer, trained: Trained, count: int, folder: Path) -> dict[str, 
     return _spread(seconds[1:])
 
 
-def memory_of_two(peer: Peer, trained: Trained, seconds: float, folder: Path) -> Memory:
+def memory_of_two(peer: Peer, trained: Trained, seconds: int, folder: Path) -> Memory:
     """Weigh two workers that have both predicted."""
     body = _body(peer.one(trained.rows[0]))
     with running(with_workers(peer, 2), peer.path, body, folder / f"{peer.name}.log") as server:
@@ -108,7 +108,7 @@ def _round(
             samples[f"rows {MORE}"].append(MORE / seconds if status == 200 else 0.0)
 
 
-def _answered(server: Running, peer: Peer, bodies: Path, connections: int, seconds: float) -> tuple[Load, float]:
+def _answered(server: Running, peer: Peer, bodies: Path, connections: int, seconds: int) -> tuple[Load, float]:
     """Send requests, then wait until what was left in the server's queue is answered, too; give load and CPU time."""
     before = server.cpu()
     load = send(server.port, peer.path, bodies, connections, seconds, CLIENT_CORE)

@@ -11,19 +11,13 @@ import pytest
 
 from tests.support.environments import bin_of
 from tests.support.service import PREDICT, granian, service, surroundings
+from tests.support.slim_image import STARTS
 from tests.support.small_models import NAME, ROW, loaded_model, promote, push
 from updraft.defaults import ROOT
 from updraft.local_stack.servers import free_port
 from updraft.registry.registry import open_registry
 
 PIPELINES = {"joblib", "pandas", "scikit-learn", "scipy"}
-STARTS = """
-import ctypes, importlib.util, pathlib, sys
-import serving.app, serving.server.rsgi, serving.settings
-(library,) = pathlib.Path(importlib.util.find_spec("lightgbm").origin).parent.glob("lib/lib_lightgbm.*")
-assert ctypes.PyDLL(str(library)).LGBM_BoosterCreateFromModelfile
-print(*(name for name in ("joblib", "pandas", "sklearn", "scipy") if importlib.util.find_spec(name)))
-"""
 
 
 def pins(file: str) -> list[str]:
