@@ -347,10 +347,10 @@ def test_what_dynamodb_refuses_is_one_line(dynamodb: dict[str, str], tmp_path: P
     nowhere = dynamodb | {"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1"}
     with pytest.raises(ConnectionError, match="DynamoDB does not answer"):
         Loads(tmp_path, "{dynamodb: {table: nothing}}", nowhere)(*ROWS)
-    with pytest.raises(UserError, match="THINGS_URL: expected https://KEY:SECRET@dynamodb") as caught:
-        url = {"THINGS_URL": "dynamodb://key:hunter22@x"}
-        Loads(tmp_path, "{dynamodb: {table: nothing, connection: things}}", url)(*ROWS)
-    assert "hunter22" not in str(caught.value)
+    for odd in ("dynamodb://key:hunter22@x", "https://key:hunter22@x:abc", "https://key:hunter22@x:999999"):
+        with pytest.raises(UserError, match="THINGS_URL: expected https://KEY:SECRET@dynamodb") as caught:
+            Loads(tmp_path, "{dynamodb: {table: nothing, connection: things}}", {"THINGS_URL": odd})(*ROWS)
+        assert "hunter22" not in str(caught.value)
 
 
 LOAD = """

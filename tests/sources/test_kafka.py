@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import secrets
+import socketserver
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from connections import source_address
 from tests.support.kafka import Broker, kafka_broker
@@ -159,6 +169,36 @@ def test_messages_that_are_gone_are_not_skipped_silently(broker: Broker, topic: 
     assert 0 < len(rows) < 30 and later and later["offsets"]["0"] == 33
 
 
+@pytest.fixture
+def impostor(starts_servers: None, tmp_path: Path) -> Iterator[str]:
+    """Yield the address of a server whose certificate nobody vouches for."""
+    key, name = Ed25519PrivateKey.generate(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + timedelta(days=1))
+    (tmp_path / "cert").write_bytes(builder.sign(key, None).public_bytes(Encoding.PEM))
+    (tmp_path / "key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as secure:
+                secure.recv(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(impostor: str) -> None:
+    url = f"kafka://me:hunter22@{impostor}"  # a login is only sent over TLS
+    with pytest.raises(BadSource, match=rf"^Kafka at {impostor}: no secure connection: .*certificate") as refused:
+        with open_source(case_of("rows"), from_environment({"KAFKA_URL": url})):
+            pass
+    assert "hunter22" not in str(refused.value)
+
+
 def test_what_is_wrong_is_told_apart(broker: Broker, topic: str) -> None:
     assert refusal(broker, topic) == f"Kafka topic '{topic}': no such topic"
     broker.send(topic, b"{}")  # makes it
@@ -168,7 +208,8 @@ def test_what_is_wrong_is_told_apart(broker: Broker, topic: str) -> None:
         with open_source(case_of(topic), from_environment({"KAFKA_URL": f"kafka://me:p%40ss@{host}"})):
             pass
     assert "p@ss" not in str(unreachable.value)
-    for url in ("", "localhost:9092", "kafka://"):
+    odd = ("kafka://[::1/x", "kafka://me:hunter22@host:abc", "kafka://host:999999", "kafka://host:9092,:1")
+    for url in ("", "localhost:9092", "kafka://", *odd):
         with pytest.raises(BadSource, match=r"^KAFKA_URL: expected kafka://host:9092"):
             with open_source(case_of(topic), from_environment({"KAFKA_URL": url})):
                 pass

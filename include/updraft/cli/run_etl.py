@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import typer
 
+from updraft.cli.owed_training import OwedTraining
 from updraft.cli.start_training import start_training
 from updraft.cli.steps import show_steps
 from updraft.cli.store_access import find_address
@@ -35,6 +36,7 @@ def run_etl(name: str, data: str | None, limit: int | None, as_json: bool) -> No
         raise UserError(f"{name!r} is not a name of an ETL: {NAME_RULE}")
     run_id = f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:6]}"
     files = RunFiles(artifacts(os.environ) / f"{ETL_PREFIX}{name}" / run_id, first="extract")
+    owed = OwedTraining(files.folder.parent)
     with explain_file_errors(files.folder, files.folder):
         warn_when_nearly_full(files.folder)
         etl = begin_run(ETL, name, files, attempts=0)
@@ -46,7 +48,7 @@ def run_etl(name: str, data: str | None, limit: int | None, as_json: bool) -> No
             with step("clean") as count:
                 cleaned = clean(etl, extracted, files.out("clean"), count)
             with step("load") as count:
-                counts = load(etl, cleaned, find_address, files.out("load"), progress=count)
+                counts = load(etl, cleaned, find_address, files.out("load"), progress=count, on_change=owed.mark)
     loaded = read_json(files.out("load") / LOADED)
     if as_json:
         typer.echo(json.dumps({"etl": name, **asdict(counts), **loaded}, allow_nan=False))
@@ -55,5 +57,9 @@ def run_etl(name: str, data: str | None, limit: int | None, as_json: bool) -> No
         for store in loaded["destinations"]:
             words = ", ".join(f"{store[key]:,} {key}" for key in ("new", "changed", "unchanged"))
             typer.echo(f"{store['destination']}: {words}")
-    for line in start_training(etl.dag_id, run_id, changed=counts.new + counts.changed > 0):
+    changed = counts.new + counts.changed > 0
+    if owed.is_owed and not changed:
+        typer.echo("An earlier load had changed rows and was cut short before it started the training.", err=as_json)
+    for line in start_training(etl.dag_id, run_id, changed=changed or owed.is_owed):
         typer.echo(line, err=as_json)
+    owed.settle()

@@ -21,7 +21,7 @@ from updraft.usecase.load_blocks import DynamoDBStore
 READ, WRITE = 100, 25  # the most that one request takes
 TRIES = 8  # for what a busy table leaves undone, with 0.05 s, 0.1 s, 0.2 s … between them
 GREATEST, LEAST = Decimal("9.9e125"), Decimal("1e-130")  # of a number's absolute value
-URL = re.compile(r"(?P<scheme>https?)://(?:(?P<key>[^:@/]+):(?P<secret>[^@]+)@)?(?P<host>[^/@]+)/?")
+URL = re.compile(r"(?P<scheme>https?)://(?:(?P<key>[^:@/]+):(?P<secret>[^@]+)@)?(?P<host>[^/@:]+(:\d{1,5})?)/?")
 LOGIN_REFUSED = {
     *("UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "AccessDeniedException"),
     *("InvalidClientTokenId", "MissingAuthenticationTokenException", "IncompleteSignature"),

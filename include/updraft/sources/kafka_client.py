@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from updraft.sources.source import BadSource
 
 SECONDS = 15  # for an answer about topics and offsets
 EXPECTED = "expected kafka://host:9092, with kafka://user:password@host:9092/?security.protocol=SASL_SSL for a login"
+SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@/\s]+)(:(?P<port>\d{1,5}))?")
 LOGIN = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
 # We assign partitions and keep the offsets in the dataset's manifest: nothing is committed, no group is joined.
 OURS = {
@@ -59,6 +61,7 @@ class KafkaClient:
         """Return the exception for an error of librdkafka, or for the cause that was noted before it."""
         from confluent_kafka import KafkaError
 
+        self.consumer.poll(0)  # hands over the errors that were met meanwhile
         causes = {each.code(): each for each in (*self._errors, error)}
         for code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
             if code in causes:
@@ -89,10 +92,18 @@ def _config(address: Address) -> dict[str, Any]:
         if not config.get("bootstrap.servers"):
             raise BadSource(f"{address.origin}: expected bootstrap.servers in its extra")
         return config
-    parts = urlsplit(address.url)
+    try:
+        parts = urlsplit(address.url)
+    except ValueError:  # a bracket that is not closed
+        raise BadSource(f"{address.origin}: {EXPECTED}") from None
     login, _, servers = parts.netloc.rpartition("@")
-    if parts.scheme != "kafka" or not servers:
+    if parts.scheme != "kafka" or not all(map(_is_server, servers.split(","))):
         raise BadSource(f"{address.origin}: {EXPECTED}")
     user, _, password = login.partition(":")
     found = LOGIN | {"sasl.username": unquote(user), "sasl.password": unquote(password)} if login else {}
     return found | dict(parse_qsl(parts.query)) | {"bootstrap.servers": servers}
+
+
+def _is_server(text: str) -> bool:
+    found = SERVER.fullmatch(text)
+    return found is not None and 0 < int(found["port"] or 1) < 1 << 16
