@@ -18,8 +18,9 @@ from serving.body import request_rows
 from serving.metrics import Metrics
 from serving.models.live_models import LiveModels
 from serving.pages import views as pages
+from serving.predict.loop_route import LoopLimits, LoopRoute
 from serving.predict.predictor import RETRY_AFTER, Predictor
-from serving.predict.responses import as_csv, as_json
+from serving.predict.responses import as_csv, as_json, wants_csv
 from serving.prediction_log import views as log_views
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import json_logging, security_headers
@@ -43,7 +44,8 @@ class AppOptions:
     """The optional parts of the service. All workers write their metrics to `metrics_folder`.
 
     `hosts` are the values of the Host header that are served, all without any. `trusted_proxies` is how many proxies in
-    front may set the client's address, scheme and host.
+    front may set the client's address, scheme and host. Rows that are scored within `loop_seconds` may be answered in
+    an event loop.
     """
 
     prediction_log: PredictionLog | None = None
@@ -52,6 +54,7 @@ class AppOptions:
     hosts: tuple[str, ...] = ()
     metrics_folder: Path | None = None
     trusted_proxies: int = 0
+    loop_seconds: float = 0.0
 
 
 NO_OPTIONS = AppOptions()
@@ -68,6 +71,14 @@ def create_app(
     metrics = Metrics(live_models, options.prediction_log, options.metrics_folder)
     predictor = Predictor(live_models, metrics, options.prediction_log)
     app.extensions["log_refused"] = _refusal_logger(metrics, predictor)
+    app.extensions["loop_route"] = LoopRoute(
+        predictor,
+        metrics,
+        LoopLimits(max_rows, options.loop_seconds),
+        api_keys=options.api_keys,
+        hosts=options.hosts,
+        trusted_proxies=options.trusted_proxies,
+    )
     register_error_handlers(app, _error_counter(metrics))
     _instrument(app, metrics, predictor)
     if options.hosts:
@@ -81,8 +92,7 @@ def create_app(
         g.version = live.version
         rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows)
         result = predictor.predict(live, rows, g.start)
-        accepted = request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json")
-        return as_csv(result) if accepted == "text/csv" else as_json(result)
+        return as_csv(result) if wants_csv(request.headers.get("Accept", "")) else as_json(result)
 
     _add_status_views(app, live_models, metrics)
     app.register_blueprint(train.blueprint(options.trainer))

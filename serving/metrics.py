@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -84,6 +85,11 @@ class Metrics:
         self.refused = Counter(
             "updraft_refused_versions", "Versions refused, counted by each worker", ["use_case"], registry=own
         )
+        # Of labels from the fixed few: finding them again takes as long as counting.
+        self._requests_of = lru_cache(maxsize=512)(self.requests.labels)
+        self._seconds_of = lru_cache(maxsize=512)(self.seconds.labels)
+        self._predictions_of = lru_cache(maxsize=512)(self.predictions.labels)
+        self._rows_of = lru_cache(maxsize=512)(self.rows.labels)
         if folder is None:
             own.register(self._state)
             ProcessCollector(registry=own)
@@ -103,8 +109,8 @@ class Metrics:
 
     def count_request(self, endpoint: str | None, status: int, seconds: float) -> None:
         """Count a request and its response time; all that match no route share the endpoint `none`."""
-        self.requests.labels(endpoint or "none", status).inc()
-        self.seconds.labels(endpoint or "none").observe(seconds)
+        self._requests_of(endpoint or "none", status).inc()
+        self._seconds_of(endpoint or "none").observe(seconds)
 
     def count_refused(self, kind: str, status: int) -> None:
         """Count a request that the server refused before Flask routed it."""
@@ -117,11 +123,11 @@ class Metrics:
 
     def count_predictions(self, use_case: str, prediction: Prediction, warnings: int) -> None:
         """Count rows and their predicted labels."""
-        self.rows.labels(use_case).inc(len(prediction.predictions))
+        self._rows_of(use_case).inc(len(prediction.predictions))
         if warnings:
             self.warnings.labels(use_case).inc(warnings)
         for label, count in collections.Counter(prediction.names or ()).items():
-            self.predictions.labels(use_case, label).inc(count)
+            self._predictions_of(use_case, label).inc(count)
 
 
 class StateCollector(Collector):

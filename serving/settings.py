@@ -43,6 +43,8 @@ class Settings:
     log_max_mb: float
     log_level: str
     log_json: bool
+    log_answered: bool
+    loop_seconds: float
 
 
 def read(environment: Environment) -> Settings:
@@ -73,6 +75,8 @@ def read(environment: Environment) -> Settings:
         log_max_mb=number("SERVING_LOG_MAX_MB", 1024, 1, 10**7),
         log_level=_choice(environment, "SERVING_LOG_LEVEL", {level: level for level in LEVELS}),
         log_json=_choice(environment, "SERVING_LOG_FORMAT", {"plain": False, "json": True}),
+        log_answered=_choice(environment, "SERVING_LOG_REQUESTS", {"all": True, "errors": False}),
+        loop_seconds=number("SERVING_LOOP_MS", 1.0, 0, 1000) / 1000,
     )
 
 

@@ -38,7 +38,7 @@ def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
     """Create the app from the environment and start watching the registry; ValueError names the invalid variable."""
     settings = read(environment)
     worker = worker_lock.claim(settings.data)
-    json_logging.configure(settings.data / "logs", worker, settings.log_level, settings.log_json)
+    json_logging.configure(settings.data / "logs", worker, settings.log_level, settings.log_json, settings.log_answered)
     metrics_folder = _share_metrics(settings.data / "metrics", str(worker), environment)
     prediction_log = None
     if settings.prediction_log:
@@ -46,7 +46,13 @@ def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
     live_models = LiveModels(settings.registry, Cache(settings.cache), settings.only)
     trainer = open_trainer(environment, settings.data, settings.trains_per_minute)
     options = AppOptions(
-        prediction_log, trainer, settings.api_keys, settings.hosts, metrics_folder, settings.trusted_proxies
+        prediction_log,
+        trainer,
+        settings.api_keys,
+        settings.hosts,
+        metrics_folder,
+        settings.trusted_proxies,
+        settings.loop_seconds,
     )
     app = create_app(live_models, options, max_body=settings.limits.body_bytes, max_rows=settings.max_rows)
     live_models.watch(settings.poll_seconds, STARTUP_TIMEOUT)
@@ -57,8 +63,10 @@ def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
         live_models.close()
         if prediction_log:
             prediction_log.close()
+        json_logging.write_answered()
 
-    return app, RsgiApp(app, settings.limits, app.extensions["log_refused"], close)
+    in_loop = app.extensions["loop_route"].answer
+    return app, RsgiApp(app, settings.limits, app.extensions["log_refused"], close, in_loop)
 
 
 def _share_metrics(folder: Path, worker: str, environment: MutableMapping[str, str]) -> Path | None:

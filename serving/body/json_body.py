@@ -6,10 +6,12 @@ import codecs
 import json
 from collections import Counter
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.http import parse_options_header
 
 from serving.body.value_count import count_json_separators
 from updraft.model.columns import quoted
@@ -35,17 +37,28 @@ def check_media_type(request: Request, known: Collection[str], csv_encoding: str
 
     CSV may also be in `csv_encoding`.
     """
-    if request.mimetype not in known:
-        raise UnsupportedMediaType(
-            f"Content-Type is {quoted(request.mimetype)}, expected {' or '.join(sorted(known))}."
-        )
+    media_type, charset = content_type(request.headers.get("Content-Type", ""))
+    if media_type not in known:
+        raise UnsupportedMediaType(f"Content-Type is {quoted(media_type)}, expected {' or '.join(sorted(known))}.")
     if request.content_encoding not in {None, "identity"}:
         encoding = quoted(request.content_encoding)
         raise UnsupportedMediaType(f"Content-Encoding {encoding} is not supported: send the body uncompressed.")
-    charset = request.mimetype_params.get("charset", "utf-8")
-    if charset.lower() not in CHARSETS and not (request.mimetype == "text/csv" and _same(charset, csv_encoding)):
+    if charset.lower() not in CHARSETS and not (media_type == "text/csv" and _same(charset, csv_encoding)):
         raise UnsupportedMediaType(f"The charset is {quoted(charset)}, expected utf-8.")
-    return request.mimetype
+    return media_type
+
+
+def content_type(header: str) -> tuple[str, str]:
+    """Return the media type and the charset that a Content-Type header names; utf-8 if it names none."""
+    media_type, parameters = parse_options_header(header)
+    return media_type.lower(), parameters.get("charset", "utf-8")
+
+
+@lru_cache(maxsize=64)
+def is_plain_json(header: str) -> bool:
+    """Whether a Content-Type header is one that `read` takes for a JSON body."""
+    media_type, charset = content_type(header)
+    return media_type == "application/json" and charset.lower() in CHARSETS
 
 
 def read_body(request: Request, limit: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.registry.registry import Version
 
 FILES = (MODEL, SIGNATURE, golden.GOLDEN)  # what is loaded of a version
+TIMINGS = 5  # of one row, of which the fastest counts: others wait for the processor
 LIBRARIES = {"joblib": "joblib", "pandas": "pandas", "scipy": "scipy", "sklearn": "scikit-learn"}
 
 
@@ -25,7 +27,10 @@ class UnusableVersion(Exception):
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A model in service. A request reads it once, so that its whole response comes from the version it names."""
+    """A model in service. A request reads it once, so that its whole response comes from the version it names.
+
+    `row_seconds` is how long it took to predict a single row.
+    """
 
     use_case: str
     version: int
@@ -33,6 +38,7 @@ class LiveModel:
     decoder: Decoder
     manifest: Mapping[str, Any]
     loaded_at: datetime
+    row_seconds: float
 
 
 def load(version: Version, contents: Mapping[str, bytes]) -> LiveModel:
@@ -52,13 +58,24 @@ def load(version: Version, contents: Mapping[str, bytes]) -> LiveModel:
             golden.replay(model, contents[golden.GOLDEN])
         # For the whole process: requests already run in parallel, and one row is faster without BLAS threads.
         threadpool_limits(limits=1)
+        row_seconds = _row_seconds(model)
     except UnusableVersion:
         raise
     except golden.NotReproduced as error:
         raise UnusableVersion(f"{version}: {error}") from None
     except Exception as error:
         raise UnusableVersion(f"{version}: does not load ({type(error).__name__})") from error
-    return LiveModel(version.name, version.number, model, decoder, version.manifest, datetime.now(UTC))
+    return LiveModel(version.name, version.number, model, decoder, version.manifest, datetime.now(UTC), row_seconds)
+
+
+def _row_seconds(model: ServedModel) -> float:
+    rows = model.signature.check([model.signature.example], plain=True)
+    best = float("inf")
+    for _ in range(TIMINGS):
+        start = time.perf_counter()
+        model.predict_rows(rows)
+        best = min(best, time.perf_counter() - start)
+    return best
 
 
 def _load_pipeline(version: Version, contents: Mapping[str, bytes]) -> ServedModel:

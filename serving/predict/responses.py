@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from flask import Response
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from serving.predict.predictor import PredictionResult
 
 ENCODER = msgspec.json.Encoder()
 
 
+@lru_cache(maxsize=64)
+def wants_csv(accept: str) -> bool:
+    """Whether an Accept header, empty if there is none, prefers CSV to JSON."""
+    accepted = parse_accept_header(accept, MIMEAccept)
+    return accepted.best_match(["application/json", "text/csv"], "application/json") == "text/csv"
+
+
 def as_json(result: PredictionResult) -> Response:
-    """Return predictions as JSON: labels, probabilities and threshold if the model has them, ids if they are logged."""
+    """Return predictions as JSON: see `json_answer`."""
+    headers, content = json_answer(result)
+    return Response(content, headers=headers)
+
+
+def json_answer(result: PredictionResult) -> tuple[dict[str, str], bytes]:
+    """Return headers and body of predictions as JSON.
+
+    The body has labels, probabilities and threshold if the model has them, and ids if predictions are logged.
+    """
     signature, prediction = result.live.model.signature, result.prediction
     members = {
         "use_case": result.live.use_case,
@@ -28,7 +47,7 @@ def as_json(result: PredictionResult) -> Response:
         "warnings": result.rows.warnings,
     }
     content = ENCODER.encode({name: value for name, value in members.items() if value is not None})
-    return Response(content, content_type="application/json", headers=_version(result))
+    return {"Content-Type": "application/json", **_version(result)}, content
 
 
 def as_csv(result: PredictionResult) -> Response:

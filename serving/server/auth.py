@@ -10,13 +10,14 @@ from __future__ import annotations
 import hmac
 import logging
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
 from flask import Flask, Request, g, request
-from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.datastructures import Authorization, WWWAuthenticate
 from werkzeug.exceptions import BadRequest, Unauthorized
 from werkzeug.sansio.utils import host_is_trusted
 
@@ -95,13 +96,19 @@ class KeysFile(ApiKeys):
         return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def require_host(app: Flask, hosts: Collection[str]) -> None:
-    """Refuse requests whose Host is not one of `hosts`, in which `.example.com` stands for all below it."""
+def require_host(app: Flask, hosts: tuple[str, ...]) -> None:
+    """Refuse requests whose Host is not one of `hosts`: see `is_served`."""
 
     @app.before_request
     def guard_host() -> None:
-        if request.path not in PUBLIC_PATHS and not host_is_trusted(request.host.lower(), hosts):
+        if request.path not in PUBLIC_PATHS and not is_served(request.host, hosts):
             raise BadRequest("This host is not served here.")
+
+
+@lru_cache(maxsize=1024)
+def is_served(host: str, hosts: tuple[str, ...]) -> bool:
+    """Whether a valid host is one of `hosts`, in which `.example.com` stands for all below it."""
+    return host_is_trusted(host.lower(), hosts)
 
 
 def digest(secret: str) -> bytes:
@@ -119,7 +126,7 @@ def require_api_key(app: Flask, keys: ApiKeys) -> None:
     def guard() -> None:
         if request.path in PUBLIC_PATHS:
             return
-        key = _presented_key(request)
+        key = presented_key(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", ""))
         name = keys.owner(key) if key else None
         if name is None:
             _challenge("Unknown API key." if key else "An API key is required.")
@@ -128,8 +135,15 @@ def require_api_key(app: Flask, keys: ApiKeys) -> None:
 
 def bearer_token(request: Request) -> str | None:
     """Return the token sent as `Authorization: Bearer`."""
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    return value.strip() or None if scheme.lower() == "bearer" else None
+    return _bearer(request.headers.get("Authorization", ""))
+
+
+def presented_key(own: str, authorization: str) -> str | None:
+    """Return the key of a request by its headers X-API-Key and Authorization, empty if it has none."""
+    if key := own.strip() or _bearer(authorization):
+        return key
+    basic = Authorization.from_header(authorization)
+    return basic.password if basic is not None and basic.type == "basic" else None
 
 
 def read_secret(environment: Mapping[str, str], name: str) -> str | None:
@@ -160,11 +174,9 @@ def secret_file(environment: Mapping[str, str], name: str) -> Path | None:
     return Path(file) if file else None
 
 
-def _presented_key(request: Request) -> str | None:
-    header = request.headers.get("X-API-Key", "").strip()
-    basic = request.authorization
-    password = basic.password if basic is not None and basic.type == "basic" else None
-    return header or bearer_token(request) or password
+def _bearer(authorization: str) -> str | None:
+    scheme, _, value = authorization.partition(" ")
+    return value.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _challenge(detail: str) -> NoReturn:

@@ -1,5 +1,7 @@
 """Logging: one line per event, JSON or plain text, on stderr and in a rotating file per worker.
 
+Lines of answered requests are written together, a moment later: see `access_log`.
+
 The service logs no headers, bodies or query strings. Records of libraries, above all of the web server, are searched
 for secrets, which are redacted.
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from serving.server.access_log import NAME, AccessLog, Lines
 from serving.server.worker_lock import WorkerLock
 
 MAX_BYTES, BACKUPS = 10 * 2**20, 5  # size of a log file, and how many full ones are kept
@@ -36,15 +39,21 @@ _REDACTIONS = [
 _STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime"}  # a record's other attributes are `extra`
 _SECRET = re.compile("(?i)secret|passw|token|api_?key|authorization|cookie")
 
-log = logging.getLogger("serving.access")
+log = logging.getLogger(NAME)
+_answered: AccessLog | None = None  # None before `configure`: each line is written at once
+_log_answered = True
 
 
-def configure(folder: Path | None, worker: WorkerLock, level: str = "INFO", json: bool = True) -> None:
+def configure(
+    folder: Path | None, worker: WorkerLock, level: str = "INFO", json: bool = True, answered: bool = True
+) -> None:
     """Log to stderr and, with a `folder`, as JSON to `serving-<worker>.jsonl` in it.
 
     Replaces any previous configuration, including the web server's own handlers. OSError when the file cannot be
-    created, ValueError for an unknown level. Call it in the process that serves.
+    created, ValueError for an unknown level. Without `answered`, of requests only those that end in an error are
+    logged. Call it in the process that serves.
     """
+    global _answered, _log_answered
     lines = JsonFormatter(worker)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setFormatter(lines if json else PlainFormatter())
@@ -59,15 +68,35 @@ def configure(folder: Path | None, worker: WorkerLock, level: str = "INFO", json
         server = logging.getLogger(name)
         server.handlers.clear()
         server.propagate = True
+    _answered, _log_answered = AccessLog(worker.number), answered
     sys.excepthook = _log_crash
     threading.excepthook = _log_thread_crash
 
 
 def log_request(method: str, path: str, status: int, seconds: float, **fields: Any) -> None:
     """Log a request and its status; `path` has no query string and is shortened to a printable line."""
-    path = "".join(char if char.isprintable() else "_" for char in path[:MAX_PATH])
+    if not log.isEnabledFor(logging.INFO) or (status < 400 and not _log_answered):
+        return
+    path = path[:MAX_PATH]
+    if not path.isprintable():
+        path = "".join(char if char.isprintable() else "_" for char in path)
     extra = {"method": method, "path": path, "status": status, "seconds": round(seconds, 6), **fields}
+    if status < 400 and _answered:
+        _answered.add(f"{method} {path} {status}", extra)
+        return
+    write_answered()  # what came before stands before it
     log.info("%s %s %d", method, path, status, extra=extra)
+
+
+def write_answered() -> None:
+    """Write the lines of answered requests now."""
+    if _answered:
+        _answered.write()
+
+
+def is_behind() -> bool:
+    """Whether the next line of an answered request has to wait until others are written."""
+    return _answered is not None and _answered.is_full
 
 
 class JsonFormatter(logging.Formatter):
@@ -79,6 +108,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record with secrets redacted in its message, exception and extra fields."""
+        if isinstance(record, Lines):
+            return record.json
         event: dict[str, Any] = {"time": _time(record), "level": record.levelname, "logger": record.name}
         event |= {"message": record.getMessage(), "worker": self._worker}
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
@@ -100,6 +131,8 @@ class PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record and its traceback with secrets redacted."""
+        if isinstance(record, Lines):
+            return record.getMessage()
         line = super().format(record)
         return line if record.name == log.name else str(_redact(line))
 

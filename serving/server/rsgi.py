@@ -1,7 +1,8 @@
 """The service as an RSGI application: receives bodies without occupying a thread, and sheds load beyond its limits.
 
-granian calls it. A thread sees a request only once it has arrived completely, so a slow client costs a little memory
-and no thread. Under a plain WSGI server, put a buffering proxy in front instead.
+granian calls it. A request that has arrived completely is answered here, in the event loop, if that takes no time to
+speak of, or else by a thread, so a slow client costs a little memory and no thread. Under a plain WSGI server, put a
+buffering proxy in front instead.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import Protocol
 
 from serving.server import problems, security_headers
 from serving.server.limits import Limits
+from serving.server.watchdog import Watchdog
 from serving.server.wsgi_adapter import ARRIVED_AT, Application, Environ, RawResponse, Scope, call, environ, is_host
 
 DRAIN_FACTOR = 8  # how far beyond the limit the rest of a too large body is read, as a multiple of the limit
 RETRY_AFTER = "1"
 PROBES = {"/healthz", "/readyz"}
 MAX_PROBES = 32
+
+# From a request, its headers, its body and its arrival to its response, or None to leave it to the app.
+AnswerInLoop = Callable[[Scope, list[tuple[str, str]], bytes, float], RawResponse | None]
 
 
 class Proto(Protocol):
@@ -41,7 +46,7 @@ class RsgiApp:
     """An RSGI application around a WSGI one.
 
     `log_refused` is called with method, path, status and seconds of each request refused here; `close` when the server
-    stops.
+    stops. What `answer_in_loop` answers, no thread sees: it must not wait for anything.
     """
 
     def __init__(
@@ -50,8 +55,10 @@ class RsgiApp:
         limits: Limits,
         log_refused: Callable[[str, str, int, float], None],
         close: Callable[[], None] = lambda: None,
+        answer_in_loop: AnswerInLoop = lambda scope, headers, body, arrived_at: None,
     ) -> None:
         self._app, self._limits, self._log_refused, self._close = app, limits, log_refused, close
+        self._answer_in_loop, self._watchdog = answer_in_loop, Watchdog(limits.body_timeout)
         self._threads = ThreadPoolExecutor(limits.threads, "request")
         # Probes have their own thread: a busy service is still alive, and must not be restarted for being busy.
         self._probe_thread = ThreadPoolExecutor(1, "probe")
@@ -63,10 +70,13 @@ class RsgiApp:
         """Handle a request."""
         started = time.perf_counter()
         try:
-            self._check_headers(scope)
+            headers = self._check_headers(scope)
             body = await self._receive_body(scope, proto)
             try:
-                response = await self._dispatch(environ(scope, body))
+                arrived_at = time.perf_counter()
+                response = self._answer_in_loop(scope, headers, body, arrived_at)
+                if response is None:
+                    response = await self._dispatch(environ(scope, body), arrived_at)
             finally:
                 self._buffered_bytes -= len(body)
         except RequestRefused as refused:
@@ -80,22 +90,24 @@ class RsgiApp:
         """Stop what the service started, after the last response."""
         self._close()
 
-    def _check_headers(self, scope: Scope) -> None:
-        """Refuse a request that its headers alone rule out."""
+    def _check_headers(self, scope: Scope) -> list[tuple[str, str]]:
+        """Refuse a request that its headers alone rule out; return its headers."""
         if not is_host(scope.headers.get("host", scope.authority or "")):
             raise RequestRefused(400, "The Host header is not a valid host name.")
         # granian lists a header whose value is not ASCII among the keys but not among the items.
-        if non_ascii := set(scope.headers.keys()) - {name for name, _ in scope.headers.items()}:
+        headers = scope.headers.items()
+        if non_ascii := set(scope.headers.keys()) - {name for name, _ in headers}:
             raise RequestRefused(400, f"The header {min(non_ascii)} contains non-ASCII characters.")
         # granian does not report a chunked body that ends early: half a body would look complete.
         if "transfer-encoding" in scope.headers:
             raise RequestRefused(411, "The body has no Content-Length.")
+        return list(headers)
 
     async def _receive_body(self, scope: Scope, proto: Proto) -> bytes:
         """Return the body; its bytes count as buffered until the response is ready."""
         chunks: list[bytes] = []
         try:
-            async with asyncio.timeout(self._limits.body_timeout):
+            with self._watchdog.limit():
                 await self._read_chunks(proto, chunks)
         except TimeoutError:
             self._discard(chunks)
@@ -131,7 +143,7 @@ class RsgiApp:
         self._buffered_bytes -= sum(map(len, chunks))
         chunks.clear()
 
-    async def _dispatch(self, request: Environ) -> RawResponse:
+    async def _dispatch(self, request: Environ, arrived_at: float) -> RawResponse:
         """Have a thread run the app; a probe never waits behind predictions."""
         run = asyncio.get_running_loop().run_in_executor
         if request["PATH_INFO"] in PROBES:
@@ -146,7 +158,7 @@ class RsgiApp:
             raise RequestRefused(503, "Too many requests are waiting.")
         self._pending_requests += 1
         try:
-            return await run(self._threads, self._call_app, request, time.perf_counter())
+            return await run(self._threads, self._call_app, request, arrived_at)
         finally:
             self._pending_requests -= 1
 

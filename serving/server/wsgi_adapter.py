@@ -6,10 +6,12 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Protocol
 
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?(?::[0-9]{{1,5}})?")
+MAX_HOST = 300  # characters: a name has at most 253
 IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
 ARRIVED_AT = "updraft.arrived"  # environ key: time.perf_counter() when the request had arrived, if known
@@ -34,6 +36,11 @@ class Scope(Protocol):
 
 def is_host(text: str) -> bool:
     """Whether a Host header is a valid host, with or without a port; it may be absent, as in HTTP/1.0."""
+    return len(text) <= MAX_HOST and _is_host(text)
+
+
+@lru_cache(maxsize=1024)
+def _is_host(text: str) -> bool:
     if not text or IPV6.fullmatch(text):
         return True
     name = text.partition(":")[0]

@@ -34,6 +34,8 @@ WRONG = [
     ("SERVING_LOG_MAX_MB", "0", "SERVING_LOG_MAX_MB: '0'"),
     ("SERVING_LOG_LEVEL", "LOUD", "SERVING_LOG_LEVEL: 'LOUD', expected INFO or DEBUG or WARNING or ERROR"),
     ("SERVING_LOG_FORMAT", "xml", "SERVING_LOG_FORMAT: 'xml', expected plain or json"),
+    ("SERVING_LOG_REQUESTS", "some", "SERVING_LOG_REQUESTS: 'some', expected all or errors"),
+    ("SERVING_LOOP_MS", "-1", "SERVING_LOOP_MS: '-1', expected a number from 0 to 1,000"),
     ("SERVING_PREDICTION_LOG", "yes", "SERVING_PREDICTION_LOG: 'yes', expected on or off"),
     ("SERVING_API_KEYS", "short:key", "SERVING_API_KEYS: line 1: the key has 3 characters"),
     ("SERVING_API_KEYS_FILE", "/nowhere/keys", "SERVING_API_KEYS_FILE: cannot read the file"),

@@ -281,3 +281,48 @@ def test_a_path_cannot_forge_a_line(tmp_path: Path) -> None:
     assert len(line) < 400
     assert "/a_2026-01-01 CRITICAL serving: forged__[2Jxx" in line
     assert len(written(tmp_path)) == 1
+
+
+def test_lines_of_answered_requests_wait_a_moment_and_none_is_lost(tmp_path: Path) -> None:
+    """8 threads add lines while others are written; an error is written at once, behind what came before it."""
+    script = """
+        import json, time
+        from concurrent.futures import ThreadPoolExecutor
+        json_logging.configure(folder / "logs", worker, json=False)
+        file = folder / "logs" / "serving-00.jsonl"
+        json_logging.log_request("POST", "/predict/a", 200, 0.1, version=1, key="Fräulein")
+        json_logging.log_request("POST", "/predict/a", 400, 0.1, version=1, key=None)
+        assert [json.loads(line)["status"] for line in file.read_text().splitlines()] == [200, 400]
+        add = lambda number: json_logging.log_request("POST", f"/predict/{number}", 200, 0.1)
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(add, range(50_000)))
+        time.sleep(1)
+        assert len(file.read_text().splitlines()) == 50_002
+        add(50_000)
+    """
+    errors = run(script, tmp_path)
+    events = written(tmp_path)
+    names = {int(event["path"].rpartition("/")[2]) for event in events[2:]}
+    assert names == set(range(50_001))
+    assert len(events) == len(errors) == 50_003
+    assert events[0]["key"] == "Fräulein"
+    assert errors[0] == f"{events[0]['time']} INFO serving.access: POST /predict/a 200"
+    at = datetime.fromisoformat(events[0]["time"])
+    assert timedelta(0) <= datetime.now(UTC) - at < timedelta(minutes=5)
+
+
+def test_answered_requests_have_no_line_where_only_errors_are_wanted(tmp_path: Path) -> None:
+    script = """
+        json_logging.configure(folder / "logs", worker, answered=False)
+        for status in (200, 302, 404, 500):
+            json_logging.log_request("GET", "/a", status, 0.1)
+    """
+    run(script, tmp_path)
+    assert [event["status"] for event in written(tmp_path)] == [404, 500]
+    other = tmp_path / "other"
+    other.mkdir()
+    run(
+        'json_logging.configure(folder / "logs", worker, "WARNING")\njson_logging.log_request("GET", "/", 200, 1)',
+        other,
+    )
+    assert not written(other)
