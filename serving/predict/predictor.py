@@ -82,7 +82,7 @@ class Predictor:
         """Log predictions and return their ids, or None if they could not be logged."""
         if self._log is None:
             return None
-        public = [index for index, name in enumerate(rows.names) if name not in live.model.signature.private]
+        public = live.model.signature.public
         entry = Entry(
             id=new_id(),
             at=time.time() - seconds,

@@ -161,7 +161,7 @@ class Signature(BaseModel):
 
     def rows(self, columns: Sequence[Sequence[Cell]], warnings: Sequence[FieldError] = ()) -> Rows:
         """Build rows from values that were validated, columns in the signature's order."""
-        return Rows(self.names, columns, tuple(column.type for column in self.columns), list(warnings)[:MAX_ERRORS])
+        return Rows(self.names, columns, self._types, list(warnings)[:MAX_ERRORS])
 
     def left_out_warning(self, names: Iterable[str]) -> list[FieldError]:
         """Return the warning that says, once for all rows, which of their fields are not used."""
@@ -219,10 +219,20 @@ class Signature(BaseModel):
     def _fields(self) -> FieldNames:
         return FieldNames(self.names, self.id, (self.target, *self.left_out), self.reading)
 
-    @property
+    # Computed once: a single row is read in less time than these take.
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the features."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def public(self) -> tuple[int, ...]:
+        """Places of the features that may be stored with predictions."""
+        return tuple(place for place, name in enumerate(self.names) if name not in self.private)
+
+    @cached_property
+    def _types(self) -> tuple[Type, ...]:
+        return tuple(column.type for column in self.columns)
 
 
 def escape_pointer(key: object) -> str:
