@@ -42,6 +42,7 @@ GOALS = [
     Goal(f"bodies of {MORE:,} rows, times MLflow", f"rows {MORE}", MLFLOW, operator.ge, 2),
     Goal("first answer, times the constant route's", "first", FLOOR, operator.le, 3),
 ]
+FORMS = {"compiled": "a compiled model", "pipeline": "its pipeline"}
 MEMORY = 130.0  # megabytes of two workers
 
 
@@ -55,7 +56,7 @@ def machine() -> dict[str, Any]:
 
 def print_model(name: str, figures: Mapping[str, Results], connections: tuple[int, ...]) -> None:
     """Print what was measured of a model."""
-    print(f"\n{name}: served here by its {figures[OURS]['form']}", flush=True)
+    print(f"\n{name}: served here as {FORMS[figures[OURS]['form']]}", flush=True)
     for number in connections:
         print(f"c={number:<14}{HEADER[16:]}")
         for server, its in figures.items():
@@ -150,8 +151,8 @@ def _draw(figures: Mapping[str, Results], path: Path) -> None:
         axis.set_xticks([])
         axis.tick_params(labelsize=8, length=0)
         axis.spines[["top", "right", "bottom"]].set_visible(False)
-    form = figures[OURS]["form"]
-    picture.suptitle(f"Forest of 100 trees, one core each; served here by its {form}", fontsize=10)
+    form = FORMS[figures[OURS]["form"]]
+    picture.suptitle(f"Forest of 100 trees, one core each; served here as {form}", fontsize=10)
     picture.tight_layout()
     picture.savefig(path, dpi=110)
     plt.close(picture)
