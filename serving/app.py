@@ -190,6 +190,8 @@ def _summary(live_models: LiveModels, name: str) -> dict[str, Any]:
             "title": live.model.signature.title,
             "version": live.version,
             "candidate": live.model.signature.candidate,
+            "form": live.model.form,
+            "form_reason": live.form_reason,
             "threshold": live.model.signature.threshold,
             "metrics": live.manifest.get("metrics"),
             "run_id": live.manifest.get("run_id"),

@@ -106,6 +106,8 @@ def test_the_index_the_models_and_both_kinds_of_health(client: FlaskClient) -> N
         "title": "Would a customer buy vehicle insurance?",
         "version": 1,
         "candidate": "random_forest",
+        "form": "pipeline",
+        "form_reason": "the version has no compiled form",
         "threshold": 0.3,
         "metrics": {"f1": 0.5},
         "run_id": "run",

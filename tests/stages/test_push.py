@@ -62,6 +62,9 @@ def test_the_first_model_is_pushed_promoted_and_pulled_back_whole(
         "evaluation.json",
         "card.html",
         "golden.json",
+        "compiled.json",
+        "trees.bin",
+        "parity.json",
     }
     replay(Model.load(folder), (folder / "golden.json").read_bytes())
 

@@ -13,6 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from updraft.learning import model_card
+from updraft.learning.compile import served_form
 from updraft.learning.golden_rows import make_rows
 from updraft.learning.metrics import bootstrap_gain, gain, measure, measure_all
 from updraft.learning.score import ScoringResult, format_metrics, score
@@ -61,7 +62,8 @@ def evaluate(
     Test rows are raw: never resampled, cast or imputed. All candidates' metrics are reported; only the chosen one's
     count. `holds` are the registry's, by the model's sha256: a model that is held is not promoted, however good it is.
     Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json` (a profile of the training
-    data and of the predictions) and `out/golden.json` (the chosen model's scores of synthetic rows); returns `out`.
+    data and of the predictions), `out/golden.json` (the chosen model's scores of synthetic rows) and, where it can be
+    compiled, the files of that form and their certificate; returns `out`.
     """
     recreate_folder(out)
     train, test = (read_frame(case, split / name) for name in (TRAIN, TEST))
@@ -99,6 +101,8 @@ def evaluate(
         "gate": case.gate.model_dump(),
         "uneven_quarantine": read_json(split / "split.json").get("uneven_quarantine", ""),
     }
+    with threadpool_limits(limits=1):
+        evaluation["serving"] = served_form.write(model, test, case.seed, out)
     decision, reason = decide(case, evaluation)
     log.info("decision: %s, because %s", decision, reason)
     write_json(out / EVALUATION, evaluation | {"decision": decision, "reason": reason})

@@ -12,6 +12,7 @@ from typing import Any
 from updraft.datasets.manifest import DATASET, Description, dvc_file
 from updraft.errors import UserError
 from updraft.learning.model_card import CARD
+from updraft.model.compiled.layout import COMPILED, PARITY, TREES
 from updraft.model.golden import GOLDEN
 from updraft.model.signature import Signature
 from updraft.model.version_files import MODEL, SIGNATURE
@@ -155,6 +156,9 @@ def _collect(evaluation: Path, model: Path, out: Path) -> Path:
         shutil.copy2(model / name, out)
     for name in (EVALUATION, CARD, REFERENCE, GOLDEN):
         shutil.copy2(evaluation / name, out)
+    for name in (COMPILED, TREES, PARITY):
+        if (evaluation / name).exists():
+            shutil.copy2(evaluation / name, out)
     return out
 
 
@@ -174,6 +178,7 @@ def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Desc
         "libraries": signature.versions,
         "code_commit": commit(),
         "run_url": run.url,
+        "serving": summary.get("serving"),
     }
 
 

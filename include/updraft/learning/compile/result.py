@@ -1,0 +1,19 @@
+"""What a compiler makes of an estimator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from updraft.model.compiled.layout import Linear, Link, Trees
+from updraft.model.compiled.nodes import Nodes
+
+
+@dataclass(frozen=True)
+class Result:
+    """A compiled estimator; `of_second` says that its one output is the score of the second label."""
+
+    model: Trees | Linear
+    outputs: int
+    link: Link
+    nodes: Nodes | None = None
+    of_second: bool = False

@@ -1,0 +1,153 @@
+"""From rows to the matrix that the trees or weights take, column by column, or one row by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from updraft.model.compiled.layout import Category, Number, Part
+
+if TYPE_CHECKING:
+    from updraft.model.prediction import Floats
+
+EPOCH = datetime(1970, 1, 1)
+DAY = 86_400_000_000.0  # microseconds
+NAN = math.nan
+
+
+class NumberInput:
+    """A number, or a part of a date, as float64, and the arithmetic on it."""
+
+    width = 1
+
+    def __init__(self, about: Number) -> None:
+        self.column, self._read, self._steps = about.column, READ[about.part], about.steps
+
+    def fill(self, values: Sequence[Any], into: Floats) -> None:
+        """Write the column of these values."""
+        numbers = into[:, 0]
+        numbers[:] = [NAN if value is None else self._read(value) for value in values]
+        for name, number in self._steps:
+            ON_COLUMNS[name](numbers, number)
+
+    def one(self, value: Any) -> Sequence[float]:
+        """Return the one number of a value."""
+        number = NAN if value is None else self._read(value)
+        for name, other in self._steps:
+            number = ON_NUMBERS[name](number, other)
+        return (number,)
+
+
+class CategoryInput:
+    """A category's code, in one column or as the place of a 1 among zeros."""
+
+    def __init__(self, about: Category) -> None:
+        self.column, self.width = about.column, about.width or 1
+        self._places = about.width
+        codes = dict(zip(about.values, (NAN if code is None else code for code in about.codes), strict=True))
+        self._codes: dict[Any, float] = codes
+        self._missing = NAN if about.missing is None else about.missing
+        self._unknown = NAN if about.unknown is None else about.unknown
+
+    def _code(self, value: Any) -> float:
+        if value is None or value != value:
+            return self._missing
+        return self._codes.get(value, self._unknown)
+
+    def fill(self, values: Sequence[Any], into: Floats) -> None:
+        """Write the columns of these values."""
+        codes = np.array([self._code(value) for value in values], dtype="float64")
+        if self._places is None:
+            into[:, 0] = codes
+            return
+        into[:] = 0.0
+        known = np.flatnonzero(codes == codes)
+        into[known, codes[known].astype("int64")] = 1.0
+
+    def one(self, value: Any) -> Sequence[float]:
+        """Return the numbers of one value."""
+        code = self._code(value)
+        if self._places is None:
+            return (code,)
+        places = [0.0] * self._places
+        if code == code:
+            places[int(code)] = 1.0
+        return places
+
+
+Input = NumberInput | CategoryInput
+
+
+def matrix(inputs: Sequence[Input], columns: Sequence[Sequence[Any]]) -> Floats:
+    """Build the matrix of some rows, given by column."""
+    found = np.empty((len(columns[0]), sum(each.width for each in inputs)), order="F")  # as scikit-learn's is
+    start = 0
+    for each in inputs:
+        each.fill(columns[each.column], found[:, start : start + each.width])
+        start += each.width
+    return found
+
+
+def vector(inputs: Sequence[Input], columns: Sequence[Sequence[Any]]) -> list[float]:
+    """Build what `matrix` has for the first row, faster."""
+    numbers: list[float] = []
+    for each in inputs:
+        numbers += each.one(columns[each.column][0])
+    return numbers
+
+
+def _days(date: datetime) -> float:
+    since = date - EPOCH
+    return float((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) / DAY
+
+
+def _fill(numbers: Floats, number: float) -> None:
+    numbers[np.isnan(numbers)] = number
+
+
+def _set(numbers: Floats, number: float) -> None:
+    numbers[:] = number
+
+
+READ: dict[Part, Callable[[Any], float]] = {
+    "number": float,
+    "days": _days,
+    "year": lambda date: float(date.year),
+    "month": lambda date: float(date.month),
+    "day": lambda date: float(date.day),
+    "day_of_week": lambda date: float(date.weekday()),
+}
+ON_COLUMNS: dict[str, Callable[[Floats, float], object]] = {
+    "fill": _fill,
+    "set": _set,
+    "subtract": lambda numbers, other: np.subtract(numbers, other, out=numbers),
+    "divide": lambda numbers, other: np.divide(numbers, other, out=numbers),
+    "multiply": lambda numbers, other: np.multiply(numbers, other, out=numbers),
+    "add": lambda numbers, other: np.add(numbers, other, out=numbers),
+    "at_least": lambda numbers, other: np.maximum(numbers, other, out=numbers),
+    "at_most": lambda numbers, other: np.minimum(numbers, other, out=numbers),
+}
+ON_NUMBERS: dict[str, Callable[[float, float], float]] = {
+    "fill": lambda number, other: other if number != number else number,
+    "set": lambda number, other: other,
+    "subtract": lambda number, other: number - other,
+    "divide": lambda number, other: number / other,
+    "multiply": lambda number, other: number * other,
+    "add": lambda number, other: number + other,
+    "at_least": lambda number, other: other if number < other else number,
+    "at_most": lambda number, other: other if number > other else number,
+}
+
+
+def read_inputs(inputs: Sequence[Number | Category], columns: int) -> list[Input]:
+    """Make the inputs that `compiled.json` describes. Raises ValueError for one of a column that is not there."""
+    for about in inputs:
+        if about.column >= columns:
+            raise ValueError(f"column {about.column} of {columns}")
+        if isinstance(about, Number) and ("divide", 0.0) in about.steps:
+            raise ValueError("a division by 0")
+    return [NumberInput(about) if isinstance(about, Number) else CategoryInput(about) for about in inputs]

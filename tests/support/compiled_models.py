@@ -1,0 +1,57 @@
+"""Fitted models of every estimator on the columns of a mixed frame, and what they compile to."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, get_args
+
+import pandas as pd
+
+from tests.support.mixed_frames import FRAME, TYPES, case, target
+from updraft.learning.compile.pipeline import compile_model
+from updraft.learning.estimators import build
+from updraft.learning.golden_rows import to_json_value
+from updraft.model.model import Model
+from updraft.model.signature import Signature
+from updraft.usecase import UseCase
+from updraft.usecase.blocks import EstimatorName, Regressor
+
+KINDS = {
+    "numbers": ("number", "holes", "count", "flag", "empty", "same"),
+    "categories": ("colour", "maybe"),
+    "dates": ("day",),
+    "all": tuple(TYPES),
+}
+
+
+def tasks_of(name: EstimatorName) -> list[str]:
+    return ["regression"] if name in get_args(Regressor) else ["binary", "multiclass"]
+
+
+def fitted(made: UseCase, name: EstimatorName, frame: pd.DataFrame = FRAME, **params: Any) -> Model:
+    """Fit an estimator on a frame of the columns of a use case."""
+    pipeline = build(made, name, params).fit(frame[made.feature_names], target(made.task))
+    signature = Signature(
+        use_case="made",
+        title="Made",
+        task=made.task,
+        candidate=name,
+        columns=tuple(made.features),
+        text=made.text,
+        id=None,
+        target="y",
+        labels=made.labels,
+        positive=made.positive,
+        threshold=0.4 if made.task == "binary" else None,
+        split={},
+        versions={},
+        example={column: to_json_value(frame[column].iloc[0]) for column in made.feature_names},
+    )
+    return Model(signature, pipeline)
+
+
+@cache
+def compiled(name: EstimatorName, task: str, kind: str = "all") -> tuple[Model, dict[str, bytes]]:
+    """Fit an estimator on columns of a kind, and compile it."""
+    model = fitted(case(task, {column: TYPES[column] for column in KINDS[kind]}), name)
+    return model, compile_model(model)
