@@ -63,7 +63,6 @@ def load(version: Version, contents: Mapping[str, bytes]) -> LiveModel:
         if model.signature.use_case != version.name:
             raise UnusableVersion(f"{version}: the model is for {model.signature.use_case!r}")
         decoder = Decoder(model.signature)
-        model.predict_rows(model.signature.check([model.signature.example], plain=True))
         # For the whole process: requests already run in parallel, and one row is faster without BLAS threads.
         threadpool_limits(limits=1)
         row_seconds = _row_seconds(model)
@@ -96,8 +95,9 @@ def _load_form(version: Version, contents: Mapping[str, bytes]) -> tuple[ServedM
         try:
             compiled = _load_compiled(contents)
             _replay(compiled, contents)
-        except (BadCompiled, NoLightGBM, golden.NotReproduced) as error:
-            reason = f"the compiled form is not used: {error}"
+        except Exception as error:  # whatever is wrong with it, the pipeline serves
+            told = isinstance(error, (BadCompiled, NoLightGBM, golden.NotReproduced))
+            reason = f"the compiled form is not used: {error if told else type(error).__name__}"
             log.warning("%s: %s", version, reason)
         else:
             return compiled, reason
@@ -122,6 +122,7 @@ def _load_compiled(contents: Mapping[str, bytes]) -> ServedModel:
 
 
 def _replay(model: ServedModel, contents: Mapping[str, bytes]) -> None:
+    model.predict_rows(model.signature.check([model.signature.example], plain=True))
     if golden.GOLDEN in contents:
         golden.replay(model, contents[golden.GOLDEN])
 

@@ -42,7 +42,7 @@ def case(task: str, types: dict[str, str], **more: Any) -> UseCase:
         target="y",
         id=None,
         text=more.pop("text", ()),
-        categorical=(),
+        categorical=more.pop("categorical", ()),
         ignored=(),
         labels=tuple(Label(value=value, name=name) for value, name in enumerate(labels)),
         positive=1 if task == "binary" else None,

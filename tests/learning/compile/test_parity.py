@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from tests.support.compiled_models import KINDS, compiled, fitted, tasks_of
-from tests.support.mixed_frames import FRAME, RANDOM, ROWS, SIGNAL, TYPES, case
+from tests.support.mixed_frames import FRAME, RANDOM, ROWS, SIGNAL, TYPES, case, target
 from updraft.learning.compile.errors import NotCompiled
 from updraft.learning.compile.parity import certify, rows_of
 from updraft.learning.compile.pipeline import COMPILERS, compile_model
-from updraft.learning.estimators import ESTIMATORS
+from updraft.learning.estimators import ESTIMATORS, build
 from updraft.model.compiled.compiled_model import CompiledModel
 from updraft.model.compiled.layout import TREES
 from updraft.model.model import Model
@@ -49,6 +49,17 @@ def test_what_is_not_compiled_says_why() -> None:
     with pytest.raises(NotCompiled, match="not one that Updraft builds"):
         compile_model(Model(model.signature, model.pipeline["model"]))
     assert len(COMPILERS) == len(COMPILABLE)
+
+
+@pytest.mark.parametrize("name", ["GradientBoostingClassifier", "HistGradientBoostingClassifier", "LogisticRegression"])
+def test_a_training_without_rows_of_a_label_is_not_compiled_where_two_remain(name: EstimatorName) -> None:
+    frame = FRAME[target("multiclass") != 1].reset_index(drop=True)
+    made = case("multiclass", {"number": "float64"})
+    model = fitted(made, name)
+    labels = target("multiclass")[target("multiclass") != 1]
+    two = Model(model.signature, build(made, name, {}).fit(frame[made.feature_names], labels))
+    with pytest.raises(NotCompiled, match="its training had only 2 of the 3 labels"):
+        compile_model(two)
 
 
 def test_the_positive_label_may_come_first() -> None:

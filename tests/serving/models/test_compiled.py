@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from updraft.learning.compile.parity import rows_of
 from updraft.model import golden
 from updraft.model.compiled.layout import COMPILED, PARITY, TREES
 from updraft.registry.registry import Version
+from updraft.usecase.blocks import EstimatorName
+
+MODEL: tuple[EstimatorName, str] = ("HistGradientBoostingClassifier", "binary")
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Version, dict[str, bytes]]:
     """Store a compiled version as `evaluate` and `push` do."""
     folder: Path = tmp_path_factory.mktemp("version")
-    model, _ = compiled("HistGradientBoostingClassifier", "binary")
+    model, _ = compiled(*MODEL)
     model.save(folder)
     golden.write(model, [model.signature.example], folder)
     serving = served_form.write(model, FRAME, 1, folder)
@@ -65,6 +69,18 @@ def test_what_is_not_certified_is_not_used(stored: Any, spoil: Any, reason: str)
         return
     live = load(version, contents)
     assert live.model.form == "pipeline" and reason in live.form_reason
+
+
+def test_a_certified_form_that_cannot_predict_is_not_used(stored: Any) -> None:
+    version, contents = stored
+    about = json.loads(contents[COMPILED])
+    texts = [place for place, column in enumerate(compiled(*MODEL)[0].signature.columns) if column.type == "str"]
+    next(it for it in about["inputs"] if it["kind"] == "number")["column"] = texts[0]
+    spoilt = json.dumps(about).encode()
+    certificate = json.loads(contents[PARITY])
+    certificate["files"][COMPILED] = hashlib.sha256(spoilt).hexdigest()
+    live = load(version, contents | {COMPILED: spoilt, PARITY: json.dumps(certificate).encode()})
+    assert (live.model.form, live.form_reason) == ("pipeline", "the compiled form is not used: ValueError")
 
 
 def _other_scores(content: bytes) -> bytes:

@@ -26,12 +26,15 @@ def compile_model(model: Model) -> dict[str, bytes]:
         raise NotCompiled(f"there is no compiled form of {type(estimator).__name__}")
     inputs = compile_inputs(steps["columns"], model.signature)
     result: Result = compiler(estimator, _outputs(model, estimator))
+    classes = _classes(model, estimator)
+    if classes is not None and len(classes) != result.outputs:
+        raise NotCompiled(f"its training had only {len(classes)} of the {len(model.signature.labels)} labels")
     about = Compiled(
         inputs=inputs,
         model=result.model,
         outputs=result.outputs,
         link=result.link,
-        classes=_classes(model, estimator),
+        classes=classes,
         complement=_complement(model, estimator, result),
     )
     files = {COMPILED: about.model_dump_json().encode()}

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 RAW, ROW_MAJOR = 1, 1
 DTYPES: dict[str, tuple[int, Any]] = {"float32": (0, ctypes.c_float), "float64": (1, ctypes.c_double)}
 PARAMETERS = b"num_threads=1 verbosity=-1"
-NEAR = 1e-35  # LightGBM reads smaller numbers as 0; no threshold is near, so that twice as much is on the right side
+# LightGBM reads numbers up to its 1e-35, a float32 that is a little more, as 0. No threshold is near (`nodes.TINY`),
+# so that twice as much is on the right side.
+NEAR = 2e-35
 
 
 class NoLightGBM(ImportError):
