@@ -8,7 +8,6 @@ tests/serving/body/test_fast_json.py compares the two.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, cast
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from updraft.model.columns import DATE, Column
+from updraft.model.composed import is_composed
 from updraft.model.reading import NANS, UNDECODED, read_value
 from updraft.model.signature import (
     MAX_ERRORS,
@@ -75,7 +75,7 @@ class Decoder:
             text = raw.decode()
         except UnicodeDecodeError:
             return False
-        return UNDECODED not in text and unicodedata.is_normalized("NFC", text)
+        return UNDECODED not in text and is_composed(text)
 
     def _decode_rows(self, raw: bytes, max_rows: int) -> Rows | None:
         rows = self._rows.decode(raw).rows

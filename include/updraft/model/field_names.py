@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from updraft.model.composed import composed
 from updraft.model.reading import Reading
 
 CACHED = 64  # layouts: rows of one request nearly always have the same keys
@@ -43,12 +43,12 @@ class FieldNames:
         return self._layouts[keys]
 
     def _match(self, keys: tuple[str, ...]) -> Layout:
-        spelled = {_composed(key): key for key in keys} | {key: key for key in keys}
+        spelled = {composed(key): key for key in keys} | {key: key for key in keys}
         columns = tuple(self._key(name, spelled) for name in self.columns)
         id_ = None if self.id is None else self._key(self.id, spelled)
         rest = [key for key in keys if key not in {*columns, id_}]
         known = {name for column in (*self.columns, *self.left_out) for name in self._names(column)}
-        left_out = tuple(key for key in rest if _composed(key) in known or not key)
+        left_out = tuple(key for key in rest if composed(key) in known or not key)
         return Layout(columns, id_, left_out, tuple(key for key in rest if key not in left_out))
 
     def _key(self, column: str, spelled: dict[str, str]) -> str | None:
@@ -57,8 +57,4 @@ class FieldNames:
     def _names(self, column: str) -> list[str]:
         """List the names of a column as `sources/rows.py` does: those that it is renamed from, then its own."""
         theirs = [name for name, ours in self.reading.rename.items() if ours == column]
-        return [_composed(name) for name in sorted([*theirs, column], key=lambda name: name == "_id")]
-
-
-def _composed(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+        return [composed(name) for name in sorted([*theirs, column], key=lambda name: name == "_id")]

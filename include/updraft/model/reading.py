@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import math
 import re
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from updraft.model.casts import Cast, apply, dated
 from updraft.model.columns import Column, Value, quoted
+from updraft.model.composed import composed
 
 NONE = "none"
 NANS = ("NaN", "nan")  # what pandas and R write for a missing value, also in a column of text
@@ -120,4 +120,4 @@ def normalized(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{quoted(text)} holds half a character (a lone surrogate)") from None
-    return unicodedata.normalize("NFC", text)
+    return composed(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +17,7 @@ from pyarrow import types
 
 from updraft.model.casts import unit
 from updraft.model.columns import DATE, Column, Type
+from updraft.model.composed import composed, is_composed
 from updraft.model.reading import NANS, Reading, read_value
 from updraft.sources.source import Batch, Reject
 
@@ -196,10 +196,10 @@ def _composed(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write texts in Unicode's NFC."""
     foreign = pc.invert(pc.string_is_ascii(values)).fill_null(False)
     texts = values.filter(foreign).to_pylist() if pc.any(foreign).as_py() else []
-    if all(unicodedata.is_normalized("NFC", text) for text in texts):
+    if all(map(is_composed, texts)):
         return values
-    composed = pa.array([unicodedata.normalize("NFC", text) for text in texts], pa.string())  # Arrow's own NFC is NFD
-    return pc.replace_with_mask(_combined(values), _combined(foreign), composed)
+    nfc = pa.array(map(composed, texts), pa.string())  # Arrow's own NFC is NFD
+    return pc.replace_with_mask(_combined(values), _combined(foreign), nfc)
 
 
 def _combined(values: pa.Array | pa.ChunkedArray) -> pa.Array:
