@@ -17,6 +17,7 @@ from updraft.local_stack.servers import free_port
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
 PATIENCE = 180.0  # seconds until the first answer
+ASLEEP = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,18 @@ class Running:
             self.sleep()
 
     def sleep(self) -> None:
-        for each in self.tree():
+        """Stop its processes, and wait until each has stopped: a signal is sent at once and obeyed later."""
+        tree = self.tree()
+        for each in tree:
             with suppress(psutil.NoSuchProcess):
                 each.suspend()
+        until = time.perf_counter() + PATIENCE
+        for each in tree:
+            with suppress(psutil.NoSuchProcess):
+                while each.status() not in ASLEEP:
+                    if time.perf_counter() > until:
+                        raise SystemExit(f"process {each.pid} does not stop: {each.status()}")
+                    time.sleep(0.001)
 
 
 @contextmanager
