@@ -103,7 +103,7 @@ def shared_data() -> None:
 
 @pytest.fixture(scope="session")
 def takes_long() -> None:
-    """Mark whatever requests it `slow`: it starts no server, but takes more than about a second of processor time."""
+    """Mark whatever requests it `slow`: it starts no server, but takes more than about a second."""
 
 
 @pytest.fixture(scope="session")

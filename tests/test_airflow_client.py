@@ -125,6 +125,7 @@ def test_a_client_that_is_not_patient_fails_at_once_where_nothing_listens() -> N
     assert time.monotonic() - began < 1.0
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize(("patient", "most"), [(False, 2), (True, 6)])
 def test_only_a_get_is_repeated(patient: bool, most: int) -> None:
     with server(lambda handler: _json(handler, 503, b"{}")) as (url, methods):

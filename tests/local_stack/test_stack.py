@@ -316,6 +316,7 @@ def test_lost_secrets_are_reported_at_once(home: Path) -> None:
     assert marked(home) == []
 
 
+@pytest.mark.usefixtures("starts_stack")
 def test_a_home_too_deep_for_a_unix_socket(tmp_path: Path) -> None:
     home = tmp_path / ("d" * 100)
     stack = Stack(home, free_environment())

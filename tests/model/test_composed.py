@@ -31,6 +31,7 @@ def test_no_mark_stands_outside_of_their_range() -> None:
     assert not [char for char in outside if unicodedata.combining(unicodedata.normalize("NFD", char)[0])]
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("marks", ["\u0300\u0316", *(mark + "\u0316" for mark in ODD), "\u0f75"])
 def test_a_million_marks_come_to_an_end(marks: str) -> None:
     """Sorted by insertion, they would take hours."""

@@ -117,6 +117,7 @@ def test_an_error_in_the_middle_stops_the_run(second: Answer, message: str) -> N
         assert message in refusal(f"{server.url}/v1?key=secret", rows="/rows", pages=kept)
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_server_in_trouble_is_asked_again_and_then_stops_the_run() -> None:
     answers = iter([Answer(status=429, headers={"Retry-After": "1"}), Answer(status=503), answer(ROWS, cut=9)])
     with web_server(lambda request: next(answers, answer(ROWS))) as server:

@@ -64,6 +64,7 @@ def test_a_file_that_is_packed_in_another_way_is_refused(packed: str) -> None:
     assert message == f"file '{server.url}/rows.csv': its server packs it by {packed}, though nothing was to be packed"
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_file_that_ends_too_soon_again_and_again_is_named() -> None:
     short = Answer(b"a\n1\n", headers={"Content-Length": "44"}, cut=4)
     with web_server(lambda request: short) as server:
@@ -121,6 +122,7 @@ def test_refusals_are_told_apart_and_repeat_no_query(status: int, message: str) 
         assert refusal(f"{server.url}/rows.csv?X-Amz-Signature=secret") == f"{server.url}/rows.csv: {message}"
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_server_in_trouble_is_asked_again_when_it_says() -> None:
     answers = iter([Answer(status=503, headers={"Retry-After": "1"}), Answer(status=500)])
     with web_server(lambda request: next(answers, Answer(b"a\n1\n"))) as server:
@@ -134,6 +136,7 @@ def test_a_server_in_trouble_is_asked_again_when_it_says() -> None:
     assert message == f"{server.url}/rows.csv: the server says 503, again and again"
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_no_server_is_one_line_without_the_query() -> None:
     message = refusal(f"http://127.0.0.1:{free_port()}/rows.csv?token=secret", ConnectionError)
     assert "no server answers" in message and "secret" not in message and "\n" not in message

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = (10, 120)  # seconds to connect, and between two bytes
 RETRIES, LONGEST_PAUSE = 4, 300  # seconds; where a server asks for a longer one, its answer is the error
+FIRST_PAUSE = 0.5  # seconds; from the second pause on, twice as long each time
 NO_LIMIT = 10**9  # seconds
 BODY_TRIES = 3
 T = TypeVar("T")
@@ -187,7 +188,7 @@ def _session(secret: dict[str, str], origin: str) -> requests.Session:
 
     retry = _patient()(
         total=RETRIES,
-        backoff_factor=0.5,
+        backoff_factor=FIRST_PAUSE,
         status_forcelist=RETRIED,
         allowed_methods={"GET"},
         raise_on_status=False,

@@ -21,6 +21,7 @@ COMPILABLE: list[EstimatorName] = [name for name in ESTIMATORS if name != "AdaBo
 EACH = [(name, task) for name in COMPILABLE for task in tasks_of(name)]
 
 
+@pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "task"), EACH)
 def test_a_compiled_model_answers_as_its_pipeline_does(name: EstimatorName, task: str, kind: str) -> None:
@@ -91,6 +92,7 @@ def test_numbers_and_booleans_may_be_categories(name: EstimatorName) -> None:
     assert certify(model, CompiledModel(model.signature, files), files, frame, seed=1, rows=3000).rows == 3000
 
 
+@pytest.mark.usefixtures("takes_long")
 def test_one_row_at_a_time_and_many_from_several_threads_give_the_same_scores() -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -401,7 +401,7 @@ def something(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]
             return
 
     with HTTPServer(("127.0.0.1", 0), Answer) as other:
-        thread = threading.Thread(target=other.serve_forever)
+        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
             yield f"http://127.0.0.1:{other.server_port}"
