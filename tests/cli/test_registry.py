@@ -111,6 +111,30 @@ def test_what_is_held_says_so_and_force_lifts_it(run: Run, two_versions: Registr
     assert [row["state"] for row in json.loads(run("list", "--json").stdout)] == ["held", "former"]
 
 
+def test_a_version_is_tried_finished_and_taken_back(run: Run, two_versions: Registry) -> None:
+    refused = run("rollout", NAME, "2", "--why", "look")
+    assert (refused.exit_code, refused.stdout) == (1, "") and "nothing is in production beside" in refused.stderr
+    run("promote", NAME, "1", "--why", "the first")
+    started = run("rollout", NAME, "2", "--mode", "canary", "--percent", "10", "--why", "wins")
+    assert (started.exit_code, started.stderr) == (0, "")
+    assert started.stdout.startswith(f"{NAME}: version 2 is in a rollout beside version 1: canary 10 % since ")
+    assert "Next: updraft registry finish" in started.stdout
+    assert "canary 10 % since" in next(line for line in run("list", NAME).stdout.splitlines() if "rollout" in line)
+    shown = run("show", NAME, "2").stdout
+    assert "version 2 (rollout)" in shown and "canary 10 % since" in shown
+    assert json.loads(run("show", NAME, "--json").stdout)["rollout"]["version"] == 2
+    aborted = run("abort", NAME, "--why", "slow")
+    line = f"{NAME}: version 2 is held; version 1 answers all requests\n{NEXT}"
+    assert (aborted.exit_code, aborted.stdout) == (0, line)
+    again = run("rollout", NAME, "2", "--why", "look again")
+    assert again.exit_code == 1 and "held as version 2" in again.stderr
+    forced = run("rollout", NAME, "2", "--why", "look again", "--force")
+    assert "beside version 1: shadow since " in forced.stdout and "the hold is lifted: held as" in forced.stdout
+    finished = run("finish", NAME, "--why", "as good")
+    assert (finished.exit_code, finished.stdout) == (0, f"{NAME}: production is version 2 now (was 1)\n{NEXT}")
+    assert json.loads(run("show", NAME, "--json").stdout)["rollout"] is None
+
+
 def test_prune_shows_first_and_deletes_on_demand(run: Run, two_versions: Registry) -> None:
     shown = run("prune", NAME, "--keep", "1")
     assert (shown.exit_code, shown.stdout.splitlines()) == (
@@ -184,6 +208,9 @@ def test_verify_names_the_version_that_is_refused(run: Run, two_versions: Regist
         (["promote", NAME, "3", "--why", "x"], f"{NAME}: there is no version 3 in s3://"),
         (["rollback", NAME, "--why", "x"], f"{NAME}: nothing is in production"),
         (["verify", NAME], f"{NAME}: no version in s3://"),
+        (["rollout", NAME, "3", "--why", "x"], f"{NAME}: there is no version 3 in s3://"),
+        (["finish", NAME, "--why", "x"], f"{NAME}: no version is in a rollout"),
+        (["abort", NAME, "--why", "x"], f"{NAME}: no version is in a rollout"),
     ],
 )
 def test_a_mistake_is_one_line(run: Run, arguments: list[str], message: str) -> None:

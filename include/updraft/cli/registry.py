@@ -1,4 +1,4 @@
-"""`updraft registry …`: list, verify, promote, take back and sign versions from a shell.
+"""`updraft registry …`: list, verify, promote, try, take back and sign versions from a shell.
 
 Each command imports what it needs: completion imports this module at each press of Tab.
 """
@@ -10,11 +10,13 @@ from typing import Annotated
 
 import typer
 
+from updraft.cli import registry_rollout
 from updraft.cli.parameters import Json, UseCaseName, next_step, use_case_names
 
-app = typer.Typer(name="registry", help="List, show, promote, take back and sign versions.", no_args_is_help=True)
+app = typer.Typer(name="registry", help="List, show, promote, try, take back and sign versions.", no_args_is_help=True)
+app.add_typer(registry_rollout.app)
 
-STYLES = {"production": "green", "held": "red", "unknown": "red"}
+STYLES = {"production": "green", "rollout": "yellow", "held": "red", "unknown": "red"}
 
 Why = Annotated[str, typer.Option(help="The reason; it stays in the history.")]
 Version = Annotated[int, typer.Argument(help="The number of the version.")]
@@ -85,6 +87,7 @@ def show(
             "version": number,
             "production": number == states.production,
             **state,
+            "rollout": states.rollout.model_dump() if states.rollout else None,
             "judged_again": judgement.model_dump() if judgement else None,
         }
         moves = [move.model_dump() for move in history]
@@ -100,7 +103,7 @@ def promote(
     why: Why,
     force: Annotated[bool, typer.Option("--force", help="Also one that is held, which lifts the hold.")] = False,
 ) -> None:
-    """Verify a version and put it into production."""
+    """Verify a version and put it into production; a rollout ends, and its version stays stored."""
     from updraft.cli.registry_access import one_line_errors, open_from_environment, who
 
     with one_line_errors(), open_from_environment() as registry:
@@ -121,7 +124,7 @@ def rollback(name: UseCaseName, why: Why) -> None:
     """Take back the version in production and put back the one before; repeat to go further back.
 
     What is taken back is held: no run promotes it again, nor another version with the same model; `promote --force`
-    does.
+    does. A rollout ends, and its version stays stored.
     """
     from updraft.cli.registry_access import one_line_errors, open_from_environment, who
 

@@ -81,12 +81,13 @@ def version_rows(registry: Registry, name: str) -> list[dict[str, Any]]:
 
 
 def version_state(version: Version, states: States | None) -> dict[str, str | None]:
-    """Return what became of a version, and why where it is held; "unknown" without a history that is believed."""
+    """Return what became of a version, and why it is held or how it is tried; "unknown" without a believed history."""
     if states is None:
         return {"state": "unknown", "reason": None}
     hold = states.hold(version.model_sha256)
     state = states.of(version.number, version.model_sha256)
-    return {"state": state, "reason": str(hold) if state == "held" else None}
+    reason = {"held": hold, "rollout": states.rollout}.get(state)
+    return {"state": state, "reason": str(reason) if reason else None}
 
 
 def read_judgement(registry: Registry, name: str, number: int) -> Judgement | None:
@@ -116,12 +117,15 @@ def manifest_table(version: Version, state: dict[str, str | None], judgement: Ju
 
 def history_table(moves: list[Move]) -> Table:
     """Return a table of the moves of a use case's production pointer."""
-    table = Table("move", "when", "who", "action", "version", "production", "why", title="moves of production")
+    table = Table(
+        "move", "when", "who", "action", "version", "production", "rollout", "why", title="moves of production"
+    )
     for move in moves:
         when = move.when[:19].replace("T", " ")
         version = str(move.version or "") or ", ".join(map(str, move.versions))
         production = str(move.production or "nothing")
-        table.add_row(str(move.sequence), when, Text(move.who), move.action, version, production, Text(move.why))
+        tried = f"version {move.rollout.version}" if move.rollout else ""
+        table.add_row(str(move.sequence), when, Text(move.who), move.action, version, production, tried, Text(move.why))
     return table
 
 

@@ -43,6 +43,10 @@ class Rollout(Schema):
     percent: Annotated[float, Field(ge=0, le=100)] | None = None
     since: Text
 
+    def __str__(self) -> str:
+        share = f" {self.percent:g} %" if self.percent is not None else ""
+        return f"{self.mode}{share} since {self.since[:16].replace('T', ' ')}"
+
 
 class Move(Schema):
     """What one move did, and what is in production after it.
@@ -215,6 +219,13 @@ class Moves:
 
     def _place(self, key: str) -> str:
         return f"{self.name}: {self.bucket}/{self.name}/{key}"
+
+
+def require_sequence(name: str, now: Pointer | None, expected: int | None) -> None:
+    """Raise PointerMoved unless the last move is `expected`, if any is: who measured something acts on that alone."""
+    sequence = now.sequence if now else 0
+    if expected is not None and sequence != expected:
+        raise PointerMoved(f"{name}: the last move is {sequence}, expected {expected}")
 
 
 def describe(production: int | None) -> str:

@@ -31,7 +31,7 @@ from updraft.registry.folder_hashes import describe_file, list_files, matches_ma
 from updraft.registry.judgements import JUDGED_AGAIN
 from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, MODEL_FILE, verified
 from updraft.registry.manifest import Version as Version
-from updraft.registry.moves import Move, Moves, describe
+from updraft.registry.moves import Move, Moves, describe, require_sequence
 from updraft.registry.moves import Pointer as Pointer
 from updraft.registry.moves import PointerMoved as PointerMoved
 from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, key_for, parse_json, s3_client, split_uri
@@ -57,7 +57,7 @@ class HeldModel(UserError):
     """A version whose model a person took back: only a person promotes it again, with `--force`."""
 
     def __init__(self, version: Version, hold: Hold) -> None:
-        super().__init__(f"{version} has a model that is {hold}; --force promotes it all the same and lifts the hold")
+        super().__init__(f"{version} has a model that is {hold}; --force takes it all the same and lifts the hold")
         self.hold = hold
 
 
@@ -176,12 +176,21 @@ class Registry:
         return self._pushed_before(name, number, run_id) if number in self.numbers(name) else None
 
     def promote(
-        self, name: str, number: int, *, expect: int | None, who: str, why: str, force: bool = False
+        self,
+        name: str,
+        number: int,
+        *,
+        expect: int | None,
+        who: str,
+        why: str,
+        force: bool = False,
+        expected_sequence: int | None = None,
     ) -> Pointer:
         """Verify a version and put it into production in place of `expect`; raise PointerMoved if another one is there.
 
-        Promoting the version in production changes nothing, so that a retry succeeds. Raises HeldModel if the model is
-        held; with `force`, which is a person's, the promotion lifts the hold.
+        Promoting the version in production changes nothing, so that a retry succeeds; any other promotion ends a
+        rollout. Raises HeldModel if the model is held (`force`, which is a person's, lifts the hold), and PointerMoved
+        unless the last move is still `expected_sequence`.
         """
         self.keys.require_signing()
         moves = self.moves(name)
@@ -192,22 +201,30 @@ class Registry:
         current = now.production if now else None
         if current != expect:
             raise PointerMoved(f"{name}: production is {describe(current)}, expected {describe(expect)}")
+        require_sequence(name, now, expected_sequence)
+        version, _ = self.require_promotable(name, number, force=force)
+        return moves.move(now, "promote", number, who, why, version=number, model_sha256=version.model_sha256)
+
+    def require_promotable(self, name: str, number: int, *, force: bool = False) -> tuple[Version, States]:
+        """Verify a version with all its files; raise NoSuchVersion if it was pruned, HeldModel if its model is held."""
         version, states = self.verify(name, number), self.states(name)
         if number in states.pruned:
             raise NoSuchVersion(f"{name}: version {number} was pruned")
         hold = states.hold(version.model_sha256)
         if hold and not force:
             raise HeldModel(version, hold)
-        return moves.move(now, "promote", number, who, why, version=number, model_sha256=version.model_sha256)
+        return version, states
 
-    def rollback(self, name: str, *, who: str, why: str) -> int:
+    def rollback(self, name: str, *, who: str, why: str, expected_sequence: int | None = None) -> int:
         """Take back the version in production, which is held from then on, and put back the latest one that is not.
 
-        Raises NoSuchVersion if there is none, PointerMoved if someone else moves the pointer at the same moment.
+        A rollout ends. Raises NoSuchVersion if there is none, PointerMoved if someone else moves the pointer at the
+        same moment, or unless the last move is still `expected_sequence`.
         """
         self.keys.require_signing()
         moves = self.moves(name)
         now = moves.pointer()
+        require_sequence(name, now, expected_sequence)
         if now is None or now.production is None:
             raise NoSuchVersion(f"{name}: nothing is in production")
         states = self.states(name)
@@ -222,7 +239,10 @@ class Registry:
         return below
 
     def hold(self, name: str, number: int, *, who: str, why: str) -> Pointer:
-        """Hold the model of a version: no run promotes it, nor one with the same bytes. Raises NoSuchVersion."""
+        """Hold the model of a version: no run promotes it, nor one with the same bytes; its rollout ends.
+
+        Raises NoSuchVersion.
+        """
         self.keys.require_signing()
         moves = self.moves(name)
         now = moves.pointer()
@@ -230,10 +250,12 @@ class Registry:
         if version.model_sha256 is None:
             raise BadRegistry(f"{version} has no {MODEL_FILE}, by which a model is held")
         states = self.states(name)
-        if states.production and states.promoted[-1] == (states.production, version.model_sha256):
+        if states.has_in_production(number, version.model_sha256):
             in_production = f"{version} has the model in production"
             raise BadRegistry(f"{in_production}; `updraft registry rollback {name}` takes it back and holds it")
-        rollout = states.rollout if states.rollout and states.rollout.version != number else None
+        rollout = states.rollout
+        if rollout and (rollout.version == number or states.tried_sha256 == version.model_sha256):
+            rollout = None  # this version, or its twin, is no longer tried
         content = {"version": number, "model_sha256": version.model_sha256, "rollout": rollout}
         return moves.move(now, "hold", states.production, who, why, **content)
 
