@@ -23,7 +23,7 @@ from serving import metrics
 from serving.app import AppOptions, create_app
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
-from serving.prediction_log.prediction_log import PredictionLog
+from serving.prediction_log.prediction_log import LogOptions, PredictionLog
 from serving.server import json_logging, worker_lock
 from serving.server.rsgi import RsgiApp
 from serving.settings import read
@@ -42,7 +42,8 @@ def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
     metrics_folder = _share_metrics(settings.data / "metrics", str(worker), environment)
     prediction_log = None
     if settings.prediction_log:
-        prediction_log = PredictionLog(settings.data, worker, settings.log_days, settings.log_max_mb)
+        kept = LogOptions(settings.log_days, settings.log_max_mb, settings.log_level, settings.log_json)
+        prediction_log = PredictionLog(settings.data, worker, kept)
     live_models = LiveModels(settings.registry, Cache(settings.cache), settings.only)
     trainer = open_trainer(environment, settings.data, settings.trains_per_minute)
     options = AppOptions(

@@ -95,6 +95,11 @@ def test_the_service_starts_without_the_libraries_of_the_pipelines() -> None:
     assert not {"pandas", "sklearn", "scipy", "joblib"} & set(loaded)
 
 
+def test_the_ingester_is_a_small_process() -> None:
+    loaded = python("import sys, serving.prediction_log.__main__; print(*sys.modules)")
+    assert not {*HEAVY, "numpy", "flask", "werkzeug", "boto3", "botocore", "prometheus_client"} & set(loaded)
+
+
 @pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("path", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.name)
 def test_a_dag_file_imports_nothing_heavy(path: Path) -> None:

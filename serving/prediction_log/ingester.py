@@ -1,14 +1,15 @@
-"""The thread that moves the spool into SQLite: every worker has one, and the leader's does it for all workers.
+"""Moves the spools of all workers into SQLite.
 
 A batch of records and the spool offset behind it are committed in one transaction, so that each record is in the tables
-exactly once, whichever process dies when. There is a leader, since SQLite takes one writer at a time, and since two
-processes reading the same offset would insert the same records. The leader holds `ingester.lock`, which the kernel
-releases when its process ends; another worker takes over within seconds.
+exactly once, whichever process dies when. Only one process does it, since SQLite takes one writer at a time, and since
+two that read the same offset would insert the same records: it holds `ingester.lock`, which the kernel releases when
+the process ends.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -18,12 +19,14 @@ from pathlib import Path
 from serving.prediction_log import retention, spool_reader
 from serving.prediction_log.inserts import increment, insert_lines
 from serving.prediction_log.retry import RepeatedTask
-from serving.prediction_log.spool_writer import Spool
 from serving.prediction_log.store import Store, is_corrupt
 from serving.server.worker_lock import FileLock, try_lock
 
-INGEST_SECONDS, SYNC_SECONDS, RETENTION_SECONDS = 0.2, 1.0, 60.0  # between two runs
+INGEST_SECONDS, RETENTION_SECONDS = 0.2, 60.0  # between two runs
 MAX_BACKOFF = 10.0
+LAST_SECONDS = 5.0  # for what is in the spool when it is told to stop
+
+SPOOL, LOCK = "spool", "ingester.lock"
 
 log = logging.getLogger(__name__)
 
@@ -37,48 +40,58 @@ class Retention:
 
 
 class Ingester:
-    """Ingests the folder of `spool` into `store` while it is the leader, and always syncs its own worker's spool."""
+    """Ingests the spool in `folder` into its tables while this process holds the lock, which it may be given."""
 
-    def __init__(self, spool: Spool, store: Store, limits: Retention) -> None:
-        self.spool, self.store, self.limits = spool, store, limits
+    def __init__(self, folder: Path, limits: Retention, lock: FileLock | None = None) -> None:
+        self.spool, self.store, self.limits = folder / SPOOL, Store(folder), limits
         self._wake_up = threading.Event()
-        self._closed = False
-        self._thread: threading.Thread | None = None
-        self._lock: FileLock | None = None
+        self._end = math.inf  # when to stop at the latest
+        self._lock = lock
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
-        self._synced = self._due = self._expired = float("-inf")
-        self._syncing = RepeatedTask("the spool cannot be flushed to disk", "the spool is flushed to disk again")
+        self._due = self._expired = float("-inf")
         self._ingesting = RepeatedTask("predictions stay in the spool for now", "predictions are ingested again")
-
-    def start(self) -> None:
-        """Start the daemon thread. Call it in the process that serves: a thread does not survive a fork."""
-        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
-        self._thread.start()
 
     def wake(self) -> None:
         """Ingest now instead of at the next interval."""
         self._wake_up.set()
 
-    def close(self) -> None:
-        """Stop after the current batch, and let another worker take over."""
-        self._closed = True
+    def stop(self) -> None:
+        """Make `run` return once it has ingested what is in the spool, or has tried to for LAST_SECONDS."""
+        self._end = min(self._end, time.monotonic() + LAST_SECONDS)
         self.wake()
-        if self._thread is not None:
-            self._thread.join(MAX_BACKOFF)
+
+    def run(self) -> None:
+        """Ingest again and again, until `stop`."""
+        last = False
+        while not last:
+            last = self._end < math.inf
+            self._ingesting.run(self.run_once)
+            self._due = time.monotonic() + min(INGEST_SECONDS * 2.0 ** min(self._ingesting.failures, 10), MAX_BACKOFF)
+            if not last:
+                self._wake_up.wait(max(self._due - time.monotonic(), 0.0))
+                self._wake_up.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Close the tables and release the lock."""
+        self._close_connection()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def run_once(self) -> bool:
-        """Ingest the whole spool if this worker is the leader; return whether it is.
+        """Ingest the whole spool if this process holds the lock or can have it; return whether it does.
 
         Raises OSError or sqlite3.Error for temporary failures: nothing is lost, and the next run continues from there.
         """
-        if not self._is_leader():
+        if not self._has_lock():
             return False
         connection = self._open_store()
         try:
-            for name in spool_reader.file_sizes(self.spool.folder):
+            for name in spool_reader.file_sizes(self.spool):
                 self._ingest_file(connection, name)
-                if self._closed:
+                if self._is_late():
                     return True
             self._apply_retention(connection)
         except sqlite3.DatabaseError as error:
@@ -89,31 +102,15 @@ class Ingester:
             self.store.move_corrupt_file(str(error))
         return True
 
-    def _run(self) -> None:
-        woken = False
-        while not self._closed:
-            if time.monotonic() >= self._synced + SYNC_SECONDS:
-                self._synced = time.monotonic()
-                self._syncing.run(self.spool.sync)
-            if woken or time.monotonic() >= self._due:
-                self._ingesting.run(self.run_once)
-                self._due = time.monotonic() + min(
-                    INGEST_SECONDS * 2.0 ** min(self._ingesting.failures, 10), MAX_BACKOFF
-                )
-            woken = self._wake_up.wait(min(max(self._due - time.monotonic(), 0.0), SYNC_SECONDS))
-            self._wake_up.clear()
-        self._close_connection()
-        if self._lock is not None:
-            self._lock.release()
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._end
 
-    def _is_leader(self) -> bool:
-        """Return whether this worker is the leader, becoming it if there is none."""
-        if self._lock is not None and not self._lock.held:  # its file was deleted: another worker may lead by now
-            self._close_connection()
-            self._lock.release()
-            self._lock = None
+    def _has_lock(self) -> bool:
+        """Return whether this process holds the lock, taking it if nobody does."""
+        if self._lock is not None and not self._lock.held:  # its file was deleted: another process may ingest by now
+            self.close()
         if self._lock is None:
-            self._lock = try_lock(self.store.folder / "ingester.lock")
+            self._lock = try_lock(self.store.folder / LOCK)
         return self._lock is not None
 
     def _open_store(self) -> sqlite3.Connection:
@@ -139,16 +136,16 @@ class Ingester:
             self._close_connection()
 
     def _forget_deleted_files(self, connection: sqlite3.Connection) -> None:
-        """Delete the offsets of deleted files: a leader may have died between deleting a file and its offset."""
-        files = spool_reader.file_sizes(self.spool.folder)
+        """Delete the offsets of deleted files: an ingester may have died between deleting a file and its offset."""
+        files = spool_reader.file_sizes(self.spool)
         deleted = [(name,) for (name,) in connection.execute("SELECT name FROM spool") if name not in files]
         connection.executemany("DELETE FROM spool WHERE name = ?", deleted)
 
     def _ingest_file(self, connection: sqlite3.Connection, name: str) -> None:
         """Ingest all complete lines of a file, batch by batch, and delete it if it is no longer written to."""
-        path = self.spool.folder / name
+        path = self.spool / name
         try:
-            while self._ingest_batch(connection, path) and not self._closed:
+            while self._ingest_batch(connection, path) and not self._is_late():
                 pass
             # The file first, then its offset: the reverse order would ingest the file again after a crash in between.
             incomplete = spool_reader.delete_if_finished(path, _offset(connection, name))
@@ -168,7 +165,7 @@ class Ingester:
             chunk = spool_reader.read(path, _offset(connection, path.name))
             for line in insert_lines(connection, chunk.lines):
                 log.error("%s: malformed line, kept in %s", path.name, spool_reader.BAD_FILE)
-                spool_reader.keep_bad_line(self.spool.folder, line)
+                spool_reader.keep_bad_line(self.spool, line)
             if chunk.lines:
                 connection.execute("INSERT OR REPLACE INTO spool VALUES (?, ?)", (path.name, chunk.end))
             connection.execute("COMMIT")
@@ -184,7 +181,7 @@ class Ingester:
             return
         end = time.monotonic() + INGEST_SECONDS
         while retention.expire(connection, time.time() - self.limits.seconds, self.limits.max_bytes):
-            if time.monotonic() > end or self._closed:
+            if time.monotonic() > min(end, self._end):
                 return  # continued in the next run
         self._expired = time.monotonic()
 

@@ -9,30 +9,52 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.prediction_log import spool_reader
-from serving.prediction_log.ingester import Ingester, Retention
+from serving.prediction_log.ingester import SPOOL, Retention
+from serving.prediction_log.ingester_process import IngesterProcess, Job
 from serving.prediction_log.records import Entry, Feedback, Truth
+from serving.prediction_log.retry import RepeatedTask
 from serving.prediction_log.spool_writer import Spool
 from serving.prediction_log.store import Store
 from serving.server.worker_lock import WorkerLock
 
+SYNC_SECONDS = 1.0  # between two flushes of the spool, and two looks at the ingester
 POLL_SECONDS = 0.02  # between two checks of the ingested offsets
 LOCK_TIMEOUT = 0.1  # seconds to wait while another thread waits for ingestion
 
 
-class PredictionLog:
-    """The log in `folder`, kept for `days` and up to `max_mb` of tables; OSError if the folder cannot be created."""
+@dataclass(frozen=True)
+class LogOptions:
+    """How long predictions are kept, up to how many megabytes of tables, and how the ingester logs."""
 
-    def __init__(self, folder: Path, worker: WorkerLock, days: float = 30.0, max_mb: float = 1024.0) -> None:
-        spool = folder / "spool"
+    days: float = 30.0
+    max_mb: float = 1024.0
+    log_level: str = "INFO"
+    log_json: bool = False
+
+
+DEFAULTS = LogOptions()
+
+
+class PredictionLog:
+    """The log in `folder`; OSError if the folder cannot be created."""
+
+    def __init__(self, folder: Path, worker: WorkerLock, options: LogOptions = DEFAULTS) -> None:
+        spool = folder / SPOOL
         for path in (folder, spool):  # one by one: mkdir(parents=True) ignores the mode for parents
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.store = Store(folder)
         self._spool = Spool(spool, worker)
         self._waiting = threading.Lock()
-        self._ingester = Ingester(self._spool, self.store, Retention(days * 86400.0, int(max_mb * 2**20)))
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        retention = Retention(options.days * 86400.0, int(options.max_mb * 2**20))
+        self._process = IngesterProcess(Job(str(folder), retention, options.log_level, options.log_json))
+        self._syncing = RepeatedTask("the spool cannot be flushed to disk", "the spool is flushed to disk again")
+        self._starting = RepeatedTask("the ingester cannot be started", "the ingester is started again")
 
     def write(self, entry: Entry) -> bool:
         """Append an entry before its response is sent; False if that failed: the response then carries no ids."""
@@ -41,7 +63,7 @@ class PredictionLog:
     def write_feedback(self, truths: list[tuple[str, Truth]]) -> bool:
         """Append true labels, as values of the target, by prediction id; False if that failed."""
         written = self._spool.write(Feedback(time.time(), truths))
-        self._ingester.wake()
+        self._process.wake()
         return written
 
     def backlog_bytes(self) -> int:
@@ -62,17 +84,33 @@ class PredictionLog:
             self._waiting.release()
 
     def start(self) -> None:
-        """Start the thread that ingests or stands by. Call it in the process that serves."""
-        self._ingester.start()
+        """Start the ingester, or stand by while another worker's runs. Call it in the process that serves.
+
+        The thread that does so also flushes this worker's spool: waiting for the disk holds up no other thread.
+        """
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread and close this worker's file; another worker ingests the rest, now or at the next start."""
-        self._ingester.close()
+        """Close this worker's file, and end the ingester if it is this worker's, after it has ingested what is there.
+
+        What comes later, from other workers, is ingested by another one, now or at the next start.
+        """
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(SYNC_SECONDS * 10)
         self._spool.close()
+        self._process.stop()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._starting.run(self._process.ensure)
+            self._closed.wait(SYNC_SECONDS)
+            self._syncing.run(self._spool.sync)
 
     def _wait_until_ingested(self, end: float) -> bool:
         target = spool_reader.file_sizes(self._spool.folder)
-        self._ingester.wake()
+        self._process.wake()
         while True:
             # In this order: a file that is deleted in between is ingested, though the offsets read before lag behind.
             offsets, files = self.store.offsets(), spool_reader.file_sizes(self._spool.folder)

@@ -3,7 +3,7 @@
 A spool, because SQLite allows one writer at a time and a durable commit costs an fsync: workers would wait for each
 other and for the disk in every request. An append costs microseconds and survives the process, even kill -9, since the
 kernel has the bytes. A power failure loses what the kernel had not yet written to disk: at most the records since the
-last `sync`.
+last `sync`, which another thread than those that write should call: it waits for the disk.
 
 <folder>/<worker>-<id>.jsonl    locked by flock while its worker may still write to it
 <folder>/.<worker>-<id>.new     not locked yet, renamed to the above once it is
@@ -11,20 +11,30 @@ last `sync`.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from serving.prediction_log.records import ENCODER, Entry, Feedback, new_id
 from serving.server.worker_lock import FileLock, WorkerLock, try_lock
 
 MAX_BYTES = 16 * 2**20
+MAX_FULL = 64  # files that wait to be flushed: on a disk that never succeeds, the number of open files stays bounded
 LINK_CHECK_SECONDS = 0.1  # between two checks that the file still exists
 SUFFIX = ".jsonl"
 
 log = logging.getLogger(__name__)
+
+
+class _Flush(NamedTuple):
+    """A file to flush to disk, and whether its name may not be on the disk yet."""
+
+    descriptor: int
+    new: bool
 
 
 class Spool:
@@ -39,6 +49,7 @@ class Spool:
         self._lock = threading.Lock()
         self._failing = False
         self._dirty = self._new = False
+        self._full: list[_Flush] = []  # files before this one that are not on the disk yet
         for path in folder.glob(f".{worker}-*.new"):  # left by a worker that died before it locked its file
             path.unlink(missing_ok=True)
 
@@ -60,24 +71,36 @@ class Spool:
     def sync(self) -> None:
         """Flush what was written since the last call to disk; OSError when that fails."""
         with self._lock:
-            if not self._dirty or self._file is None or self._file.descriptor < 0:
-                return
-            # A duplicate, to flush without holding the lock: fdatasync takes milliseconds, and requests are waiting.
-            descriptor, new = os.dup(self._file.descriptor), self._new
-            self._dirty = self._new = False
+            waiting, self._full = self._full, []
+            current = self._file if self._dirty and self._file and self._file.descriptor >= 0 else None
+            if current is not None:
+                # A duplicate, to flush without holding the lock: that takes milliseconds, and requests are waiting.
+                waiting.append(_Flush(os.dup(current.descriptor), self._new))
+                self._dirty = self._new = False
         try:
-            _flush(descriptor, self.folder if new else None)
-        except OSError:
-            with self._lock:
-                self._dirty, self._new = True, self._new or new
-            raise
+            while waiting:
+                _flush(waiting[0].descriptor, self.folder if waiting[0].new else None)
+                os.close(waiting.pop(0).descriptor)
         finally:
-            os.close(descriptor)
+            self._put_back(waiting, current)
+
+    def _put_back(self, waiting: list[_Flush], current: FileLock | None) -> None:
+        """Leave the files that could not be flushed, of which the last may still be written to, to the next call."""
+        with self._lock:
+            if waiting and current is not None and current is self._file:
+                failed = waiting.pop()
+                os.close(failed.descriptor)
+                self._dirty, self._new = True, self._new or failed.new
+            self._full = waiting + self._full
 
     def close(self) -> None:
-        """Close the file. A later write opens another."""
+        """Flush and close the file. A later write opens another."""
         with self._lock:
             self._close_file()
+        try:
+            self.sync()
+        except OSError as error:
+            log.warning("the prediction log could not be flushed to disk: %s", error)
 
     def _append(self, line: bytes) -> None:
         descriptor = self._writable_descriptor()
@@ -140,15 +163,14 @@ class Spool:
         return lock
 
     def _close_file(self) -> None:
+        """Let the ingester have the file, and leave it to `sync` to flush it: a request must not wait for the disk."""
         if self._file is None:
             return
         file, self._file = self._file, None
-        if self._dirty and file.descriptor >= 0:
-            try:
-                _flush(file.descriptor, self.folder if self._new else None)
-            except OSError as error:
-                log.warning("the prediction log could not be flushed to disk: %s", error)
-        self._dirty = False
+        if self._dirty and file.descriptor >= 0 and len(self._full) < MAX_FULL:
+            fcntl.flock(file.descriptor, fcntl.LOCK_UN)  # a duplicate of the descriptor would keep it
+            self._full.append(_Flush(os.dup(file.descriptor), self._new))
+        self._dirty = self._new = False
         file.release()
 
     def _note_failure(self, error: Exception) -> None:

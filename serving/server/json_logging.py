@@ -45,9 +45,9 @@ _log_answered = True
 
 
 def configure(
-    folder: Path | None, worker: WorkerLock, level: str = "INFO", json: bool = True, answered: bool = True
+    folder: Path | None, worker: WorkerLock | str, level: str = "INFO", json: bool = True, answered: bool = True
 ) -> None:
-    """Log to stderr and, with a `folder`, as JSON to `serving-<worker>.jsonl` in it.
+    """Log to stderr and, with a `folder`, as JSON to `serving-<worker>.jsonl` in it; other processes have a name.
 
     Replaces any previous configuration, including the web server's own handlers. OSError when the file cannot be
     created, ValueError for an unknown level. Without `answered`, of requests only those that end in an error are
@@ -68,7 +68,7 @@ def configure(
         server = logging.getLogger(name)
         server.handlers.clear()
         server.propagate = True
-    _answered, _log_answered = AccessLog(worker.number), answered
+    _answered, _log_answered = (None if isinstance(worker, str) else AccessLog(worker.number)), answered
     sys.excepthook = _log_crash
     threading.excepthook = _log_thread_crash
 
@@ -102,9 +102,9 @@ def is_behind() -> bool:
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: time in UTC, level, logger, message, worker, exception as text, `extra` fields."""
 
-    def __init__(self, worker: WorkerLock) -> None:
+    def __init__(self, worker: WorkerLock | str) -> None:
         super().__init__()
-        self._worker = worker.number
+        self._worker = worker if isinstance(worker, str) else worker.number
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record with secrets redacted in its message, exception and extra fields."""

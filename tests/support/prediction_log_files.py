@@ -1,4 +1,4 @@
-"""What a prediction log has on disk: its spool, its tables and its lock; and entries to write."""
+"""What a prediction log has on disk: its spool, its tables and its process; and entries to write."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from serving.prediction_log.records import Entry, new_id
 
@@ -55,14 +57,19 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / "spool").glob("*.jsonl"))
 
 
-def leader(folder: Path) -> int | None:
-    """Ask the kernel who holds the ingester's lock."""
-    try:
-        inode = (folder / "ingester.lock").stat().st_ino
-    except FileNotFoundError:
-        return None
-    for line in Path("/proc/locks").read_text().splitlines():
-        fields = line.split()
-        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
-            return int(fields[4])
+def ingester(folder: Path) -> psutil.Process | None:
+    """Return the process that ingests, if it runs."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "serving.prediction_log" in words and any(f'"folder":"{folder}"' in word for word in words):
+            return process
     return None
+
+
+def leader(folder: Path) -> int | None:
+    """Return the worker that has started the process that ingests."""
+    try:
+        process = ingester(folder)
+        return process and process.ppid()
+    except psutil.NoSuchProcess:
+        return None

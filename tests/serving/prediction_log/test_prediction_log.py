@@ -21,34 +21,40 @@ from typing import Any
 import pytest
 
 from serving.prediction_log import retention, spool_reader, spool_writer
-from serving.prediction_log.prediction_log import PredictionLog
+from serving.prediction_log.ingester import Ingester, Retention
+from serving.prediction_log.prediction_log import LogOptions, PredictionLog
 from serving.prediction_log.records import new_id, parse_id, prediction_id
 from serving.prediction_log.store import SCHEMAS, Store
 from serving.server.worker_lock import WorkerLock, claim, try_lock
-from tests.support.prediction_log_files import ask, entry, facts, files, leader, stored
+from tests.support.prediction_log_files import ask, entry, facts, files, ingester, leader, stored
 from tests.support.service import until
 
 ROOT = Path(__file__).parents[3]
 
 
+class Log(PredictionLog):
+    """A log, and an ingester whose rounds the test runs itself."""
+
+    ingester: Ingester
+
+
 @contextmanager
-def opened(folder: Path, **options: float) -> Iterator[PredictionLog]:
-    """Give a log whose rounds the test runs itself."""
+def opened(folder: Path, **options: float) -> Iterator[Log]:
     worker = claim(folder)
-    log = PredictionLog(folder, worker, **options)
+    kept = LogOptions(**options)
+    log = Log(folder, worker, kept)
+    log.ingester = Ingester(folder, Retention(kept.days * 86400, int(kept.max_mb * 2**20)))
     try:
         yield log
     finally:
         log.close()
-        log._ingester._close_connection()
-        if log._ingester._lock is not None:
-            log._ingester._lock.release()
+        log.ingester.close()
         worker.lock.release()
 
 
-def ingest(log: PredictionLog) -> None:
-    """Run a round and hold that nothing is left over."""
-    assert log._ingester.run_once()
+def ingest(log: Log) -> None:
+    """Run a round, once a killed worker's ingester has ended, and hold that nothing is left over."""
+    until(log.ingester.run_once)
     assert log.backlog_bytes() == 0
 
 
@@ -156,10 +162,10 @@ def test_only_the_owner_reads_and_nothing_private_was_ever_written(tmp_path: Pat
     try:
         with opened(folder) as log:
             log.write(entry(1, columns=["Age"], rows=[[44]]))
-            log._ingester.run_once()
+            log.ingester.run_once()
             log.write(entry(1, columns=["Age"], rows=[[45]]))
             (folder / "spool" / "00-x.jsonl").write_bytes(b"garbage\n")
-            log._ingester.run_once()
+            log.ingester.run_once()
             paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "00-x.jsonl"]
             assert {"predictions.sqlite", "predictions.sqlite-wal", "bad.txt"} <= {path.name for path in paths}
             assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600}
@@ -201,14 +207,11 @@ for _ in range(3):
 time.sleep(600)
 """
 INGESTER = """
-import sys, time
+import sys
 from pathlib import Path
-from serving.prediction_log.prediction_log import PredictionLog
-from serving.server.worker_lock import claim
+from serving.prediction_log.ingester import Ingester, Retention
 
-folder = Path(sys.argv[1])
-PredictionLog(folder, claim(folder)).start()
-time.sleep(600)
+Ingester(Path(sys.argv[1]), Retention()).run()
 """
 
 
@@ -248,18 +251,22 @@ class Worker:
 
 @pytest.mark.usefixtures("takes_long")
 def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_path: Path) -> None:
-    """Eight kills of three workers, every other one of them of the worker that ingests."""
+    """Nine kills among three workers: in turn of one that has started the ingester, of another, of the ingester."""
     dead: list[Worker] = []
-    ingesting = 0
+    kills = {"leader": 0, "other": 0, "ingester": 0}
     with ExitStack() as stack:
         alive = [stack.enter_context(Worker(tmp_path)) for _ in range(3)]
         until(lambda: all(len(each.ids) > 20 for each in alive))
-        for turn in range(8):
+        for turn in range(9):
             time.sleep(random.uniform(0.1, 0.5))
             until(lambda: leader(tmp_path) in {each.process.pid for each in alive})
             lead = next(each for each in alive if each.process.pid == leader(tmp_path))
-            victim = lead if turn % 2 else random.choice([each for each in alive if each is not lead])
-            ingesting += victim is lead
+            kind = list(kills)[turn % 3]
+            kills[kind] += 1
+            if kind == "ingester":
+                ingester(tmp_path).kill()
+                continue
+            victim = lead if kind == "leader" else random.choice([each for each in alive if each is not lead])
             alive.remove(victim)
             victim.kill()
             dead.append(victim)
@@ -267,7 +274,6 @@ def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_pa
             until(lambda: len(alive[-1].ids) > 20)
         for each in alive:
             each.kill()
-    assert ingesting == 4
     acknowledged = [id_ for each in (*dead, *alive) for id_ in each.ids]
     assert len(acknowledged) > 500
     with opened(tmp_path) as log:  # the next start
@@ -277,7 +283,7 @@ def test_kill_9_under_load_loses_nothing_acknowledged_and_doubles_nothing(tmp_pa
     assert len(ids) == len(set(ids))
     assert set(acknowledged) <= set(ids)
     assert (
-        len(set(ids) - set(acknowledged)) <= 3 * 11
+        len(set(ids) - set(acknowledged)) <= 3 * 9
     )  # of each thread that died one may be written and not acknowledged
     assert "bad" not in facts(tmp_path)
     assert len(list((tmp_path / "slots").iterdir())) <= 5  # numbers are used again
@@ -314,21 +320,20 @@ def test_kill_9_of_the_ingester_in_the_middle_of_a_long_backlog(tmp_path: Path) 
 
 def test_another_worker_takes_over_from_the_one_that_ingests(tmp_path: Path) -> None:
     with opened(tmp_path) as log, opened(tmp_path) as other:
-        assert log._ingester.run_once()
-        assert not other._ingester.run_once()
+        assert log.ingester.run_once()
+        assert not other.ingester.run_once()
         it = entry()
         other.write(it)
         ingest(log)
         assert stored(tmp_path) == [it.id]
-        log._ingester._lock.release()
-        log._ingester._lock = None
+        log.ingester.close()
         other.write(entry())
         ingest(other)
-        assert not log._ingester.run_once()
+        assert not log.ingester.run_once()
         assert len(stored(tmp_path)) == 2
 
 
-def test_two_threads_that_ingest_share_the_work_and_double_nothing(tmp_path: Path) -> None:
+def test_two_workers_start_one_ingester_which_doubles_nothing(tmp_path: Path) -> None:
     workers = [claim(tmp_path), claim(tmp_path)]
     assert [each.number for each in workers] == [0, 1]
     logs = [PredictionLog(tmp_path, worker) for worker in workers]
@@ -339,6 +344,7 @@ def test_two_threads_that_ingest_share_the_work_and_double_nothing(tmp_path: Pat
         assert logs[index % 2].write(each)
     assert logs[0].wait_until_ingested(20)
     assert sorted(stored(tmp_path)) == sorted(each.id for each in entries)
+    assert [log._process._process is not None for log in logs].count(True) == 1
     for log in logs:
         log.close()
     for worker in workers:
@@ -359,6 +365,84 @@ def test_many_threads_share_a_worker(tmp_path: Path) -> None:
         assert log._spool.lost == 0
         ingest(log)
     assert sorted(stored(tmp_path)) == sorted(each.id for worker in entries for each in worker)
+
+
+# --- the process that ingests ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[PredictionLog]:
+    """Give a log with an ingester of its own, as in a worker."""
+    worker = claim(folder)
+    log = PredictionLog(folder, worker)
+    log.start()
+    try:
+        until(lambda: ingester(folder) is not None)
+        yield log
+    finally:
+        log.close()
+        worker.lock.release()
+
+
+def test_a_stop_leaves_everything_in_the_tables_and_no_process(tmp_path: Path) -> None:
+    with started(tmp_path) as log:
+        process = ingester(tmp_path)
+        entries = [entry() for _ in range(3000)]
+        assert all(map(log.write, entries))
+    assert not process.is_running()
+    assert sorted(stored(tmp_path)) == sorted(each.id for each in entries)
+    assert files(tmp_path) == []
+
+
+def test_an_ingester_that_is_told_to_end_ingests_first_and_another_follows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with started(tmp_path) as log:
+        assert log.write(entry())
+        assert log.wait_until_ingested(20)  # it is up, and handles signals
+        first = ingester(tmp_path)
+        it = entry()
+        assert log.write(it)
+        first.terminate()
+        until(lambda: not first.is_running())
+        assert it.id in stored(tmp_path)
+        until(lambda: ingester(tmp_path) is not None)
+        assert log.write(entry())
+        assert log.wait_until_ingested(20)
+    assert "the ingester ended with exit code 0" in caplog.text
+
+
+def test_the_ingester_has_no_secret_of_the_service_and_no_file_but_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVING_API_KEYS", "a:0123456789abcdef")
+    with started(tmp_path) as log:
+        assert log.write(entry())
+        assert log.wait_until_ingested(20)
+        process = ingester(tmp_path)
+        assert "SERVING_API_KEYS" not in process.environ()
+        opened_here = {
+            Path(each.path).relative_to(tmp_path).parts[0]
+            for each in process.open_files()
+            if tmp_path.as_posix() in each.path
+        }
+    names = ("predictions.sqlite", "predictions.sqlite-wal", "predictions.sqlite-shm")
+    assert opened_here <= {*names, "ingester.lock", "logs"}
+
+
+def test_a_full_file_is_flushed_by_the_thread_that_syncs_and_not_by_a_request(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        log._spool.max_bytes = 5_000
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(200):
+            assert log.write(entry())
+        full = len(files(tmp_path)) - 1
+        assert len(log._spool._full) == full > 5
+        log._spool.sync()
+        assert log._spool._full == []
+        assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
+        ingest(log)
+        assert len(files(tmp_path)) == 1
 
 
 # --- what lies in the spool -------------------------------------------------------------------------------------------
@@ -388,7 +472,7 @@ def test_half_a_record_of_a_live_worker_is_left_until_it_is_whole(tmp_path: Path
         whole = spool_writer.ENCODER.encode(entry()) + b"\n"
         with path.open("ab", buffering=0) as file:  # as write(2) may be seen by another in its middle
             file.write(whole[:100])
-            assert log._ingester.run_once()
+            assert log.ingester.run_once()
             assert log.backlog_bytes() == 100
             file.write(whole[100:])
         ingest(log)
@@ -548,19 +632,22 @@ def test_a_full_disk_corrupts_no_later_record_and_is_logged_once(tmp_path: Path)
 
 
 FULL_WHILE_INGESTING = """
-import resource, sys, time
+import resource, sys, threading, time
 from pathlib import Path
+from serving.prediction_log.ingester import Ingester, Retention
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
 folder = Path(sys.argv[1])
 log = PredictionLog(folder, claim(folder))
-before = log.backlog_bytes()
-log.start()
+ingester = Ingester(folder, Retention())
+thread = threading.Thread(target=ingester.run)
+thread.start()
 time.sleep(1.5)
 assert log.backlog_bytes() > 100_000, log.backlog_bytes()
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert log.wait_until_ingested(30)
-log.close()
+ingester.stop()
+thread.join()
 """
 
 
@@ -660,8 +747,8 @@ def test_a_disk_that_cannot_sync_blocks_no_ingestion_and_is_logged_once(
         os.dup2(null.fileno(), log._spool._file.descriptor)
     log.start()
     assert log.wait_until_ingested(5)
-    until(lambda: log._ingester._syncing.failures > 2)
-    assert log._ingester._ingesting.failures == 0
+    until(lambda: log._syncing.failures > 2)
+    assert len(log._spool._full) == 0  # the file that is written to is tried again, and none is opened each time
     log.close()
     worker.lock.release()
     assert stored(tmp_path) == [it.id]
@@ -671,20 +758,19 @@ def test_a_disk_that_cannot_sync_blocks_no_ingestion_and_is_logged_once(
 
 
 def test_a_foreign_lock_delays_ingestion_and_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    worker = claim(tmp_path)
-    log = PredictionLog(tmp_path, worker)
-    log.start()
-    assert log.write(entry())
-    assert log.wait_until_ingested(10)
-    with closing(sqlite3.connect(tmp_path / "predictions.sqlite", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with opened(tmp_path) as log:
+        thread = threading.Thread(target=log.ingester.run)
+        thread.start()
         assert log.write(entry())
-        assert not log.wait_until_ingested(1.5)
-        synced = log._ingester._synced
-        until(lambda: log._ingester._synced > synced + 1)  # a power cut costs seconds, however long the lock
-    assert log.wait_until_ingested(10)
-    log.close()
-    worker.lock.release()
+        assert log.wait_until_ingested(10)
+        with closing(sqlite3.connect(tmp_path / "predictions.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert log.write(entry())
+            assert not log.wait_until_ingested(1.5)
+            until(lambda: log.ingester._ingesting.failures > 0)
+        assert log.wait_until_ingested(10)
+        log.ingester.stop()
+        thread.join()
     assert len(stored(tmp_path)) == 2
     assert caplog.text.count("predictions stay in the spool for now: database is locked") == 1
     assert caplog.text.count("predictions are ingested again") == 1
@@ -769,12 +855,12 @@ def test_damage_while_running_stops_no_prediction_and_is_moved_aside(tmp_path: P
             for _ in range(500):
                 log.write(entry())
             ingest(log)
-            log._ingester._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            log.ingester._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             _damage(tmp_path / "predictions.sqlite")
-            log._ingester._connection.execute("PRAGMA shrink_memory")
+            log.ingester._connection.execute("PRAGMA shrink_memory")
             assert log.write(entry())
             for _ in range(3):
-                log._ingester.run_once()
+                log.ingester.run_once()
             assert (tmp_path / f"predictions.corrupt-{number}.sqlite").exists()
         assert log.backlog_bytes() == 0
         assert len(stored(tmp_path)) == 1002  # all of it still lay in the spool
@@ -820,9 +906,9 @@ def test_the_oldest_go_above_the_size_and_the_file_shrinks(tmp_path: Path) -> No
     with opened(tmp_path, max_mb=1) as log:
         for each in entries:
             log.write(each)
-        while log._ingester._expired == float("-inf"):
-            log._ingester.run_once()
-        connection = log._ingester._connection
+        while log.ingester._expired == float("-inf"):
+            log.ingester.run_once()
+        connection = log.ingester._connection
         assert retention.used_bytes(connection) <= 2**20
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert (tmp_path / "predictions.sqlite").stat().st_size < 1.5 * 2**20

@@ -78,7 +78,7 @@ def kill_all(it: Service) -> None:
 def test_kill_9_under_load_loses_no_prediction_that_was_acknowledged(
     registry: Registry, registry_environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Three times the worker that ingests, and after it, when another has taken over, the server with all workers.
+    """Three times the worker whose ingester runs, and after it, when another's does, the server with all workers.
 
     Granian gives up when a worker dies twice within 5.5 s.
     """
@@ -110,8 +110,28 @@ def test_kill_9_under_load_loses_no_prediction_that_was_acknowledged(
     assert len(list((data / "logs").iterdir())) <= 4
 
 
+def test_a_stop_under_load_leaves_every_acknowledged_prediction_in_the_tables_and_no_process(
+    registry: Registry, registry_environ: dict[str, str], tmp_path: Path
+) -> None:
+    """But for what the worker that ends last has answered after the ingester's end: the next start has that."""
+    promote(registry, push(registry, tmp_path / "run", model()))
+    data = tmp_path / "data"
+    with service(registry_environ, tmp_path, *WORKERS) as it, load(it) as clients:
+        ready(it, data, clients)
+        everyone = [it.process, *it.process.children(recursive=True)]
+        clients.stop.set()
+        it.process.terminate()
+        assert psutil.wait_procs(everyone, 60)[1] == []
+    assert clients.wrong == []
+    rows = {(request.hex(), row) for request, row, _ in ask(data, PREDICTIONS)}
+    spool = b"".join(path.read_bytes() for path in files(data))
+    missing = [each for each, _ in clients.acknowledged if parse_id(each) not in rows]
+    assert all(each.split(".")[0].encode() in spool for each in missing)
+    assert len(clients.acknowledged) > len(missing)
+
+
 def ready(it: Service, data: Path, clients: Clients) -> int:
-    """Wait until two workers live, one ingests, and the clients have got more answers; return the one that ingests."""
+    """Wait for two workers, an ingester and more answers; return the worker that has started the ingester."""
     until(lambda: len(workers(it, data)) == 2 and leader(data) in workers(it, data))
     before = len(clients.acknowledged)
     until(lambda: len(clients.acknowledged) > before + 60)
