@@ -25,7 +25,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from stage_tasks import common_arguments, dag_ids, folded, nothing_from, reported, run_files, run_url, timetable
 from updraft.defaults import ROOT
 from updraft.errors import UserError
-from updraft.run_params import RunParams
+from updraft.run_params import RunParams, as_strict
 from updraft.stages.runs import SPLIT, RunFiles, Stage
 from updraft.usecase import UseCase, check_params, parse, paths, unreadable, with_params
 
@@ -254,9 +254,9 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
             "promote": Param(
                 case.promote,
                 type="string",
-                enum=["auto", "never"],
+                enum=list(as_strict(case.promote)),
                 title="Promote",
-                description="never: store the version when it wins, and let a person promote it.",
+                description="Of a winner. canary, shadow: try it beside production; never: a person promotes it.",
             ),
             "read_all": Param(
                 False,

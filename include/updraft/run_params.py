@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from updraft.model.columns import quoted
 from updraft.model.signature import MAX_ERRORS, MAX_KEY_LENGTH, BadRow, escape_pointer
 
-Promote = Literal["auto", "never"]
+Promote = Literal["auto", "canary", "shadow", "approve", "never"]  # from the least strict to the strictest
+NOT_WAITING: tuple[Promote, ...] = ("canary", "shadow", "never")  # for a person's approval
 # JSON does not distinguish 1 from 1.0.
 Whole = Annotated[int, BeforeValidator(lambda v: int(v) if isinstance(v, float) and v.is_integer() else v)]
 
@@ -38,6 +39,12 @@ class RunParams(BaseModel):
         except ValidationError as error:
             faults = [_format(cls, fault) for fault in error.errors(include_url=False)[:MAX_ERRORS]]
         raise BadRow(faults)
+
+
+def as_strict(promote: Promote) -> tuple[Promote, ...]:
+    """Return the values of `promote` that a run may have where the YAML says `promote`: this, and stricter ones."""
+    order: tuple[Promote, ...] = get_args(Promote)
+    return tuple(value for value in order[order.index(promote) :] if value in (promote, *NOT_WAITING))
 
 
 def _format(model: type[BaseModel], fault: Mapping[str, Any]) -> dict[str, str]:

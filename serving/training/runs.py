@@ -69,5 +69,5 @@ def _outcome(airflow: Airflow, use_case: str, run_id: str, tasks: list[TaskInsta
         reason = "The model was not good enough to be stored; see the log of the task push."
         return {"outcome": "rejected", "reason": reason}
     event = airflow.model_event(DAG_PREFIX + use_case, run_id)
-    outcome = "promoted" if event.decision == "promote" else "stored"
+    outcome = {"promote": "promoted", "canary": "canary", "shadow": "shadow"}.get(event.decision or "", "stored")
     return {"outcome": outcome, "version": event.version, "reason": event.reason}

@@ -137,7 +137,7 @@ def test_synthetic_rows_can_be_loaded(updraft: Any, mongodb_url: str) -> None:
         (["run", "vehicle_insurance", "--data", "absent.csv"], "file 'absent.csv': no such file"),
         (
             ["run", "vehicle_insurance", "--promote", "maybe"],
-            "run parameter promote: 'maybe' is unknown; there are: auto, never",
+            "run parameter promote: 'maybe' is unknown; there are: auto, canary, shadow, approve, never",
         ),
         (["run", "vehicle_insurance"], "MONGODB_URL: expected mongodb://"),
         (["load", "vehicle_insurance", "rows.csv"], "MONGODB_URL: expected mongodb://"),

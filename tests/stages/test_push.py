@@ -8,18 +8,20 @@ from typing import Any
 import pytest
 
 from tests.support.trained import Trained
-from tests.support.versions import overwrite
+from tests.support.versions import model_folder, overwrite
 from updraft.errors import UserError
 from updraft.model.golden import replay
 from updraft.model.model import Model
 from updraft.registry import judgements
 from updraft.registry.registry import Registry, VerificationError, open_registry
+from updraft.registry.rollouts import Plan, abort, finish, start
 from updraft.stages.evaluate import evaluate
 from updraft.stages.push import Outcome, champion, push
 from updraft.stages.runs import Run, RunFiles
 from updraft.stages.stage_folder import read_json, write_json
 from updraft.stages.train import train
 from updraft.usecase import UseCase
+from updraft.usecase.blocks import Rollout
 
 
 @pytest.fixture
@@ -174,6 +176,69 @@ def test_a_model_that_was_exchanged_after_its_evaluation_is_not_pushed(
         with pytest.raises(UserError, match="is not the model that was evaluated; run `evaluate` again"):
             push_run(case, run, registry)
     assert registry.names() == []
+
+
+# --- rollouts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(case: UseCase, run: Run, registry: Registry) -> Path:
+    """Put another candidate into production as version 1, and give the run's evaluation as if it had won against it."""
+    other = run.files.folder / "other"
+    shutil.copytree(run.files.folder / "train", other)
+    chosen = read_json(run.files.folder / "evaluate" / "evaluation.json")["chosen"]
+    first = registry.push(case.name, next(path for path in other.iterdir() if path.name != chosen), {}, "before")
+    registry.promote(case.name, first.number, expect=None, who="tests", why="the first")
+    return rewrite(run, champion={"version": 1}, decision="promote")
+
+
+@pytest.mark.parametrize(("mode", "percent"), [("canary", 25.0), ("shadow", None)])
+def test_a_winner_is_tried_beside_production_once(
+    mode: str, percent: float | None, case: UseCase, run: Run, registry: Registry, beside: Path
+) -> None:
+    tried = case.model_copy(update={"promote": mode, "rollout": Rollout(percent=25)})
+    for _ in range(2):  # a retry finds it there
+        assert push_run(tried, run, registry, beside).decision == mode
+    pointer = registry.pointer(case.name)
+    assert pointer and pointer.rollout and pointer.production == 1
+    assert (pointer.rollout.version, pointer.rollout.mode, pointer.rollout.percent) == (2, mode, percent)
+    read = champion(case, registry)
+    assert read and read.number == 1  # the champion is what is in production, never the rollout
+    finish(registry, case.name, who="ann", why="good")
+    assert push_run(tried, run, registry, beside).decision == "promote"
+    assert len(registry.history(case.name)) == 3
+
+
+@pytest.mark.parametrize("mode", ["auto", "canary", "shadow"])
+def test_a_later_winner_is_stored_while_another_version_is_tried(
+    mode: str, case: UseCase, run: Run, registry: Registry, beside: Path, tmp_path: Path
+) -> None:
+    earlier = registry.push(case.name, model_folder(tmp_path / "earlier"), {}, "earlier").number
+    start(registry, case.name, Plan(earlier, "canary", 5.0), who="tests", why="it came first")
+    outcome = push_run(case.model_copy(update={"promote": mode}), run, registry, beside)
+    assert outcome.version and (outcome.version.number, outcome.decision) == (3, "hold")
+    assert "version 2 is in a rollout (canary 5 % since " in outcome.reason
+    judgement = judgements.read(registry.bucket, registry.keys, case.name, 3)
+    assert judgement and judgement.reason == outcome.reason
+    pointer = registry.pointer(case.name)
+    assert pointer and pointer.rollout and (pointer.production, pointer.rollout.version) == (1, 2)
+
+
+def test_the_first_version_goes_into_production_as_there_is_nothing_to_try_it_beside(
+    case: UseCase, run: Run, registry: Registry
+) -> None:
+    assert push_run(case.model_copy(update={"promote": "canary"}), run, registry).decision == "promote"
+    assert registry.production(case.name) == 1
+
+
+def test_a_version_that_was_taken_back_is_not_tried_again(
+    case: UseCase, run: Run, registry: Registry, beside: Path
+) -> None:
+    tried = case.model_copy(update={"promote": "shadow"})
+    assert push_run(tried, run, registry, beside).decision == "shadow"
+    abort(registry, case.name, who="ann", why="it sells to nobody")
+    outcome = push_run(tried, Run("manual__2", run.files, "tests", "http://airflow/run"), registry, beside)
+    require_held(case, outcome, registry)
 
 
 # --- what a person took back -----------------------------------------------------------------------------------------

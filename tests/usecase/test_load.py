@@ -356,7 +356,7 @@ def test_an_unknown_use_case_is_answered_with_the_known_ones() -> None:
         ({"limit": 0}, "limit: expected greater than or equal to 1, found 0"),
         ({"limit": "10"}, "limit: expected a valid integer, found '10'"),
         ({"seed": 2**32}, "seed: expected less than 4294967296, found 4294967296"),
-        ({"promote": "always"}, "promote: 'always' is unknown; there are: auto, never"),
+        ({"promote": "always"}, "promote: 'always' is unknown; there are: auto, canary, shadow, approve, never"),
     ],
 )
 def test_wrong_run_parameters_are_refused(values: dict[str, object], complaint: str) -> None:
@@ -369,6 +369,45 @@ def test_run_parameters_override_the_yaml_and_none_does_not() -> None:
     case = with_params(load("vehicle_insurance"), check_params({"seed": 7, "limit": None, "promote": "never"}))
     assert (case.seed, case.promote) == (7, "never")
     assert with_params(case, check_params({"seed": None})).seed == 7
+
+
+STRICTER = {
+    "auto": ["auto", "canary", "shadow", "never"],
+    "canary": ["canary", "shadow", "never"],
+    "shadow": ["shadow", "never"],
+    "never": ["never"],
+}
+
+
+@pytest.mark.parametrize("yaml", STRICTER)
+def test_a_run_promotes_by_the_yamls_rule_or_a_stricter_one(yaml: str) -> None:
+    case = load("vehicle_insurance").model_copy(update={"promote": yaml})
+    for run in ("auto", "canary", "shadow", "approve", "never"):
+        if run in STRICTER[yaml]:
+            assert with_params(case, check_params({"promote": run})).promote == run
+        else:
+            with pytest.raises(BadUseCase, match=f"promote: '{run}' is not as strict as the YAML's '{yaml}'"):
+                with_params(case, check_params({"promote": run}))
+
+
+def test_approve_is_refused_until_it_is_there(shop: Write) -> None:
+    root = shop(("{by: hash}", "{by: hash}\npromote: approve"))
+    assert [fault for fault in refusal(root) if "promote: approve is not available yet" in fault] == refusal(root)
+
+
+@pytest.mark.parametrize(
+    ("rollout", "complaint"),
+    [
+        ("{percent: 0}", "rollout.percent: expected greater than 0, found 0"),
+        ("{percent: 101}", "rollout.percent: expected less than or equal to 100, found 101"),
+        ("{minutes: 0}", "rollout.minutes: expected greater than 0, found 0"),
+        ("{min_rows: 0}", "rollout.min_rows: expected greater than or equal to 1, found 0"),
+        ("{percnt: 5}", "unknown key 'rollout.percnt' (did you mean 'percent'?)"),
+    ],
+)
+def test_a_rollout_is_checked(shop: Write, rollout: str, complaint: str) -> None:
+    [fault] = refusal(shop(("{by: hash}", f"{{by: hash}}\npromote: canary\nrollout: {rollout}")))
+    assert complaint in fault
 
 
 def test_a_watermark_needs_an_id_without_nulls(shop: Write) -> None:

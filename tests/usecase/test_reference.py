@@ -68,4 +68,5 @@ def test_defaults_are_those_of_the_code() -> None:
     assert (
         f"rule: {gate['rule'].default}, margin: {gate['margin'].default}, interval: {gate['interval'].default}" in PAGE
     )
+    assert ", ".join(f"{key}: {field.default}" for key, field in blocks.Rollout.model_fields.items()) in PAGE
     assert set(get_args(Cast)) <= WORDS and set(SourceBlock.model_fields) <= WORDS

@@ -48,7 +48,7 @@ def run(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The maximum number of rows.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the YAML's.")] = None,
-    promote: Annotated[str | None, typer.Option(help="auto, or never: store the version, promote nothing.")] = None,
+    promote: Annotated[str | None, typer.Option(help="Stricter than the YAML's: canary, shadow, never.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run all stages as the DAG does; without UPDRAFT_REGISTRY nothing is pushed."""

@@ -19,7 +19,8 @@ from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE
 from updraft.registry import judgements
 from updraft.registry.folder_hashes import sha256
-from updraft.registry.registry import HeldModel, PointerMoved, Registry, Version
+from updraft.registry.registry import HeldModel, Pointer, PointerMoved, Registry, Version
+from updraft.registry.rollouts import Plan, RolloutRunning, start
 from updraft.stages.evaluate import EVALUATION, Champion, evaluate
 from updraft.stages.keep import describe
 from updraft.stages.runs import Run
@@ -54,7 +55,10 @@ def champion(case: UseCase, registry: Registry) -> Champion | None:
 def push(
     case: UseCase, models: Sequence[Path], split: Path, dataset: Path, evaluation: Path, registry: Registry, run: Run
 ) -> Outcome:
-    """Store the chosen model as a version and, when the decision is `promote`, point production at it.
+    """Store the chosen model as a version and, when the decision is `promote`, act on it as `promote:` says.
+
+    `auto` points production at it, `canary` and `shadow` start a rollout; where nothing is in production there is
+    nothing to try it beside, and it goes into production. While another version is tried, the new one is only stored.
 
     Stores nothing when the decision is `reject`, nor when the model is held, by its bytes, whatever was decided before.
     When the pointer has moved since the evaluation, the model is judged again, against the new champion: before it is
@@ -76,8 +80,8 @@ def push(
         return Outcome(None, "hold", reason)
     if version := registry.version_of(case.name, once):
         log.info("version %d is of this run", version.number)
-        if registry.production(case.name) == version.number:
-            return Outcome(version, "promote", summary["reason"])
+        if done := _done(registry.pointer(case.name), version.number):
+            return Outcome(version, done, summary["reason"])
     elif summary["decision"] == "promote" and _moved(case, registry, summary):
         log.warning("judging again: production moved since the evaluation")
         evaluation = _judge_again(case, models, split, registry, run)
@@ -103,27 +107,55 @@ def _promote(
     registry: Registry,
     run: Run,
 ) -> Outcome:
-    """Put a stored version into production if it was decided; judge it again each time that production moves."""
+    """Promote or try a stored version if it was decided; judge it again each time that production moves."""
     for _ in range(JUDGEMENTS):
         if summary["decision"] != "promote":
             log.info("version %d is not promoted: %s", version.number, summary["reason"])
             return Outcome(version, summary["decision"], summary["reason"])
-        expect = (summary["champion"] or {}).get("version")
         try:
-            registry.promote(case.name, version.number, expect=expect, who=run.who, why=summary["reason"])
+            done = _act(case, registry, version, summary, run)
         except PointerMoved as moved:
             log.warning("judging again: %s", moved)
             summary = read_json(_judge_again(case, models, split, registry, run) / EVALUATION)
             reason = f"judged again after production moved: {summary['reason']}"
             _note(registry, version, summary["decision"], reason, run)
-        except HeldModel as held:  # since this task began
-            log.warning("version %d is not promoted: %s", version.number, held)
-            _note(registry, version, "hold", str(held), run)
-            return Outcome(version, "hold", str(held))
+        except (HeldModel, RolloutRunning) as error:  # since this task began
+            log.warning("version %d is not promoted: %s", version.number, error)
+            _note(registry, version, "hold", str(error), run)
+            return Outcome(version, "hold", str(error))
         else:
-            log.info("version %d is in production: %s", version.number, summary["reason"])
-            return Outcome(version, summary["decision"], summary["reason"])
+            where = "in production" if done == "promote" else f"tried beside production, as a {done}"
+            log.info("version %d is %s: %s", version.number, where, summary["reason"])
+            return Outcome(version, done, summary["reason"])
     raise PointerMoved(f"{case.name}: the pointer moved {JUDGEMENTS} times while version {version.number} was judged")
+
+
+def _act(case: UseCase, registry: Registry, version: Version, summary: dict[str, Any], run: Run) -> str:
+    """Promote a version, or start its rollout, against the champion that it was compared with; return what was done.
+
+    Raises PointerMoved when another one is in production, or anything moves meanwhile; RolloutRunning; HeldModel.
+    """
+    expect, now = (summary["champion"] or {}).get("version"), registry.pointer(case.name)
+    production, sequence = (now.production, now.sequence) if now else (None, 0)
+    if production != expect:
+        raise PointerMoved(f"{case.name}: production is version {production}, expected {expect}")
+    if now and now.rollout and now.rollout.version != version.number:
+        raise RolloutRunning(case.name, version.number, now.rollout)
+    written: dict[str, Any] = {"who": run.who, "why": summary["reason"], "expected_sequence": sequence}
+    mode = case.promote
+    if production is not None and (mode == "canary" or mode == "shadow"):
+        plan = Plan(version.number, mode, case.rollout.percent if mode == "canary" else None)
+        start(registry, case.name, plan, **written)
+        return mode
+    registry.promote(case.name, version.number, expect=expect, **written)
+    return "promote"
+
+
+def _done(now: Pointer | None, number: int) -> str | None:
+    """Return what an earlier try has done with its version: it is in production, or in a rollout."""
+    if now and now.production == number:
+        return "promote"
+    return now.rollout.mode if now and now.rollout and now.rollout.version == number else None
 
 
 def _note(registry: Registry, version: Version, decision: str, reason: str, run: Run) -> None:

@@ -155,6 +155,18 @@ class Gate(Part):
     interval: Literal["required", "reported"] = "required"
 
 
+class Rollout(Part):
+    """How a winner is tried beside production by `promote: canary` or `shadow`.
+
+    A canary answers `percent` of the requests. What ends the rollout looks at no less than `min_rows` rows of the new
+    version, and does not put it into production before `minutes`.
+    """
+
+    percent: Annotated[float, Field(gt=0, le=100)] = 10
+    minutes: Annotated[float, Field(gt=0)] = 60
+    min_rows: Annotated[int, Field(ge=1)] = 500
+
+
 class Serving(Part):
     """How the service treats values beyond the suite's critical bounds, and which columns it does not store.
 

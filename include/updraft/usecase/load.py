@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from updraft.defaults import ROOT
 from updraft.model.columns import Column
 from updraft.model.suite import BadColumns, read_columns
-from updraft.run_params import RunParams
+from updraft.run_params import RunParams, as_strict
 from updraft.usecase.messages import drop_invalid, listed, nearest, validation_messages
 from updraft.usecase.rows_definition import RowsDefinition
 from updraft.usecase.rules import cross_field_errors
@@ -55,7 +55,15 @@ def check_params(values: dict[str, Any]) -> RunParams:
 
 
 def with_params(case: UseCase, params: RunParams) -> UseCase:
-    """Return the use case with a run's parameters in place of the YAML's values."""
+    """Return the use case with a run's parameters in place of the YAML's values.
+
+    Raises BadUseCase where a run would promote by a laxer rule than the YAML's.
+    """
+    if params.promote is not None and params.promote not in (allowed := as_strict(case.promote)):
+        raise BadUseCase(
+            f"run parameter promote: {params.promote!r} is not as strict as the YAML's {case.promote!r}; "
+            f"there are: {listed(allowed)}"
+        )
     changes = {name: value for name, value in (("seed", params.seed), ("promote", params.promote)) if value is not None}
     return case.model_copy(update=changes)
 

@@ -243,6 +243,11 @@ def _schedule(case: UseCase) -> Faults:
             yield ("schedule", key), f"schedule.{key}: only the rows {kinds}, found {case.source.kind}"
 
 
+def _promote(case: UseCase) -> Faults:
+    if case.promote == "approve":
+        yield ("promote",), "promote: approve is not available yet; never stores the version for a person to promote"
+
+
 CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _roles: set(),
     _types: {"text", "categorical", "read", "target", "ignored"},
@@ -253,5 +258,6 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _serving: {"target", "id", "ignored"},
     _candidates: {"task", "text"},
     _metrics: {"task", "choose_by", "gate"},
+    _promote: {"promote"},
     demo_rules.cross_field_errors: {"labels"},
 }

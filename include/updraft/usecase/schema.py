@@ -22,6 +22,7 @@ from updraft.usecase.blocks import (
     MetricName,
     Names,
     RandomSplit,
+    Rollout,
     Serving,
     Slice,
     Tfidf,
@@ -71,6 +72,7 @@ class UseCase(RowsDefinition):
     slices: dict[str, Slice] = Field(default_factory=dict)
     gate: Gate
     promote: Promote = "auto"
+    rollout: Rollout = Rollout()
     serving: Serving = Serving()
     datasets: Datasets = Datasets()
     demo: Demo = Demo()
