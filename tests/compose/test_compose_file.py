@@ -77,6 +77,11 @@ def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> Non
     assert all(OF_CELERY[name]["environment"]["UPDRAFT_ARTIFACTS"] for name in known)
 
 
+def test_alertmanager_runs_only_in_a_profile_that_is_asked_for_and_publishes_nothing() -> None:
+    assert {name for name, service in SERVICES.items() if "alerts" in service.get("profiles", [])} == {"alertmanager"}
+    assert "ports" not in SERVICES["alertmanager"] and "environment" not in SERVICES["alertmanager"]
+
+
 def test_long_running_services_restart_and_ask_whether_they_are_well() -> None:
     for name, service in {**SERVICES, "redis": OF_CELERY["redis"]}.items():
         if service["restart"] == "no":

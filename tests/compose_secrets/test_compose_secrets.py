@@ -129,6 +129,7 @@ def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> Non
         "s3": {"s3_access_key", "s3_secret_key", "s3_reader_access_key", "s3_reader_secret_key"},
         "grafana": {"grafana_admin_password"},
         "prometheus": {"metrics_key"},
+        "alertmanager": set(),
         "airflow": (airflow := {
             "postgres_password", "mongodb_password", "redis_password", "s3_access_key", "s3_secret_key",
             "airflow_jwt_secret", "airflow_secret_key", "airflow_fernet_key",

@@ -26,7 +26,19 @@ MARKS = {
 }
 PROGRAMS = {
     **dict.fromkeys(
-        ("mongod", "weed", "granian", "gunicorn", "postgres", "mariadbd", "chromium", "exporter.py"), "server"
+        (
+            "mongod",
+            "weed",
+            "granian",
+            "gunicorn",
+            "postgres",
+            "mariadbd",
+            "chromium",
+            "exporter.py",
+            "prometheus",
+            "prometheus-alertmanager",
+        ),
+        "server",
     ),
     "airflow": "airflow",
     **dict.fromkeys(("supervisord", "updraft up", "updraft demo"), "stack"),

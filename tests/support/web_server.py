@@ -25,6 +25,7 @@ class Request:
 
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 Answers = Callable[[Request], Answer]
@@ -41,7 +42,8 @@ class WebServer:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                request = Request(self.path, {name.lower(): value for name, value in self.headers.items()})
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 owner.requests.append(request)
                 found = answer(request)
                 self.send_response(found.status)
@@ -50,6 +52,8 @@ class WebServer:
                 self.end_headers()
                 self.wfile.write(found.body[: found.cut])
                 self.close_connection = self.close_connection or found.cut is not None
+
+            do_POST = do_GET
 
             def log_message(self, format: str, *args: object) -> None:
                 """Log nothing."""

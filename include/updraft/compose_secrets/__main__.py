@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from updraft.compose_secrets.alertmanager import check_alerts
 from updraft.compose_secrets.secrets import check_secrets, resolve_secrets
 from updraft.compose_secrets.service_folders import Folder, folders
 from updraft.compose_secrets.variables import check
@@ -36,6 +37,7 @@ def create(root: Path, environ: Mapping[str, str]) -> None:
 def validate(root: Path, environ: Mapping[str, str]) -> None:
     """Raise BadVariable for the first invalid variable. Writes nothing."""
     check(environ)
+    check_alerts(environ)
     check_secrets(root / ALL, environ)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from updraft.compose_secrets.alertmanager import alertmanager_yml, receivers, targets
 from updraft.compose_secrets.variables import PROMETHEUS, URIS, bucket, own_s3
 from updraft.defaults import DATABASE
 
@@ -36,7 +37,8 @@ def folders(secrets: Mapping[str, str], environ: Mapping[str, str], keys: Mappin
         "redis": Folder(999, _redis(secrets["redis_password"])),
         "s3": Folder(1000, {"s3.json": _s3(secrets, environ)}),
         "grafana": Folder(472, {"password": secrets["grafana_admin_password"]}),
-        "prometheus": Folder(65534, {"key": secrets["metrics_key"]}),
+        "prometheus": Folder(65534, {"key": secrets["metrics_key"], "alertmanagers.json": targets(environ)}),
+        "alertmanager": Folder(65534, {"alertmanager.yml": alertmanager_yml(environ)} if receivers(environ) else {}),
         "airflow": Folder(AIRFLOW, {**keys, "env": _env(airflow)}),
         "init": Folder(AIRFLOW, {"env": _env(airflow | users)}),
         "exporter": Folder(AIRFLOW, {"env": _env({DATABASE_URL: airflow[DATABASE_URL]})}),
