@@ -15,13 +15,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
+from serving.prediction_log import shipping
 from serving.prediction_log.prediction_log import PredictionLog
 from updraft.model.prediction import Prediction
 
@@ -158,6 +159,21 @@ class StateCollector(Collector):
             yield GaugeMetricFamily(
                 "updraft_log_backlog_bytes", "Bytes of the prediction log not in SQLite yet", _backlog_bytes(self.log)
             )
+            if self.log.ships:
+                yield from _shipping(self.log)
+
+
+def _shipping(log: PredictionLog) -> Iterable[Metric]:
+    """Yield what is shipped to S3, as the shipper's file says, and what waits, as the log says."""
+    status = shipping.read(log.store.folder)
+    rows = CounterMetricFamily("updraft_shipped_rows", "Rows shipped to S3", labels=["kind"])
+    rows.add_metric(["predictions"], status.prediction_rows)
+    rows.add_metric(["feedback"], status.feedback_rows)
+    lag, lost = shipping.waiting(log.store, status)
+    yield rows
+    yield CounterMetricFamily("updraft_shipping_failures", "Failed attempts to ship", value=status.failures)
+    yield GaugeMetricFamily("updraft_shipping_lag_seconds", "Age of the oldest prediction that is not shipped", lag)
+    yield CounterMetricFamily("updraft_unshipped_rows", "Rows deleted before they were shipped", value=lost)
 
 
 def _backlog_bytes(log: PredictionLog) -> float:

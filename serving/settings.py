@@ -15,8 +15,9 @@ from serving.server.auth import ApiKeys, KeysFile, read_secret, secret_file
 from serving.server.limits import Limits
 from serving.server.wsgi_adapter import is_host
 from serving.training.trigger import STARTS_PER_MINUTE
+from updraft.predictions.layout import VARIABLE, open_bucket
 from updraft.registry.registry import Registry, open_registry
-from updraft.registry.s3 import NAME
+from updraft.registry.s3 import NAME, Bucket
 
 Environment = Mapping[str, str]
 Choice = TypeVar("Choice")
@@ -45,6 +46,35 @@ class Settings:
     log_json: bool
     log_answered: bool
     loop_seconds: float
+    ships: bool
+
+
+@dataclass(frozen=True)
+class Shipping:
+    """The settings of the shipper: the folder of the prediction log, where it goes, how old rows become before."""
+
+    data: Path
+    bucket: Bucket
+    seconds: float
+    log_level: str
+    log_json: bool
+
+
+def read_shipping(environment: Environment) -> Shipping:
+    """Read the shipper's settings; ValueError names a missing or invalid variable."""
+    try:
+        bucket = open_bucket(environment)
+    except BotoCoreError as error:
+        raise ValueError(f"AWS settings: {error}") from None
+    if bucket is None:
+        raise ValueError(f"{VARIABLE}: not set, expected s3://bucket or s3://bucket/prefix")
+    return Shipping(
+        data=_folder(environment, "SERVING_DATA", "serving-data"),
+        bucket=bucket,
+        seconds=_numbers(environment)("SERVING_SHIP_SECONDS", 60, 0.1, 86_400),
+        log_level=_choice(environment, "SERVING_LOG_LEVEL", {level: level for level in LEVELS}),
+        log_json=_choice(environment, "SERVING_LOG_FORMAT", LOG_FORMATS),
+    )
 
 
 def read(environment: Environment) -> Settings:
@@ -74,13 +104,15 @@ def read(environment: Environment) -> Settings:
         log_days=number("SERVING_LOG_DAYS", 30, 0.01, 10_000),
         log_max_mb=number("SERVING_LOG_MAX_MB", 1024, 1, 10**7),
         log_level=_choice(environment, "SERVING_LOG_LEVEL", {level: level for level in LEVELS}),
-        log_json=_choice(environment, "SERVING_LOG_FORMAT", {"plain": False, "json": True}),
+        log_json=_choice(environment, "SERVING_LOG_FORMAT", LOG_FORMATS),
         log_answered=_choice(environment, "SERVING_LOG_REQUESTS", {"all": True, "errors": False}),
         loop_seconds=number("SERVING_LOOP_MS", 1.0, 0, 1000) / 1000,
+        ships=bool(environment.get(VARIABLE)),
     )
 
 
 LEVELS = ("INFO", "DEBUG", "WARNING", "ERROR")
+LOG_FORMATS = {"plain": False, "json": True}
 
 
 def _registry(environment: Environment) -> Registry:

@@ -42,7 +42,7 @@ def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
     metrics_folder = _share_metrics(settings.data / "metrics", str(worker), environment)
     prediction_log = None
     if settings.prediction_log:
-        kept = LogOptions(settings.log_days, settings.log_max_mb, settings.log_level, settings.log_json)
+        kept = LogOptions(settings.log_days, settings.log_max_mb, settings.log_level, settings.log_json, settings.ships)
         prediction_log = PredictionLog(settings.data, worker, kept)
     live_models = LiveModels(settings.registry, Cache(settings.cache), settings.only)
     trainer = open_trainer(environment, settings.data, settings.trains_per_minute)

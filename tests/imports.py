@@ -16,15 +16,15 @@ ROOT = Path(__file__).parents[1]
 # Bottom up: a room imports only rooms that stand before it.
 UPDRAFT = (
     *("errors", "defaults", "version", "addresses", "sql_engine", "api_keys", "airflow_client", "regex_texts"),
-    *("model", "registry", "run_params", "usecase", "datasets"),
+    *("model", "registry", "predictions", "run_params", "usecase", "datasets"),
     *("sources", "destinations", "learning", "monitoring", "stages", "etl", "new", "demo"),
     *("local_stack", "compose_secrets", "cli"),
 )
 SERVING = (
     *("server", "body", "models", "prediction_log", "metrics", "predict", "training", "openapi", "pages"),
-    *("settings", "app", "wsgi"),
+    *("settings", "shipper", "app", "wsgi"),
 )
-SHARED = {"errors", "api_keys", "airflow_client", "model", "registry", "run_params"}  # with the service
+SHARED = {"errors", "api_keys", "airflow_client", "model", "registry", "predictions", "run_params"}  # with the service
 Graph = Mapping[str, set[str]]
 
 

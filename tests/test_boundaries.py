@@ -92,7 +92,7 @@ def test_the_service_runs_without_airflow_and_great_expectations() -> None:
 def test_the_service_starts_without_the_libraries_of_the_pipelines() -> None:
     """They are imported when a version is loaded that is served by its pipeline; a compiled one needs none of them."""
     loaded = python("import sys, serving.app, serving.server.rsgi, serving.settings; print(*sys.modules)")
-    assert not {"pandas", "sklearn", "scipy", "joblib"} & set(loaded)
+    assert not {"pandas", "sklearn", "scipy", "joblib", "pyarrow"} & set(loaded)
 
 
 def test_the_ingester_is_a_small_process() -> None:

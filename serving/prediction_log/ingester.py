@@ -13,11 +13,11 @@ import math
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from serving.prediction_log import retention, spool_reader
+from serving.prediction_log import erasing, retention, shipping, spool_reader
 from serving.prediction_log.inserts import increment, insert_lines
+from serving.prediction_log.retention import ALL, Retention, Shipped
 from serving.prediction_log.retry import RepeatedTask
 from serving.prediction_log.store import Store, is_corrupt
 from serving.server.worker_lock import FileLock, try_lock
@@ -29,14 +29,6 @@ LAST_SECONDS = 5.0  # for what is in the spool when it is told to stop
 SPOOL, LOCK = "spool", "ingester.lock"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How long predictions are kept, and how much disk space they may use."""
-
-    seconds: float = 30 * 86400.0
-    max_bytes: int = 1024 * 2**20
 
 
 class Ingester:
@@ -93,6 +85,7 @@ class Ingester:
                 self._ingest_file(connection, name)
                 if self._is_late():
                     return True
+            self._erase(connection)
             self._apply_retention(connection)
         except sqlite3.DatabaseError as error:
             self._roll_back(connection)
@@ -175,12 +168,25 @@ class Ingester:
             raise
         return bool(chunk.lines)
 
+    def _erase(self, connection: sqlite3.Connection) -> None:
+        """Erase what the shipper was told to have erased. All that was in the spool before is in the tables now."""
+        if (path := erasing.due(self.store.folder, _log(connection))) is not None:
+            count = erasing.apply(connection, path, _log(connection))
+            log.info("erasure %s: %d rows", path.stem, count)
+
+    def _shipped(self, connection: sqlite3.Connection) -> Shipped:
+        """Return what may be deleted, since it is shipped; everything where nothing is."""
+        if not self.limits.ships:
+            return ALL
+        status = shipping.read(self.store.folder)
+        return Shipped(status.requests, status.labels) if status.log == _log(connection) else Shipped(0, 0)
+
     def _apply_retention(self, connection: sqlite3.Connection) -> None:
         """Delete expired predictions, for a limited time per run so that ingestion is not held up."""
         if time.monotonic() < self._expired + RETENTION_SECONDS:
             return
-        end = time.monotonic() + INGEST_SECONDS
-        while retention.expire(connection, time.time() - self.limits.seconds, self.limits.max_bytes):
+        end, shipped = time.monotonic() + INGEST_SECONDS, self._shipped(connection)
+        while retention.expire(connection, time.time(), self.limits, shipped):
             if time.monotonic() > min(end, self._end):
                 return  # continued in the next run
         self._expired = time.monotonic()
@@ -189,3 +195,8 @@ class Ingester:
 def _offset(connection: sqlite3.Connection, name: str) -> int:
     row = connection.execute("SELECT offset FROM spool WHERE name = ?", (name,)).fetchone()
     return int(row[0]) if row else 0
+
+
+def _log(connection: sqlite3.Connection) -> str:
+    [(log_id,)] = connection.execute("SELECT log FROM numbers")
+    return str(log_id)

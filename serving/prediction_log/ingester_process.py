@@ -18,7 +18,8 @@ from typing import IO
 
 import msgspec
 
-from serving.prediction_log.ingester import LAST_SECONDS, LOCK, Retention
+from serving.prediction_log.ingester import LAST_SECONDS, LOCK
+from serving.prediction_log.retention import Retention
 from serving.server.worker_lock import FileLock, try_lock
 
 MODULE = "serving.prediction_log"

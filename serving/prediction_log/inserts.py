@@ -32,6 +32,7 @@ _TOTAL = """INSERT INTO totals (hour, use_case, version, requests, rows) VALUES 
             ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, rows = rows + excluded.rows"""
 _ADD_FEEDBACK = """UPDATE totals SET feedback = feedback + ?, correct = correct + ?,
              exact_error = exact_add(exact_error, ?) WHERE hour = ? AND use_case = ? AND version = ?"""
+_LOG_FEEDBACK = "INSERT INTO feedback_log (use_case, id, row, truth, at) VALUES (?, ?, ?, ?, ?)"
 _PREDICTED = """SELECT r.number, r.at, r.use_case, r.version, p.prediction, p.label, f.truth
                 FROM requests r JOIN predictions p ON p.request = r.number AND p.row = ?
                 LEFT JOIN feedback f ON f.request = p.request AND f.row = p.row WHERE r.id = ?"""
@@ -60,7 +61,7 @@ def insert_lines(connection: sqlite3.Connection, lines: Iterable[bytes]) -> list
 
 
 def increment(connection: sqlite3.Connection, counter: str, by: int) -> None:
-    """Increment a persistent counter: bad, torn, repeated, orphaned or expired records."""
+    """Increment a persistent counter: bad, torn, repeated, orphaned, expired, unshipped or erased records."""
     connection.execute(_INCREMENT, (counter, by))
 
 
@@ -96,7 +97,7 @@ def _insert_predictions(connection: sqlite3.Connection, records: list[StoredEntr
     totals: dict[Cell, tuple[int, int]] = {}
     counts: Counter[tuple[int, str, int, str, str]] = Counter()
     shapes: dict[bytes, int] = {}
-    [number] = connection.execute("SELECT coalesce(max(number), 0) FROM requests").fetchone()
+    [number] = connection.execute("SELECT last_request FROM numbers").fetchone()
     for record in records:
         number += 1
         shape = _shape(connection, bytes(record.columns), shapes)
@@ -112,6 +113,7 @@ def _insert_predictions(connection: sqlite3.Connection, records: list[StoredEntr
         for label in record.labels or ():
             counts[*cell, "label", label] += 1
     connection.executemany(_REQUEST, requests)
+    connection.execute("UPDATE numbers SET last_request = ?", (number,))
     connection.executemany(_PREDICTION, predictions)
     connection.executemany(_TOTAL, [(*cell, *sums) for cell, sums in totals.items()])
     connection.executemany(_COUNT, [(*key, count) for key, count in counts.items()])
@@ -161,6 +163,7 @@ def _insert_label(connection: sqlite3.Connection, prediction_id: str, truth: Tru
         before = _score(prediction, label, previous)
         count, correct, error = count - before[0], correct - before[1], error - before[2]
     connection.execute("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?)", (number, row, truth, at))
+    connection.execute(_LOG_FEEDBACK, (use_case, bytes.fromhex(request), row, truth, at))
     connection.execute(_ADD_FEEDBACK, (count, correct, str(error), int(predicted_at // HOUR), use_case, version))
     return None
 

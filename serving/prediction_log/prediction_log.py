@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.prediction_log import spool_reader
-from serving.prediction_log.ingester import SPOOL, Retention
+from serving.prediction_log.ingester import SPOOL
 from serving.prediction_log.ingester_process import IngesterProcess, Job
 from serving.prediction_log.records import Entry, Feedback, Truth
+from serving.prediction_log.retention import Retention
 from serving.prediction_log.retry import RepeatedTask
 from serving.prediction_log.spool_writer import Spool
 from serving.prediction_log.store import Store
@@ -28,12 +29,13 @@ LOCK_TIMEOUT = 0.1  # seconds to wait while another thread waits for ingestion
 
 @dataclass(frozen=True)
 class LogOptions:
-    """How long predictions are kept, up to how many megabytes of tables, and how the ingester logs."""
+    """How long predictions are kept, up to how many megabytes of tables, how the ingester logs, whether they ship."""
 
     days: float = 30.0
     max_mb: float = 1024.0
     log_level: str = "INFO"
     log_json: bool = False
+    ships: bool = False
 
 
 DEFAULTS = LogOptions()
@@ -46,12 +48,12 @@ class PredictionLog:
         spool = folder / SPOOL
         for path in (folder, spool):  # one by one: mkdir(parents=True) ignores the mode for parents
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.store = Store(folder)
+        self.store, self.ships = Store(folder), options.ships
         self._spool = Spool(spool, worker)
         self._waiting = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        retention = Retention(options.days * 86400.0, int(options.max_mb * 2**20))
+        retention = Retention(options.days * 86400.0, int(options.max_mb * 2**20), options.ships)
         self._process = IngesterProcess(Job(str(folder), retention, options.log_level, options.log_json))
         self._syncing = RepeatedTask("the spool cannot be flushed to disk", "the spool is flushed to disk again")
         self._starting = RepeatedTask("the ingester cannot be started", "the ingester is started again")

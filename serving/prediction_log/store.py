@@ -50,6 +50,18 @@ SCHEMAS = [
     UPDATE totals SET exact_error = printf('%!.17g', error) WHERE abs(error) < 1e308;
     ALTER TABLE totals DROP COLUMN error;
     """,
+    # For the shipper: numbers that never come twice, in a log with a name, and labels in the order in which they came.
+    """
+    CREATE TABLE numbers (log TEXT NOT NULL, last_request INTEGER NOT NULL);
+    INSERT INTO numbers SELECT lower(hex(randomblob(8))), coalesce(max(number), 0) FROM requests;
+    CREATE TABLE feedback_log (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, use_case TEXT NOT NULL, id BLOB NOT NULL, row INTEGER NOT NULL,
+        truth NOT NULL, at REAL NOT NULL);
+    CREATE INDEX feedback_log_by_id ON feedback_log (id);
+    INSERT INTO feedback_log (use_case, id, row, truth, at)
+        SELECT r.use_case, r.id, f.row, f.truth, f.at FROM feedback f JOIN requests r ON r.number = f.request
+        ORDER BY f.at;
+    """,
 ]
 CORRUPT_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 JOURNAL_BYTES = 16 * 2**20

@@ -21,9 +21,10 @@ from typing import Any
 import pytest
 
 from serving.prediction_log import retention, spool_reader, spool_writer
-from serving.prediction_log.ingester import Ingester, Retention
+from serving.prediction_log.ingester import Ingester
 from serving.prediction_log.prediction_log import LogOptions, PredictionLog
 from serving.prediction_log.records import new_id, parse_id, prediction_id
+from serving.prediction_log.retention import Retention
 from serving.prediction_log.store import SCHEMAS, Store
 from serving.server.worker_lock import WorkerLock, claim, try_lock
 from tests.support.prediction_log_files import ask, entry, facts, files, ingester, leader, stored
@@ -209,7 +210,8 @@ time.sleep(600)
 INGESTER = """
 import sys
 from pathlib import Path
-from serving.prediction_log.ingester import Ingester, Retention
+from serving.prediction_log.ingester import Ingester
+from serving.prediction_log.retention import Retention
 
 Ingester(Path(sys.argv[1]), Retention()).run()
 """
@@ -634,7 +636,8 @@ def test_a_full_disk_corrupts_no_later_record_and_is_logged_once(tmp_path: Path)
 FULL_WHILE_INGESTING = """
 import resource, sys, threading, time
 from pathlib import Path
-from serving.prediction_log.ingester import Ingester, Retention
+from serving.prediction_log.ingester import Ingester
+from serving.prediction_log.retention import Retention
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
 folder = Path(sys.argv[1])
