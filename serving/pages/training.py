@@ -22,7 +22,7 @@ COOKIE = "updraft_train"
 ENDED = {"success", "failed"}
 REFRESH_SECONDS = 3  # between two reloads of a run's page
 STAGES = ("ingest", "validate", "transform", "train", "evaluate", "push")
-FIELDS = ("use_case", "limit", "seed", "promote")
+FIELDS = ("use_case", "limit", "seed", "promote", "read_all")
 
 
 def add_pages(views: Blueprint, live_models: LiveModels, trainer: Trainer | None) -> None:
@@ -114,8 +114,10 @@ def _sorted_tasks(run: Run) -> list[Task]:
 
 
 def _params(texts: dict[str, str]) -> dict[str, Any]:
-    """Return the run's parameters; an invalid number stays text, which the trainer refuses with a proper error."""
-    params: dict[str, Any] = {name: texts[name] for name in ("limit", "seed", "promote") if texts[name]}
+    """Return the run's parameters; what is invalid stays text, which the trainer refuses with a proper error."""
+    params: dict[str, Any] = {name: texts[name] for name in FIELDS if texts[name] and name != "use_case"}
+    if params.get("read_all") == "true":
+        params["read_all"] = True
     for name in params.keys() & {"limit", "seed"}:
         if params[name].isascii() and params[name].isdigit() and len(params[name]) < 20:
             params[name] = int(params[name])

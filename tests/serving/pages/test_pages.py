@@ -656,13 +656,15 @@ def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
 ) -> None:
     client = trains.test_client()
     before = api_server.runs(f"train_{LIVE}")
-    fields = filled(get(client, f"/train?use_case={LIVE}")) | {"token": TOKEN, "limit": "50", "promote": "never"}
+    fields = filled(get(client, f"/train?use_case={LIVE}")) | {"token": TOKEN, "limit": "50", "read_all": "true"}
     assert api_server.runs(f"train_{LIVE}") == before
     answers = [client.post("/train", data=fields, headers=BROWSER) for _ in range(2)]
     assert {each.status_code for each in answers} == {303}
     [url] = {each.headers["Location"] for each in answers}
     [run_id] = set(api_server.runs(f"train_{LIVE}")) - set(before)
     assert url == f"/runs/{LIVE}/{run_id}"
+    run = api_server.admin.request("GET", f"dags/train_{LIVE}/dagRuns/{run_id}")
+    assert run["conf"] == {"limit": 50, "read_all": True}
 
     cookie = answers[0].headers["Set-Cookie"]
     assert "HttpOnly" in cookie
@@ -700,6 +702,7 @@ def test_an_invalid_training_form_starts_nothing_and_shows_its_errors(trains: Fl
         ({"limit": "many", "seed": "-1"}, 422, "limit"),
         ({"limit": "<b>"}, 422, "limit"),
         ({"promote": "always"}, 422, "promote"),
+        ({"read_all": "perhaps"}, 422, "read_all"),
         ({"key": "é" * 200}, 400, ""),
     ):
         page = post(client, "/train", good | changes)
