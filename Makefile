@@ -65,6 +65,9 @@ format: $(STAMP) ## Sort imports and format the code
 bench-sources: $(STAMP) ## Measure the sources with 400,000 and 4,000,000 rows: rows in a second, memory; a few minutes
 	@$(BIN)/python -m tests.bench_sources
 
+bench-etl: $(STAMP) ## Measure an ETL with 400,000 and 4,000,000 rows: each stage, and loads into each kind of store; half an hour
+	@$(BIN)/python -m tests.bench_etl
+
 bench-serving: $(STAMP) ## Measure the service beside MLflow, FastAPI, BentoML and a constant route; needs wrk; ROUNDS=3 SECONDS=3 MODELS=reference_forest,…
 	@ROUNDS='$(ROUNDS)' SECONDS='$(SECONDS)' MODELS='$(MODELS)' OUT='$(OUT)' $(BIN)/python -m tests.bench_serving
 
@@ -114,4 +117,4 @@ check:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed; make PYTHON=python3.12 names another" >&2; exit 1; }
 
-.PHONY: demo up down status login clean compose-up compose-down compose-test quick test lint format bench-sources bench-serving pictures venv lock help missing check
+.PHONY: demo up down status login clean compose-up compose-down compose-test quick test lint format bench-etl bench-sources bench-serving pictures venv lock help missing check

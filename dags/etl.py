@@ -100,7 +100,7 @@ def load(name: str, cleaned: str) -> str:
     """Write each row once into every store; skip when all of them are there as they are."""
     from connections import source_address
     from updraft.etl.changes import Changes
-    from updraft.etl.clean import JSON_LINES
+    from updraft.etl.cleaned_files import JSON_LINES
     from updraft.etl.load import LOADED, load
 
     with stage(name, "load") as run:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.etl_cases import cleaned, write_etl, write_rows
 from updraft.errors import BadData
+from updraft.etl import cleaning
 from updraft.stages.stage_folder import read_json
 from updraft.stages.validate import ValidationFailed
 
@@ -172,6 +173,25 @@ def test_without_an_id_duplicates_are_kept_or_dropped(tmp_path: Path, rule: str,
     write_rows(root, *NINE, *NINE)
     _, dataset = cleaned(tmp_path)
     assert len(rows(dataset)) == kept
+
+
+def test_batches_of_any_size_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edits = (
+        ("id: visit", "quarantine_budget: 0.5"),
+        ("  outliers:\n", "  outliers:\n    minutes: {rule: iqr, then: quarantine}\n"),
+        ("seconds / 60", "sqrt(seconds - 1) + price"),
+        ("clean:\n", "clean:\n  duplicates: drop\n"),
+    )
+    write_rows(write_etl(tmp_path, *edits), *NINE, "10,mail,1,?,yes", "11,,900,90000,no", *NINE, "12,a,5,60,maybe")
+    _, dataset = cleaned(tmp_path)
+    expected = {file.name: file.read_bytes() for file in dataset.parent.iterdir() if file.suffix == ".jsonl"}
+    counts, table = facts(dataset), pq.read_table(dataset)
+    assert counts["reasons"].keys() == {"clean.derive.minutes", "clean.outliers.minutes", "clean.labels.bought"}
+    assert counts["duplicates"] == counts["distinct"] == 9 and table.num_rows == 9
+    monkeypatch.setattr(cleaning, "BATCH", 2)
+    _, dataset = cleaned(tmp_path)
+    assert {name: dataset.with_name(name).read_bytes() for name in expected} == expected
+    assert facts(dataset) | {"seconds": 0} == counts | {"seconds": 0} and pq.read_table(dataset).equals(table)
 
 
 def test_the_suite_is_the_gate(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from tests.sources.test_sql import execute, mariadb, postgresql, url
 from tests.support.etl_cases import cleaned, write_etl, write_rows
 from tests.support.servers import server
+from tests.support.stall import Stall
 from updraft.addresses import Address, from_environment
 from updraft.destinations.keyed_rows import Counts
 from updraft.errors import UserError
@@ -260,15 +261,21 @@ def test_a_database_that_does_not_answer_is_tried_again_and_a_refused_login_is_n
     assert "hunter22" not in str(caught.value)
 
 
+def bucket(s3: dict[str, str]) -> Any:
+    """Return a client of the server that has the tests' bucket."""
+    client: Any = boto3.client("s3", endpoint_url=s3["AWS_ENDPOINT_URL_S3"], region_name="us-east-1", **{
+        name.lower(): s3[name.upper()] for name in ("aws_access_key_id", "aws_secret_access_key")
+    })  # fmt: skip
+    if "updraft-tests" not in [each["Name"] for each in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket="updraft-tests")
+    return client
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_an_object_on_s3_is_named_by_its_rows(kind: str, s3: dict[str, str], tmp_path: Path) -> None:
     prefix = f"updraft-tests/{secrets.token_hex(6)}/things"
     loads = Loads(tmp_path, f"{{s3: {{uri: s3://{prefix}, format: {kind}}}}}", s3)
-    client = boto3.client("s3", endpoint_url=s3["AWS_ENDPOINT_URL_S3"], region_name="us-east-1", **{
-        name.lower(): s3[name.upper()] for name in ("aws_access_key_id", "aws_secret_access_key")
-    })  # fmt: skip
-    if "updraft-tests" not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
-        client.create_bucket(Bucket="updraft-tests")
+    client = bucket(s3)
     assert loads(*ROWS) == Counts(new=3)
     assert loads(*ROWS) == Counts(unchanged=3)
     loads.twice_at_once(*ROWS[:2])
@@ -364,23 +371,71 @@ load(load_etl("visits", root), root / "run/clean/dataset.parquet", from_environm
 """
 
 
-@pytest.mark.usefixtures("takes_long")
-def test_a_load_that_is_killed_is_finished_by_the_next(url: str, tmp_path: Path) -> None:
-    total = 20_000
-    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
-    write_rows(tmp_path, *(f"thing {number},,{number},1,true" for number in range(total)), header=HEADER)
-    etl, dataset = cleaned(tmp_path)
-    words = [sys.executable, "-c", LOAD, str(tmp_path), json.dumps({"SQL_URL": url})]
+def kill_half_way(root: Path, environ: dict[str, str], half_way: Callable[[], bool]) -> None:
+    """Load in a process of its own, and kill it when it is half-way."""
+    words = [sys.executable, "-c", LOAD, str(root), json.dumps(environ)]
     process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     until = time.monotonic() + 120
-    while count(url) == 0:
+    while not half_way():
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait(60) == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("takes_long")
+def test_a_load_that_is_killed_is_finished_by_the_next(url: str, tmp_path: Path) -> None:
+    total = 20_000
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
+    etl, dataset = loads.etl_and_rows(*things(total))
+    kill_half_way(tmp_path, {"SQL_URL": url}, lambda: count(url) > 0)
     counts = load(etl, dataset, loads.connections, tmp_path / "load")
     assert 0 < counts.unchanged < total and counts == Counts(new=total - counts.unchanged, unchanged=counts.unchanged)
     assert sorted(row["price"] for row in table(url)) == [*range(total)]
+
+
+@pytest.mark.usefixtures("takes_long")
+def test_a_load_into_dynamodb_that_is_killed_is_finished_by_the_next(dynamodb: dict[str, str], tmp_path: Path) -> None:
+    total = 3_000
+    made = make_table(dynamodb, ("name", "S"))
+    loads = Loads(tmp_path, f"{{dynamodb: {{table: {made.name}}}}}", dynamodb)
+    etl, dataset = loads.etl_and_rows(*things(total))
+    kill_half_way(tmp_path, dynamodb, lambda: bool(made.scan(Limit=1)["Items"]))
+    counts = load(etl, dataset, loads.connections, tmp_path / "load")
+    assert 0 < counts.unchanged < total and counts == Counts(new=total - counts.unchanged, unchanged=counts.unchanged)
+    assert sorted(int(item["price"]) for item in items(made)) == [*range(total)]
+    assert load(etl, dataset, loads.connections, tmp_path / "load") == Counts(unchanged=total)
+
+
+@pytest.mark.usefixtures("takes_long")
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_load_into_s3_that_is_killed_leaves_no_half_object(kind: str, s3: dict[str, str], tmp_path: Path) -> None:
+    total, prefix = 20_000, secrets.token_hex(6)
+    loads = Loads(tmp_path, f"{{s3: {{uri: s3://updraft-tests/{prefix}, format: {kind}}}}}", s3)
+    etl, dataset = loads.etl_and_rows(*things(total))
+    client = bucket(s3)
+    port = int(s3["AWS_ENDPOINT_URL_S3"].rpartition(":")[2])
+    with Stall(port, after=50_000) as stall:
+        kill_half_way(tmp_path, s3 | {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{stall.port}"}, stall.reached.is_set)
+    assert "Contents" not in client.list_objects_v2(Bucket="updraft-tests", Prefix=prefix)
+    assert load(etl, dataset, loads.connections, tmp_path / "load") == Counts(new=total)
+    assert load(etl, dataset, loads.connections, tmp_path / "load") == Counts(unchanged=total)
+    [each] = client.list_objects_v2(Bucket="updraft-tests", Prefix=prefix)["Contents"]
+    body = client.get_object(Bucket="updraft-tests", Key=each["Key"])["Body"].read()
+    assert body == (dataset if kind == "parquet" else dataset.with_name("dataset.jsonl")).read_bytes()
+
+
+def things(total: int) -> list[str]:
+    return [f"thing {number},,{number},{number * 7919 % 99_991},true" for number in range(total)]
+
+
+def items(made: Any) -> list[dict[str, Any]]:
+    page = made.scan()
+    found = page["Items"]
+    while "LastEvaluatedKey" in page:
+        page = made.scan(ExclusiveStartKey=page["LastEvaluatedKey"])
+        found += page["Items"]
+    return list(found)
 
 
 def count(url: str) -> int:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 from updraft.addresses import Connections
 from updraft.destinations.destination import Destination
-from updraft.destinations.keyed_rows import Cleaned, OpenStore, Store
+from updraft.destinations.keyed_rows import Cleaned, OpenStore, Store, WholeStore
 from updraft.destinations.mongodb import open_collection
 from updraft.destinations.upsert_dynamodb import open_dynamodb
 from updraft.destinations.upsert_mongodb import open_mongodb
@@ -51,6 +51,8 @@ def open_destination(case: UseCase, connections: Connections) -> AbstractContext
     return DESTINATIONS[case.source.kind](case.source.settings, connections)
 
 
-def open_store(block: LoadBlock, connections: Connections, cleaned: Cleaned) -> AbstractContextManager[Store]:
+def open_store(
+    block: LoadBlock, connections: Connections, cleaned: Cleaned
+) -> AbstractContextManager[Store | WholeStore]:
     """Open a store of cleaned rows."""
     return STORES[block.kind](block.settings, connections, cleaned)

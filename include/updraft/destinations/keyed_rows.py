@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from updraft.model.columns import Column
 
@@ -64,22 +63,26 @@ class Store(Protocol):
         ...
 
 
-# (settings, connections, cleaned) → a context manager of a Store.
-OpenStore = Callable[..., AbstractContextManager[Store]]
+@runtime_checkable
+class WholeStore(Protocol):
+    """An opened destination that holds all rows of a load as one, or none: `exists` says whether it has them."""
+
+    name: str
+    exists: bool
+
+    def write_all(self) -> None:
+        """Write all rows; another load may write them at the same time."""
+        ...
 
 
-def keyed(rows: Iterable[dict[str, Any]], id_column: str | None, occurrences: Counter[str]) -> Iterator[KeyedRow]:
-    """Give each row its key: its id or, without one, the hash of its content and how often that came before.
+# (settings, connections, cleaned) → a context manager of a store.
+OpenStore = Callable[..., AbstractContextManager[Store | WholeStore]]
 
-    `occurrences` counts contents from one call to the next.
-    """
-    for row in rows:
-        sha256 = content_hash(row)
-        if id_column is not None:
-            yield KeyedRow(row[id_column], sha256, row)
-        else:
-            yield KeyedRow(f"{sha256}-{occurrences[sha256]}", sha256, row)
-            occurrences[sha256] += 1
+
+def keyed(row: dict[str, Any], id_column: str | None, occurrence: int) -> KeyedRow:
+    """Give a row its key: its id or, without one, the hash of its content and how often that came before."""
+    sha256 = content_hash(row)
+    return KeyedRow(f"{sha256}-{occurrence}" if id_column is None else row[id_column], sha256, row)
 
 
 def content_hash(row: dict[str, Any]) -> str:

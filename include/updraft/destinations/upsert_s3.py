@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from updraft.addresses import S3_VARIABLE, Connections
-from updraft.destinations.keyed_rows import Cleaned, KeyedRow
+from updraft.destinations.keyed_rows import Cleaned
 from updraft.registry.folder_hashes import sha256
 from updraft.registry.s3 import split_uri
 from updraft.sources.s3_files import client_of, translated
@@ -34,31 +34,21 @@ def open_s3(settings: S3Store, connections: Connections, cleaned: Cleaned) -> It
 class S3Object:
     """An object with all rows; it is there, with each of them, or it is not."""
 
-    size = 10_000
-
     def __init__(self, client: S3Client, bucket: str, key: str, file: Path) -> None:
         self._client, self._bucket, self._key, self._file = client, bucket, key, file
         self.name = f"s3://{bucket}/{key}"
         with translated(self.name):
-            self._there = self._exists()
-        self._written = False
+            self.exists = self._exists()
 
-    def there(self, rows: Sequence[KeyedRow]) -> dict[int | str, str | None]:
-        return {row.key: row.sha256 for row in rows} if self._there else {}
-
-    def write(self, rows: Sequence[KeyedRow]) -> None:
-        """Upload the file, at the first call: the object has all rows of the load."""
+    def write_all(self) -> None:
         from botocore.exceptions import ClientError
 
-        if self._written:
-            return
         with translated(self.name), self._file.open("rb") as body:
             try:
                 self._client.put_object(Bucket=self._bucket, Key=self._key, Body=body, IfNoneMatch="*")
             except ClientError as error:
                 if error.response["Error"]["Code"] not in WRITTEN_MEANWHILE:
                     raise
-        self._written = True
 
     def _exists(self) -> bool:
         from botocore.exceptions import ClientError

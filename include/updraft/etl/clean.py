@@ -1,14 +1,17 @@
 """`clean`: extracted rows → cleaned rows, as Parquet and as JSON lines, held against the ETL's suite.
 
-All rows are in memory at once, as they are for the suite.
+Rows pass through in batches; of all of them there is one column at a time in memory, and 16 bytes for each row. Only
+the suite takes them as a whole.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,16 +19,20 @@ import pyarrow.parquet as pq
 
 from updraft.datasets.manifest import DATASET
 from updraft.errors import BadData
-from updraft.etl.cleaning import Cleaning
+from updraft.etl.cleaned_files import cleaned_files, keep_rows
+from updraft.etl.cleaning import BATCH, Cleaning
+from updraft.etl.duplicates import RowHashes, describe_duplicates
 from updraft.etl.schema import Etl
+from updraft.etl.tally import Tally
 from updraft.model.columns import quoted
-from updraft.sources.source import Progress, Reject
+from updraft.sources.rows import ARROW
+from updraft.sources.source import Progress
 from updraft.stages.ingest import quarantined_line
 from updraft.stages.stage_folder import OTHER_COLUMNS, QUARANTINE, other_columns, recreate_folder, write_json
 from updraft.stages.validate import validate
 
-JSON_LINES, FACTS, GATE = "dataset.jsonl", "clean.json", "validate"
-BATCH = 25_000
+FACTS, GATE = "clean.json", "validate"
+log = logging.getLogger(__name__)
 
 
 def clean(etl: Etl, dataset: Path, out: Path, progress: Progress | None = None) -> Path:
@@ -36,65 +43,71 @@ def clean(etl: Etl, dataset: Path, out: Path, progress: Progress | None = None) 
     """
     recreate_folder(out)
     started = time.monotonic()
-    cleaning = Cleaning(etl, pq.read_table(dataset))
-    cleaning.apply()
-    table = cleaning.cleaned()
-    facts = {"configuration_sha256": etl.configuration_sha256, "rows_read": cleaning.table.num_rows}
-    facts |= {"rows": table.num_rows, **cleaning.facts, "seconds": round(time.monotonic() - started, 2)}
-    metadata = {OTHER_COLUMNS: json.dumps(other_columns(dataset))}
-    pq.write_table(table.replace_schema_metadata(metadata), out / DATASET, compression="zstd")
-    _write_lines(table, out / JSON_LINES, progress)
-    _write_rejects(cleaning, out / QUARANTINE)
-    write_json(out / FACTS, facts)
-    cleaning.report(table.num_rows)
-    _within_budget(etl, cleaning, table.num_rows, out)
-    _check_id(etl, table)
+    cleaning = Cleaning(etl, dataset)
+    duplicates, first = _write(cleaning, _schema(etl, dataset), out, progress).count_duplicates()
+    drops = etl.clean.duplicates == "drop" or etl.id is not None  # rows with an id are one row in a store anyway
+    if drops and duplicates["duplicates"]:
+        keep_rows(out, first)
+    facts: dict[str, Any] = {"configuration_sha256": etl.configuration_sha256, "rows_read": cleaning.rows}
+    facts |= {"rows": duplicates["distinct"] if drops else len(first), **cleaning.tally.facts(cleaning.bounds)}
+    write_json(out / FACTS, facts | duplicates | {"seconds": round(time.monotonic() - started, 2)})
+    cleaning.tally.report(facts)
+    if sentence := describe_duplicates(len(first), duplicates, drops):
+        log.warning("%s", sentence)
+    _within_budget(etl, cleaning.tally, facts["rows"], out)
+    _check_id(etl, out / DATASET)
     validate(etl.renamed(), out / DATASET, out / GATE)
     return out / DATASET
 
 
-def _write_lines(table: pa.Table, path: Path, progress: Progress | None) -> None:
-    written = 0
-    with path.open("w", encoding="utf-8") as lines:
-        for batch in table.to_batches(BATCH):
-            for row in batch.to_pylist():
-                lines.write(json.dumps(row, default=lambda date: date.isoformat(), ensure_ascii=False) + "\n")
-            written += batch.num_rows
+def _schema(etl: Etl, dataset: Path) -> pa.Schema:
+    metadata = {OTHER_COLUMNS: json.dumps(other_columns(dataset))}
+    return pa.schema([(column.name, ARROW[column.type]) for column in etl.columns], metadata)
+
+
+def _write(cleaning: Cleaning, schema: pa.Schema, out: Path, progress: Progress | None) -> RowHashes:
+    """Write the rows that fit, with their equals, and those that are left out; return the hashes of the former."""
+    hashes = RowHashes(cleaning.rows)
+    with (
+        cleaned_files(out, schema) as files,
+        (out / QUARANTINE).open("w", encoding="utf-8", errors="backslashreplace") as rejected,
+    ):
+        for batch in cleaning.batches():
+            hashes.add(files.write(batch.table))
+            rejected.writelines(quarantined_line(reject) + "\n" for reject in batch.rejects)
             if progress:
-                progress(written, table.num_rows)
+                progress(batch.read, cleaning.rows)
+    return hashes
 
 
-def _write_rejects(cleaning: Cleaning, path: Path) -> None:
-    indices = sorted(cleaning.rejects)
-    rows = cleaning.table.take(pa.array(indices, pa.int64())).to_pylist()
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as rejected:
-        for index, row in zip(indices, rows, strict=True):
-            reject = Reject(f"extracted row {index + 1}", row, cleaning.rejects[index])
-            rejected.write(quarantined_line(reject) + "\n")
-
-
-def _within_budget(etl: Etl, cleaning: Cleaning, rows: int, out: Path) -> None:
+def _within_budget(etl: Etl, tally: Tally, rows: int, out: Path) -> None:
     """Raise BadData when no row is left, or too many do not fit; rows that a rule quarantines are no misfits."""
-    misfits, read = cleaning.misfits, cleaning.table.num_rows
-    if rows and len(misfits) / read <= etl.quarantine_budget:
+    share = tally.misfits / max(1, tally.read)
+    if rows and share <= etl.quarantine_budget:
         return
-    reasons = Counter(cleaning.rejects[index].partition(":")[0] for index in misfits or cleaning.rejects)
-    worst, count = reasons.most_common(1)[0]
-    example = next(reason for reason in cleaning.rejects.values() if reason.startswith(worst))
     problem = (
-        f"{len(misfits) / read:.2%} of {read:,} rows do not fit, more than quarantine_budget "
-        f"{etl.quarantine_budget:.2%}"
+        f"{share:.2%} of {tally.read:,} rows do not fit, more than quarantine_budget {etl.quarantine_budget:.2%}"
         if rows
-        else f"none of {read:,} rows is left"
+        else f"none of {tally.read:,} rows is left"
     )
-    raise BadData(f"{etl.dag_id}: {problem}; worst is {worst} ({count:,}), such as {example}; see {out / QUARANTINE}")
+    raise BadData(f"{etl.dag_id}: {problem}; worst is {tally.worst()}; see {out / QUARANTINE}")
 
 
-def _check_id(etl: Etl, table: pa.Table) -> None:
+def _check_id(etl: Etl, dataset: Path) -> None:
     """Raise BadData when different rows have the same id: a store would keep either of them."""
     if etl.id is None:
         return
-    counts = pc.value_counts(table[etl.id].combine_chunks()).to_pylist()
-    if twice := [each["values"] for each in counts if each["counts"] > 1]:
-        some = ", ".join(map(quoted, twice[:3]))
+    hashes = RowHashes(pq.read_metadata(dataset).num_rows)
+    for ids in _ids(dataset, etl.id):
+        hashes.add(str(value).encode() for value in ids.to_pylist())
+    counts, first = hashes.count_duplicates()
+    if counts["duplicates"]:
+        twice = pc.unique(pa.chunked_array(_ids(dataset, etl.id)).filter(pa.array(~first)))
+        some = ", ".join(map(quoted, twice[:3].to_pylist()))
         raise BadData(f"{etl.dag_id}: id {etl.id!r}: {len(twice):,} values stand in several different rows: {some}")
+
+
+def _ids(dataset: Path, name: str) -> Iterator[pa.Array]:
+    with pq.ParquetFile(dataset) as parquet:
+        for batch in parquet.iter_batches(BATCH, columns=[name]):
+            yield batch[name]

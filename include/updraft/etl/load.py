@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from updraft.addresses import Connections
 from updraft.destinations import open_store
-from updraft.destinations.keyed_rows import Cleaned, Counts, KeyedRow, Store, keyed
+from updraft.destinations.keyed_rows import Cleaned, Counts, KeyedRow, Store, WholeStore, content_hash, keyed
 from updraft.errors import BadData
-from updraft.etl.clean import JSON_LINES
+from updraft.etl.cleaned_files import JSON_LINES
+from updraft.etl.duplicates import RowHashes
 from updraft.etl.schema import Etl
 from updraft.model.columns import quoted
 from updraft.sources.source import CONTENT, Progress
@@ -29,7 +30,7 @@ from updraft.stages.stage_folder import recreate_folder, write_json
 log = logging.getLogger(__name__)
 
 LOADED = "load.json"
-READ = 10_000  # rows
+READ, CELLS = 10_000, 2_000_000  # rows that are read at a time, and the most values
 
 
 def load(
@@ -43,23 +44,72 @@ def load(
     recreate_folder(out)
     started = time.monotonic()
     cleaned = Cleaned(etl.columns, dataset, dataset.with_name(JSON_LINES), etl.id)
-    total = pq.read_metadata(dataset).num_rows
+    rows = Rows(cleaned)
     facts: list[dict[str, Any]] = []
     for block in etl.load:
-        counts, done = Counts(), 0
         with open_store(block, connections, cleaned) as store:
-            for rows in _batches(cleaned, store.size):
-                counts += _write_changes(store, rows, on_change)
-                done += len(rows)
-                if progress:
-                    progress(done, total)
+            if isinstance(store, WholeStore):
+                counts = _write_all(store, rows.total, on_change)
+            else:
+                counts = _write_rows(store, rows, on_change, progress)
         log.info("%s: %s new, %s changed, %s unchanged", store.name,
                  *(f"{count:,}" for count in (counts.new, counts.changed, counts.unchanged)))  # fmt: skip
         facts.append({"destination": store.name, **asdict(counts)})
     seconds = round(time.monotonic() - started, 2)
     hashes = {"configuration_sha256": etl.configuration_sha256}
-    write_json(out / LOADED, hashes | {"rows": total, "destinations": facts, "seconds": seconds})
+    write_json(out / LOADED, hashes | {"rows": rows.total, "destinations": facts, "seconds": seconds})
     return sum((Counts(each["new"], each["changed"], each["unchanged"]) for each in facts), Counts())
+
+
+class Rows:
+    """The cleaned rows with their keys, as often as they are wanted; of all of them, memory holds 4 bytes for each."""
+
+    def __init__(self, cleaned: Cleaned) -> None:
+        self._cleaned = cleaned
+        self.total = pq.read_metadata(cleaned.parquet).num_rows
+        self._most = max(1, CELLS // len(cleaned.columns))
+
+    def batches(self, size: int) -> Iterator[list[KeyedRow]]:
+        """Yield all rows, at most `size` at a time."""
+        rows = map(self._keyed, chain.from_iterable(self._values()), self._occurrences)
+        while batch := list(islice(rows, min(size, self._most))):
+            yield batch
+
+    def _keyed(self, row: dict[str, Any], occurrence: int) -> KeyedRow:
+        return keyed(row, self._cleaned.id, int(occurrence))
+
+    @cached_property
+    def _occurrences(self) -> Iterable[int]:
+        """Say of each row how many equal ones come before it, which matters where rows have no id."""
+        if self._cleaned.id is not None:
+            return repeat(0)
+        hashes = RowHashes(self.total)
+        for rows in self._values():
+            hashes.add(content_hash(row).encode() for row in rows)
+        return hashes.occurrences()
+
+    def _values(self) -> Iterator[list[dict[str, Any]]]:
+        with pq.ParquetFile(self._cleaned.parquet) as parquet:
+            for batch in parquet.iter_batches(min(READ, self._most)):
+                yield batch.to_pylist()
+
+
+def _write_all(store: WholeStore, rows: int, on_change: Callable[[], None]) -> Counts:
+    if store.exists:
+        return Counts(unchanged=rows)
+    on_change()
+    store.write_all()
+    return Counts(new=rows)
+
+
+def _write_rows(store: Store, rows: Rows, on_change: Callable[[], None], progress: Progress | None) -> Counts:
+    counts, done = Counts(), 0
+    for batch in rows.batches(store.size):
+        counts += _write_changes(store, batch, on_change)
+        done += len(batch)
+        if progress:
+            progress(done, rows.total)
+    return counts
 
 
 def _write_changes(store: Store, rows: list[KeyedRow], on_change: Callable[[], None]) -> Counts:
@@ -75,17 +125,3 @@ def _write_changes(store: Store, rows: list[KeyedRow], on_change: Callable[[], N
         on_change()
         store.write([*changed, *new])
     return Counts(len(new), len(changed), len(rows) - len(new) - len(changed))
-
-
-def _batches(cleaned: Cleaned, size: int) -> Iterator[list[KeyedRow]]:
-    """Yield the rows with their keys, `size` at a time."""
-    rows = _rows(cleaned)
-    while batch := list(islice(rows, size)):
-        yield batch
-
-
-def _rows(cleaned: Cleaned) -> Iterator[KeyedRow]:
-    occurrences: Counter[str] = Counter()
-    with pq.ParquetFile(cleaned.parquet) as parquet:
-        for batch in parquet.iter_batches(READ):
-            yield from keyed(batch.to_pylist(), cleaned.id, occurrences)
