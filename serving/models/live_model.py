@@ -17,13 +17,14 @@ from serving.body.fast_json import Decoder
 from updraft.model import golden
 from updraft.model.compiled.booster import NoLightGBM
 from updraft.model.compiled.compiled_model import BadCompiled, CompiledModel
-from updraft.model.compiled.layout import COMPILED, PARITY, TREES, Parity
+from updraft.model.compiled.layout import COMPILED, PARITY, Parity
+from updraft.model.compiled.layout import FILES as COMPILED_FILES
 from updraft.model.prediction import ServedModel
 from updraft.model.signature import Signature
 from updraft.model.version_files import MODEL, SIGNATURE
-from updraft.registry.registry import Version
+from updraft.registry.registry import VerificationError, Version
 
-FILES = (MODEL, SIGNATURE, golden.GOLDEN, COMPILED, TREES, PARITY)  # what is loaded of a version
+FILES = (MODEL, SIGNATURE, golden.GOLDEN, *COMPILED_FILES, PARITY)  # what is loaded of a version
 TIMINGS = 5  # of one row, of which the fastest counts: others wait for the processor
 LIBRARIES = {"joblib": "joblib", "pandas": "pandas", "scipy": "scipy", "sklearn": "scikit-learn"}
 
@@ -54,7 +55,8 @@ class LiveModel:
 def load(version: Version, contents: Mapping[str, bytes]) -> LiveModel:
     """Load the VERIFIED contents of a version's files and check that the model reproduces its example and golden rows.
 
-    The compiled form is used where the version has it with its certificate, else the pipeline. Raises UnusableVersion.
+    The compiled form is used where the version has it with its certificate, else the pipeline, which is not read
+    otherwise. Raises UnusableVersion, and VerificationError where `contents` reads a file that was exchanged.
     """
     if missing := {MODEL, SIGNATURE} - contents.keys():
         raise UnusableVersion(f"{version}: does not load (no {min(missing)})")
@@ -66,7 +68,7 @@ def load(version: Version, contents: Mapping[str, bytes]) -> LiveModel:
         # For the whole process: requests already run in parallel, and one row is faster without BLAS threads.
         threadpool_limits(limits=1)
         row_seconds = _row_seconds(model)
-    except UnusableVersion:
+    except (UnusableVersion, VerificationError):
         raise
     except golden.NotReproduced as error:
         raise UnusableVersion(f"{version}: {error}") from None
@@ -95,6 +97,8 @@ def _load_form(version: Version, contents: Mapping[str, bytes]) -> tuple[ServedM
         try:
             compiled = _load_compiled(contents)
             _replay(compiled, contents)
+        except VerificationError:
+            raise
         except Exception as error:  # whatever is wrong with it, the pipeline serves
             told = isinstance(error, (BadCompiled, NoLightGBM, golden.NotReproduced))
             reason = f"the compiled form is not used: {error if told else type(error).__name__}"
@@ -115,7 +119,7 @@ def _load_compiled(contents: Mapping[str, bytes]) -> ServedModel:
         certified = Parity.model_validate_json(contents.get(PARITY, b"")).files
     except ValidationError:
         raise BadCompiled(f"no certificate of parity in {PARITY}") from None
-    files = {name: contents[name] for name in (COMPILED, TREES) if name in contents}
+    files = {name: contents[name] for name in COMPILED_FILES if name in contents}
     if certified != {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}:
         raise BadCompiled(f"{PARITY} certifies other files")
     return CompiledModel(Signature.model_validate_json(contents[SIGNATURE]), files)

@@ -13,8 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from serving.models.live_model import FILES, LiveModel, UnusableVersion, load
 from serving.models.version_cache import Cache
-from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError, Version
-from updraft.registry.version_folder import read_folder
+from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError
+from updraft.registry.version_folder import open_folder
 
 TRANSIENT = (BotoCoreError, ClientError, OSError)  # errors worth a retry; any other one is the version's fault
 MAX_WAIT = 30.0  # seconds between two rounds while the registry fails
@@ -200,10 +200,9 @@ class LiveModels:
         try:
             with self._cache.lock(name):
                 folder = self._registry.pull(name, number, self._cache.folder(name, number))
-                version, contents = self._read_pulled(name, number, folder)
-                # Compare contents, not numbers: a registry that was recreated counts from 1 again.
-                if live is None or live.manifest != version.manifest:
-                    self._activate(load(version, contents))
+                loaded = self._load_pulled(name, number, folder, live)
+                if loaded is not None:
+                    self._activate(loaded)
         except TRANSIENT:
             raise
         except Exception as error:
@@ -215,10 +214,15 @@ class LiveModels:
         self._accept(name)
         return True
 
-    def _read_pulled(self, name: str, number: int, folder: Path) -> tuple[Version, dict[str, bytes]]:
-        """Read what was just pulled; what is not as it was pulled then is somebody's who can write to the cache."""
+    def _load_pulled(self, name: str, number: int, folder: Path, live: LiveModel | None) -> LiveModel | None:
+        """Load what was just pulled, unless it is `live`.
+
+        What is not as it was pulled then is somebody's who can write to the cache.
+        """
         try:
-            return read_folder(name, number, folder, FILES, self._registry.keys)
+            version, files = open_folder(name, number, folder, FILES, self._registry.keys)
+            # Compare contents, not numbers: a registry that was recreated counts from 1 again.
+            return None if live is not None and live.manifest == version.manifest else load(version, files)
         except VerificationError as error:
             raise OSError(f"the cache was changed meanwhile: {error}") from None
 
@@ -246,7 +250,7 @@ class LiveModels:
             try:
                 with self._cache.lock(name):
                     folder = self._cache.folder(name, number)
-                    self._activate(load(*read_folder(name, number, folder, FILES, self._registry.keys)))
+                    self._activate(load(*open_folder(name, number, folder, FILES, self._registry.keys)))
             except Exception as error:
                 self._refuse(name, number, error)
             else:

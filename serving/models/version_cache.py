@@ -1,6 +1,6 @@
 """A folder of verified versions, the live one and its predecessor, so that the service can start without the registry.
 
-<use case>/0007/        a version as `Registry.pull` leaves it; `read_folder` verifies what it reads of it
+<use case>/0007/        a version as `Registry.pull` leaves it; `open_folder` verifies what it reads of it
 <use case>/kept.json    the versions that were live, the latest first
 <use case>/seen.json    the last move of production that was seen, by the registry's address: no earlier one is accepted
 <use case>/ids.json     the id of the registry's moves, by its address: none of another registry is accepted

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.compiled_models import fitted
 from tests.support.environments import bin_of
 from tests.support.service import PREDICT, granian, service, surroundings
 from tests.support.slim_image import STARTS
 from tests.support.small_models import NAME, ROW, loaded_model, promote, push
 from updraft.defaults import ROOT
+from updraft.demo.rows import generate
+from updraft.learning.compile import served_form
+from updraft.learning.compile.strange_texts import EMPTY, LETTERS, LONG_TEXTS
 from updraft.local_stack.servers import free_port
 from updraft.registry.registry import open_registry
+from updraft.usecase import load
 
 PIPELINES = {"joblib", "pandas", "scikit-learn", "scipy"}
 
@@ -68,3 +73,31 @@ def test_a_version_that_needs_its_pipeline_is_refused_with_the_reason(
     for path in ("/readyz", PREDICT):
         _, headers, body = answers[path]
         assert reason in json.loads(body)["detail"] and headers["retry-after"], path
+
+
+@pytest.mark.usefixtures("starts_servers")
+def test_texts_are_scored_as_their_pipeline_does(
+    slim: Path, s3: dict[str, str], key_files: dict[str, str], tmp_path: Path
+) -> None:
+    case = load("sms_spam", ROOT)
+    frame = generate(case, 400)
+    made = fitted(case, "LinearSVC", frame, **case.candidates["linear_svc"].params)
+    environ = {**s3, **key_files, "UPDRAFT_REGISTRY": "s3://test-slim-text"}
+    registry = open_registry(environ)
+    version = push(registry, tmp_path / "run", made, spoil=lambda folder: served_form.write(made, frame, 1, folder))
+    promote(registry, version)
+    (column,) = made.signature.columns
+    texts = [*frame["message"].head(20), *EMPTY, *LETTERS.values(), LONG_TEXTS[1][: column.longest]]
+    texts = [text for text in texts if "\ufffd" not in text and not list(column.violations(text))]
+    port = free_port()
+    command = [str(slim / "granian"), *granian(port)[1:]]
+    with service(environ, tmp_path, command=command, port=port) as running:
+        body = json.dumps({"columns": {"message": texts}}).encode()
+        status, _, answer = running.ask("POST", "/predict/made", body)
+        ones = [running.ask("POST", "/predict/made", json.dumps({"message": text}).encode()) for text in texts[-20:]]
+        form = json.loads(running.ask("GET", "/models")[2])["models"][0]["form"]
+    expected = made.predict_rows(made.signature.check([{"message": text} for text in texts]))
+    assert (status, form) == (200, "compiled")
+    assert json.loads(answer)["predictions"] == expected.predictions
+    assert json.loads(answer)["probabilities"] == expected.probabilities
+    assert [json.loads(body)["probabilities"] for _, _, body in ones] == [[it] for it in expected.probabilities[-20:]]

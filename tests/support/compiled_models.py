@@ -7,20 +7,24 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from tests.support.mixed_frames import FRAME, TYPES, case, target
+from tests.support.mixed_frames import FRAME, TEXTS, TYPES, case, target
 from updraft.learning.compile.pipeline import compile_model
 from updraft.learning.estimators import build
 from updraft.learning.golden_rows import to_json_value
 from updraft.model.model import Model
 from updraft.model.signature import Signature
 from updraft.usecase import UseCase
-from updraft.usecase.blocks import EstimatorName, Regressor
+from updraft.usecase.blocks import NO_TEXT, EstimatorName, Regressor
 
 KINDS = {
     "numbers": ("number", "holes", "count", "flag", "empty", "same"),
     "categories": ("colour", "maybe"),
     "dates": ("day",),
+    "missing": ("holes", "maybe", "empty"),
     "all": tuple(TYPES),
+    "text": ("note",),
+    "several texts": ("note", "memo"),
+    "texts and all": ("note", "memo", "count", "flag", "colour", "maybe", "day", "same"),
 }
 
 
@@ -29,8 +33,9 @@ def tasks_of(name: EstimatorName) -> list[str]:
 
 
 def fitted(made: UseCase, name: EstimatorName, frame: pd.DataFrame = FRAME, **params: Any) -> Model:
-    """Fit an estimator on a frame of the columns of a use case."""
-    pipeline = build(made, name, params).fit(frame[made.feature_names], target(made.task))
+    """Fit an estimator on a frame of the columns of a use case, whose target is made up where it is not there."""
+    truth = frame[made.target] if made.target in frame else target(made.task)
+    pipeline = build(made, name, params).fit(frame[made.feature_names], truth)
     signature = Signature(
         use_case="made",
         title="Made",
@@ -39,7 +44,7 @@ def fitted(made: UseCase, name: EstimatorName, frame: pd.DataFrame = FRAME, **pa
         columns=tuple(made.features),
         text=made.text,
         id=None,
-        target="y",
+        target=made.target,
         labels=made.labels,
         positive=made.positive,
         threshold=0.4 if made.task == "binary" else None,
@@ -50,8 +55,14 @@ def fitted(made: UseCase, name: EstimatorName, frame: pd.DataFrame = FRAME, **pa
     return Model(signature, pipeline)
 
 
+def kinds_of(name: EstimatorName) -> list[str]:
+    """List the kinds of columns that an estimator takes."""
+    return [kind for kind, columns in KINDS.items() if name not in NO_TEXT or not TEXTS.keys() & set(columns)]
+
+
 @cache
 def compiled(name: EstimatorName, task: str, kind: str = "all") -> tuple[Model, dict[str, bytes]]:
     """Fit an estimator on columns of a kind, and compile it."""
-    model = fitted(case(task, {column: TYPES[column] for column in KINDS[kind]}), name)
+    types = {column: (TYPES | TEXTS)[column] for column in KINDS[kind]}
+    model = fitted(case(task, types, text=tuple(column for column in types if column in TEXTS)), name)
     return model, compile_model(model)

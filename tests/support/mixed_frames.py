@@ -30,6 +30,20 @@ FRAME = pd.DataFrame({
 TYPES = {"number": "float64", "holes": "float64", "count": "int64", "flag": "bool", "colour": "str", "maybe": "str"}
 TYPES |= {"day": "datetime64[us]", "empty": "float64", "same": "float64"}
 
+WORDS = ["free", "prize", "Straße", "İstanbul", "naïve", "I", "is", "the", "日本", "don't", "x1", "e\u0301te"]
+TEXTS = {"note": "str", "memo": "str"}
+
+
+def _texts(longest: int) -> list[str | None]:
+    """Return texts that say whether the signal is above 0, one in ten of them missing."""
+    return [
+        None if RANDOM.random() < 0.1 else " ".join([*RANDOM.choice(WORDS, RANDOM.integers(longest)), sign])
+        for sign in np.where(SIGNAL > 0, "Rich", "poor")
+    ]
+
+
+FRAME = FRAME.assign(**{name: pd.Series(_texts(longest), dtype="str") for name, longest in [("note", 12), ("memo", 4)]})
+
 
 def case(task: str, types: dict[str, str], **more: Any) -> UseCase:
     columns = [Column(name=name, type=kind) for name, kind in {**types, "y": "int64"}.items()]  # type: ignore[arg-type]

@@ -144,7 +144,8 @@ def _categories(preprocessing: Preprocessing) -> Any:
 
 def _numbers(case: UseCase, preprocessing: Preprocessing) -> list[Any]:
     steps: list[Any] = []
-    if case.impute or preprocessing in ("imputed", "scaled", "nonnegative"):
+    # Texts make the matrix sparse, and trees take no missing numbers in a sparse one.
+    if case.impute or case.text or preprocessing in ("imputed", "scaled", "nonnegative"):
         steps.append(_imputer(case))
     else:
         steps.append(FillEmpty())

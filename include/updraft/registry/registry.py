@@ -129,7 +129,7 @@ class Registry:
     def pull(self, name: str, number: int, into: Path) -> Path:
         """Download a version's files, verified, into the folder `into`, which is replaced atomically or not at all.
 
-        Manifest and signature lie beside them, for `read_folder`. A folder that matches them is kept. Raises
+        Manifest and signature lie beside them, for `open_folder`. A folder that matches them is kept. Raises
         NoSuchVersion or VerificationError.
         """
         version, manifest, signature = self.read_verified(name, number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,10 +32,38 @@ def write_folder(into: Path, files: dict[str, dict[str, Any]], seals: dict[str, 
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def read_folder(
+class VerifiedFiles(Mapping[str, bytes]):
+    """The contents of a version's files, each read and verified when it is asked for, and not kept.
+
+    Raises VerificationError for a file that is not the one that was signed.
+    """
+
+    def __init__(self, version: Version, folder: Path, files: Iterable[str]) -> None:
+        self._version, self._folder = version, folder
+        self._names = [file for file in files if file in version.files]
+
+    def __getitem__(self, file: str) -> bytes:
+        if file not in self._names:
+            raise KeyError(file)
+        content = read_verified(self._folder, file, self._version.files[file])
+        if content is None:
+            raise VerificationError(f"{self._version}: {file!r} in this folder is not the one that was signed")
+        return content
+
+    def __contains__(self, file: object) -> bool:
+        return file in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def open_folder(
     name: str, number: int, folder: Path, files: Iterable[str], keys: Keys
-) -> tuple[Version, dict[str, bytes]]:
-    """Read a version and the contents of `files` from a folder that `write_folder` wrote, each once, verified.
+) -> tuple[Version, VerifiedFiles]:
+    """Verify the manifest of a version in a folder that `write_folder` wrote, and give access to those of `files`.
 
     Files that the version does not have are left out. Raises VerificationError.
     """
@@ -45,11 +73,4 @@ def read_folder(
     except OSError:
         raise VerificationError(f"{name} version {number}: no signed manifest in this folder") from None
     version = verified(name, number, *signed, keys)
-    contents = {}
-    for file in files:
-        if file in version.files:
-            content = read_verified(folder, file, version.files[file])
-            if content is None:
-                raise VerificationError(f"{version}: {file!r} in this folder is not the one that was signed")
-            contents[file] = content
-    return version, contents
+    return version, VerifiedFiles(version, folder, files)

@@ -14,7 +14,7 @@ from tests.support.compiled_models import compiled
 from tests.support.mixed_frames import FRAME
 from updraft.learning.compile.parity import rows_of
 from updraft.model.compiled.compiled_model import BadCompiled, CompiledModel
-from updraft.model.compiled.layout import COMPILED, TREES
+from updraft.model.compiled.layout import COMPILED, TREES, WEIGHTS
 from updraft.model.compiled.nodes import NODE
 
 FOREST = "HistGradientBoostingClassifier"
@@ -86,6 +86,59 @@ def test_a_description_that_does_not_fit_is_refused(number: int) -> None:
     SPOIL[number](about)
     with pytest.raises(BadCompiled, match=r"^compiled\.json"):
         load(files | {COMPILED: json.dumps(about).encode()})
+
+
+TEXTS = "LogisticRegression", "binary", "texts and all"
+SPOIL_TEXT: list[Callable[[dict[str, Any]], object]] = [
+    lambda it: it["terms"].pop(),
+    lambda it: it["idf"].pop(),
+    lambda it: it["idf"].__setitem__(0, None),
+    lambda it: it["terms"].__setitem__(0, it["terms"][1]),
+    lambda it: it["terms"].__setitem__(0, 7),
+    lambda it: it.update(ngrams=[0, 2]),
+    lambda it: it.update(ngrams=[1, 10**9]),
+    lambda it: it.update(ngrams=[1]),
+    lambda it: it.update(column=99),
+    lambda it: it.update(kept=[1, 1]),
+    lambda it: it.update(kept=[0, 10**6]),
+    lambda it: it.update(kept=[-1]),
+    lambda it: it.update(kept=[]),
+    lambda it: it.update(pattern="(a+)+$"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(SPOIL_TEXT)))
+def test_a_description_of_a_text_that_does_not_fit_is_refused(number: int) -> None:
+    model, files = compiled(*TEXTS)
+    about = json.loads(files[COMPILED])
+    SPOIL_TEXT[number](next(part for part in about["inputs"] if part["kind"] == "text"))
+    with pytest.raises(BadCompiled, match=r"^compiled\.json"):
+        CompiledModel(model.signature, files | {COMPILED: json.dumps(about).encode()})
+
+
+def test_weights_that_are_not_those_of_the_columns_are_refused() -> None:
+    model, files = compiled(*TEXTS)
+    bad = np.frombuffer(files[WEIGHTS]).copy()
+    bad[3] = np.inf
+    for content in (b"", files[WEIGHTS][:-8], files[WEIGHTS] + b"12345678", bad.tobytes()):
+        with pytest.raises(BadCompiled, match="weight"):
+            CompiledModel(model.signature, files | {WEIGHTS: content})
+    with pytest.raises(BadCompiled, match="weight"):
+        CompiledModel(model.signature, {COMPILED: files[COMPILED]})
+
+
+def test_what_a_description_may_ask_for_is_bounded_before_anything_is_made() -> None:
+    """60 scores of 99,000 categories would be 48 MB of weights, of trees as many names of columns."""
+    for name in ("LogisticRegression", "RandomForestClassifier"):
+        model, files = compiled(name, "multiclass")
+        about = json.loads(files[COMPILED])
+        part = next(part for part in about["inputs"] if part["kind"] == "category")
+        part.update(width=99_000, codes=[0.0] * len(part["codes"]), missing=None, unknown=None)
+        about.update(outputs=60, classes=[0] * 60)
+        if name == "LogisticRegression":
+            about["model"].update(intercepts=[0.0] * 60)
+        with pytest.raises(BadCompiled, match=r"columns for each of 60 scores, expected .* at most 4,000,000"):
+            CompiledModel(model.signature, files | {COMPILED: json.dumps(about).encode()})
 
 
 def test_random_bytes_among_the_nodes_are_refused_or_give_scores() -> None:

@@ -22,14 +22,20 @@ from botocore.config import Config
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.ensemble import RandomForestClassifier
 
-from serving.models.live_model import load
+from serving.models.live_model import FILES, load
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache, require_private
+from tests.support.compiled_models import compiled
 from tests.support.key_pairs import write_key_pair
+from tests.support.mixed_frames import FRAME
 from tests.support.small_models import NAME, OTHER, ROW, model, promote, push
+from updraft.learning.compile import served_form
 from updraft.model import golden
+from updraft.model.compiled.layout import COMPILED, TREES
 from updraft.model.model import Model
-from updraft.registry.registry import Registry, Version, open_registry
+from updraft.model.version_files import MODEL
+from updraft.registry import version_folder
+from updraft.registry.registry import Registry, VerificationError, Version, open_registry
 from updraft.registry.sign import sign
 from updraft.registry.signing_keys import Keys
 
@@ -773,3 +779,29 @@ def test_one_broken_object_does_not_end_the_round_of_all(
     assert live_models.refresh()
     assert list(live_models.live) == ["vehicle_price"]
     assert "a_first" in live_models.refusals and "\n" not in live_models.refusals["a_first"].reason
+
+
+def test_the_pipeline_of_a_compiled_version_is_read_only_when_it_has_to_serve(
+    put: Callable[..., int], registry: Registry, cache: Cache
+) -> None:
+    made, _ = compiled("DecisionTreeClassifier", "binary", "numbers")
+    number = put(made, spoil=lambda folder: served_form.write(made, FRAME, 1, folder))
+    folder = registry.pull("made", number, cache.folder("made", number))
+    version, files = version_folder.open_folder("made", number, folder, FILES, registry.keys)
+    (folder / MODEL).write_bytes(b"somebody else's")
+    assert load(version, files).model.form == "compiled"
+    with pytest.raises(VerificationError, match=r"'model\.joblib' in this folder is not the one that was signed"):
+        load(version, {name: files[name] for name in files if name != COMPILED})
+    (folder / TREES).write_bytes(b"somebody else's")
+    with pytest.raises(VerificationError, match=r"'trees\.bin' in this folder is not the one that was signed"):
+        load(version, files)
+
+
+def test_a_cache_that_is_changed_while_it_is_read_is_downloaded_again(
+    live_models: LiveModels, put: Callable[..., int], cache: Cache
+) -> None:
+    number = put(model())
+    assert live_models.refresh()
+    (cache.folder(NAME, number) / MODEL).write_bytes(b"somebody else's")
+    again = LiveModels(live_models._registry, cache)
+    assert again.refresh() and probability(again) == probability(live_models)

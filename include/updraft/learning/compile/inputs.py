@@ -9,17 +9,18 @@ import numpy as np
 import pandas as pd
 
 from updraft.learning.compile.errors import NotCompiled
+from updraft.learning.compile.text import compile_text
 from updraft.model.columns import DATE, NO_NULL, Type
-from updraft.model.compiled.layout import Category, Number, Part, Step
+from updraft.model.compiled.layout import Category, InputPart, Number, Part, Step
 from updraft.model.signature import Signature
 
 UNKNOWN = "\ue000 unknown"  # a text that no row has: it holds a character of private use
 DATE_PARTS = get_args(Part)[1:]
 
 
-def compile_inputs(columns: Any, signature: Signature) -> list[Number | Category]:
+def compile_inputs(columns: Any, signature: Signature) -> list[InputPart]:
     """Read the look-ups and the arithmetic off the fitted steps. Raises NotCompiled."""
-    inputs: list[Number | Category] = []
+    inputs: list[InputPart] = []
     for name, step, names in columns.transformers_:
         if isinstance(step, str) and step == "drop":
             continue
@@ -28,7 +29,7 @@ def compile_inputs(columns: Any, signature: Signature) -> list[Number | Category
         elif name in ("numbers", "dates"):
             inputs += _numbers(step, list(names), signature, dates=name == "dates")
         else:
-            raise NotCompiled("texts have no compiled form yet")
+            inputs.append(compile_text(step.named_steps["tfidfvectorizer"], signature.names.index(names)))
     return inputs
 
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from updraft.learning.compile.errors import NotCompiled
 from updraft.learning.compile.inputs import compile_inputs
 from updraft.learning.compile.linear import LINEAR
 from updraft.learning.compile.result import Result
+from updraft.learning.compile.text import keep_used
 from updraft.learning.compile.trees import TREES_OF
-from updraft.model.compiled.layout import COMPILED, TREES, Compiled
+from updraft.model.compiled.layout import (
+    COMPILED,
+    MAX_WEIGHTS,
+    MAX_WIDTH,
+    TREES,
+    WEIGHTS,
+    Compiled,
+    InputPart,
+    Linear,
+    Text,
+    width_of,
+)
 from updraft.model.model import Model
 
 COMPILERS = {**TREES_OF, **LINEAR}
@@ -29,6 +44,10 @@ def compile_model(model: Model) -> dict[str, bytes]:
     classes = _classes(model, estimator)
     if classes is not None and len(classes) != result.outputs:
         raise NotCompiled(f"its training had only {len(classes)} of the {len(model.signature.labels)} labels")
+    result, inputs = _fit_columns(result, inputs, sparse=bool(steps["columns"].sparse_output_))
+    if (width := sum(map(width_of, inputs))) > min(MAX_WIDTH, MAX_WEIGHTS // result.outputs):
+        numbers = f"{width:,} columns for each of {result.outputs:,} scores"
+        raise NotCompiled(f"{numbers} are more than are compiled ({MAX_WIDTH:,}, {MAX_WEIGHTS:,} of all scores)")
     about = Compiled(
         inputs=inputs,
         model=result.model,
@@ -37,8 +56,24 @@ def compile_model(model: Model) -> dict[str, bytes]:
         classes=classes,
         complement=_complement(model, estimator, result),
     )
+    return _to_files(about, result)
+
+
+def _fit_columns(result: Result, inputs: list[InputPart], *, sparse: bool) -> tuple[Result, list[InputPart]]:
+    """Drop the terms that no tree asks for; let a linear model add up as its pipeline does."""
+    if isinstance(result.model, Linear):
+        return replace(result, model=result.model.model_copy(update={"sparse": sparse})), inputs
+    if result.nodes is None or not any(isinstance(part, Text) for part in inputs):
+        return result, inputs
+    nodes, inputs = keep_used(result.nodes, inputs)
+    return replace(result, nodes=nodes), inputs
+
+
+def _to_files(about: Compiled, result: Result) -> dict[str, bytes]:
     files = {COMPILED: about.model_dump_json().encode()}
-    return files if result.nodes is None else files | {TREES: result.nodes.tobytes()}
+    if result.nodes is not None:
+        return files | {TREES: result.nodes.tobytes()}
+    return files | {WEIGHTS: np.ascontiguousarray(result.weights, "<f8").tobytes()}
 
 
 def _classes(model: Model, estimator: Any) -> list[int] | None:

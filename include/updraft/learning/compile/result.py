@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from updraft.model.compiled.layout import Linear, Link, Trees
 from updraft.model.compiled.nodes import Nodes
+
+if TYPE_CHECKING:
+    from updraft.model.prediction import Floats
 
 
 @dataclass(frozen=True)
@@ -16,4 +20,5 @@ class Result:
     outputs: int
     link: Link
     nodes: Nodes | None = None
+    weights: Floats | None = None
     of_second: bool = False

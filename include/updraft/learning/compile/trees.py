@@ -95,6 +95,20 @@ def _tree(estimator: Any, outputs: list[int]) -> Result:
     )
 
 
+def _adaboost(estimator: Any, outputs: list[int]) -> Result:
+    """Compile the votes: each tree's weight for the label that is its likeliest, a share against each other one."""
+    gathered, labels = Gathered(), len(estimator.classes_)
+    order = sorted(range(labels), key=lambda place: outputs == [place])  # of two labels the one that counts comes last
+    for tree, weight in zip(estimator.estimators_, estimator.estimator_weights_.tolist(), strict=False):
+        if type(tree).__name__ != "DecisionTreeClassifier" or list(tree.classes_) != list(estimator.classes_):
+            raise NotCompiled("it votes with other models than trees of all labels")
+        votes = tree.tree_.value[:, 0, :].argmax(axis=1)[:, None] == np.array(order)
+        _add_tree(gathered, tree.tree_, np.where(votes, weight, -1 / (labels - 1) * weight))
+    divisor = float(estimator.estimator_weights_.sum())
+    model = Trees(dtype="float32", leaves=gathered.leaves, outputs=None, divisor=divisor)
+    return Result(model, labels, "votes", gathered.nodes())
+
+
 def _gradient_boosting(estimator: Any, outputs: list[int]) -> Result:
     if estimator.loss != "log_loss":
         raise NotCompiled(f"there is no compiled form of the loss {estimator.loss!r}")
@@ -160,6 +174,7 @@ TREES_OF: dict[str, Callable[[Any, list[int]], Result]] = {
     "RandomForestRegressor": _forest,
     "DecisionTreeClassifier": _tree,
     "DecisionTreeRegressor": _tree,
+    "AdaBoostClassifier": _adaboost,
     "GradientBoostingClassifier": _gradient_boosting,
     "HistGradientBoostingClassifier": _hist_gradient_boosting,
     "HistGradientBoostingRegressor": _hist_gradient_boosting,

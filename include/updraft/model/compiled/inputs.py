@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from updraft.model.compiled.layout import Category, Number, Part
+from updraft.model.compiled.layout import Category, InputPart, Number, Part
+from updraft.model.compiled.text import TextInput
 
 if TYPE_CHECKING:
     from updraft.model.prediction import Floats
@@ -40,6 +41,16 @@ class NumberInput:
         for name, other in self._steps:
             number = ON_NUMBERS[name](number, other)
         return (number,)
+
+    def terms(self, value: Any) -> tuple[Sequence[int], Sequence[float]]:
+        """Return the columns that are not 0, and their numbers."""
+        return (0,), self.one(value)
+
+    def add(self, values: Sequence[Any], weights: Floats, sums: Floats) -> None:
+        """Add the weighted column of these values to the sums."""
+        numbers = np.empty((len(values), 1))
+        self.fill(values, numbers)
+        sums += numbers * weights[:, 0]
 
 
 class CategoryInput:
@@ -78,8 +89,24 @@ class CategoryInput:
             places[int(code)] = 1.0
         return places
 
+    def terms(self, value: Any) -> tuple[Sequence[int], Sequence[float]]:
+        """Return the column that is not 0, if there is one, and its number."""
+        code = self._code(value)
+        if self._places is None:
+            return (0,), (code,)
+        return ((int(code),), (1.0,)) if code == code else ((), ())
 
-Input = NumberInput | CategoryInput
+    def add(self, values: Sequence[Any], weights: Floats, sums: Floats) -> None:
+        """Add the weighted columns of these values to the sums."""
+        codes = np.array([self._code(value) for value in values], dtype="float64")
+        if self._places is None:
+            sums += codes[:, None] * weights[:, 0]
+            return
+        known = np.flatnonzero(codes == codes)
+        sums[known] += weights.T[codes[known].astype("int64")]
+
+
+Input = NumberInput | CategoryInput | TextInput
 
 
 def matrix(inputs: Sequence[Input], columns: Sequence[Sequence[Any]]) -> Floats:
@@ -143,11 +170,17 @@ ON_NUMBERS: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def read_inputs(inputs: Sequence[Number | Category], columns: int) -> list[Input]:
+def read_inputs(inputs: Sequence[InputPart], columns: int) -> list[Input]:
     """Make the inputs that `compiled.json` describes. Raises ValueError for one of a column that is not there."""
     for about in inputs:
         if about.column >= columns:
             raise ValueError(f"column {about.column} of {columns}")
         if isinstance(about, Number) and ("divide", 0.0) in about.steps:
             raise ValueError("a division by 0")
-    return [NumberInput(about) if isinstance(about, Number) else CategoryInput(about) for about in inputs]
+    return [_read_input(about) for about in inputs]
+
+
+def _read_input(about: InputPart) -> Input:
+    if isinstance(about, Number):
+        return NumberInput(about)
+    return CategoryInput(about) if isinstance(about, Category) else TextInput(about)

@@ -1,19 +1,26 @@
-"""The files of a compiled model: `compiled.json`, which this schema describes, and `trees.bin`: see `nodes.py`."""
+"""The files of a compiled model: `compiled.json`, which this schema describes, with `trees.bin` or `weights.bin`.
+
+`trees.bin`: see `nodes.py`. `weights.bin` has a linear model's weights, little-endian float64, output by output.
+"""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-COMPILED, TREES, PARITY = "compiled.json", "trees.bin", "parity.json"
+COMPILED, TREES, WEIGHTS, PARITY = "compiled.json", "trees.bin", "weights.bin", "parity.json"
+FILES = (COMPILED, TREES, WEIGHTS)  # those that are certified; a model has two of them
 MAX_COMPILED, MAX_TREES = 64 << 20, 1 << 30  # bytes
-MAX_WIDTH, MAX_OUTPUTS = 100_000, 1_000  # columns of the matrix; scores of a row
+MAX_WIDTH, MAX_OUTPUTS = 250_000, 1_000  # columns of the matrix; scores of a row
+MAX_WEIGHTS = 4_000_000  # columns times scores: 32 MB of weights, or what LightGBM keeps for each column of each score
+MAX_NGRAM, MAX_TERMS = 10, 1_000_000  # words of a term; terms of a column
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Part = Literal["number", "days", "year", "month", "day", "day_of_week"]
 Step = tuple[Literal["fill", "set", "subtract", "divide", "multiply", "add", "at_least", "at_most"], Finite]
-Link = Literal["identity", "exp", "expit", "softmax", "normalized_exp", "normalized_expit"]
+Link = Literal["identity", "exp", "expit", "softmax", "normalized_exp", "normalized_expit", "votes"]
 
 
 class _Part(BaseModel):
@@ -53,6 +60,39 @@ class Category(_Part):
         return self
 
 
+class Text(_Part):
+    """A text's TF-IDF: the terms, from `ngrams[0]` to `ngrams[1]` words long, and the `idf` of each.
+
+    Each term has a column of the matrix; or, where some do not count, only those at the places `kept`.
+    """
+
+    kind: Literal["text"] = "text"
+    column: Annotated[int, Field(ge=0)]
+    terms: Annotated[list[str], Field(min_length=1, max_length=MAX_TERMS)]
+    idf: list[Finite]
+    ngrams: Annotated[
+        tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1, le=MAX_NGRAM)]], Field(strict=False)
+    ]
+    sublinear: bool
+    kept: list[Annotated[int, Field(ge=0)]] | None = None
+
+    @property
+    def width(self) -> int:
+        """The columns of the matrix."""
+        return len(self.terms) if self.kept is None else len(self.kept)
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if len(self.terms) != len(self.idf) or len(set(self.terms)) != len(self.terms):
+            raise ValueError(f"{len(set(self.terms))} different terms of {len(self.terms)} have {len(self.idf)} idf")
+        if self.kept is not None and not all(a < b for a, b in pairwise([-1, *self.kept, len(self.terms)])):
+            raise ValueError("the places that are kept do not ascend")
+        return self
+
+
+InputPart = Number | Category | Text
+
+
 class Trees(_Part):
     """Trees whose nodes stand in `trees.bin`: the number of `leaves` of each.
 
@@ -64,14 +104,17 @@ class Trees(_Part):
     dtype: Literal["float32", "float64"]
     leaves: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
     outputs: list[Annotated[int, Field(ge=0)]] | None
-    divisor: Annotated[int, Field(ge=1)] = 1
+    divisor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
 
 
 class Linear(_Part):
-    """A weighted sum for each output. With `slopes` and `offsets` it is -(slope * sum + offset), as Platt has it."""
+    """A weighted sum for each output. With `slopes` and `offsets` it is -(slope * sum + offset), as Platt has it.
+
+    The sums of a `sparse` matrix, most of which is 0, go from column to column; those of others are BLAS's.
+    """
 
     kind: Literal["linear"] = "linear"
-    weights: list[list[Finite]]
+    sparse: bool = False
     intercepts: list[Finite]
     slopes: list[Finite] | None = None
     offsets: list[Finite] | None = None
@@ -81,7 +124,7 @@ class Compiled(_Part):
     """A compiled model. `classes` are, of each output, the index of its label; `complement` takes 1 minus the score."""
 
     format: Literal[1] = 1
-    inputs: list[Annotated[Number | Category, Field(discriminator="kind")]]
+    inputs: list[Annotated[InputPart, Field(discriminator="kind")]]
     model: Annotated[Trees | Linear, Field(discriminator="kind")]
     outputs: Annotated[int, Field(ge=1, le=MAX_OUTPUTS)]
     link: Link
@@ -91,14 +134,15 @@ class Compiled(_Part):
     @property
     def width(self) -> int:
         """The columns of the matrix."""
-        return sum((part.width or 1) if isinstance(part, Category) else 1 for part in self.inputs)
+        return sum(width_of(part) for part in self.inputs)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        if not 1 <= self.width <= MAX_WIDTH:
-            raise ValueError(f"{self.width} columns, expected 1 to {MAX_WIDTH}")
+        if not 1 <= self.width <= min(MAX_WIDTH, MAX_WEIGHTS // self.outputs):
+            most = f"expected 1 to {MAX_WIDTH:,} columns and at most {MAX_WEIGHTS:,} of all scores"
+            raise ValueError(f"{self.width:,} columns for each of {self.outputs:,} scores, {most}")
         if isinstance(self.model, Linear):
-            _require_weights(self.model, self.width, self.outputs)
+            _require_outputs(self.model, self.outputs)
         elif self.model.outputs is not None and (
             len(self.model.outputs) != len(self.model.leaves) or max(self.model.outputs) >= self.outputs
         ):
@@ -125,9 +169,12 @@ class Parity(BaseModel):
     files: dict[str, str]
 
 
-def _require_weights(model: Linear, width: int, outputs: int) -> None:
+def width_of(part: InputPart) -> int:
+    """Return how many columns of the matrix a part fills."""
+    return 1 if isinstance(part, Number) else part.width or (0 if isinstance(part, Text) else 1)
+
+
+def _require_outputs(model: Linear, outputs: int) -> None:
     platt = [len(values) for values in (model.slopes, model.offsets) if values is not None]
-    if {len(model.weights), len(model.intercepts), *platt} != {outputs} or len(platt) == 1:
+    if {len(model.intercepts), *platt} != {outputs} or len(platt) == 1:
         raise ValueError(f"the weights are not those of {outputs} outputs")
-    if any(len(weights) != width for weights in model.weights):
-        raise ValueError(f"the weights are not those of {width} columns")

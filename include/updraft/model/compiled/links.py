@@ -46,6 +46,14 @@ def _normalized_expit(sums: Floats) -> Floats:
     return np.where(total > 0, found / np.where(total > 0, total, 1.0), 1 / sums.shape[1])
 
 
+def _votes(sums: Floats) -> Floats:
+    """Turn AdaBoost's votes for each label into probabilities."""
+    if sums.shape[1] > 2:
+        return _softmax(sums / (sums.shape[1] - 1))
+    decision = -sums[:, 0] + sums[:, 1]
+    return _softmax(np.vstack([-decision, decision]).T / 2)
+
+
 LINKS: dict[Link, Callable[[Floats], Floats]] = {
     "identity": lambda sums: sums,
     "exp": np.exp,
@@ -53,4 +61,5 @@ LINKS: dict[Link, Callable[[Floats], Floats]] = {
     "softmax": _softmax,
     "normalized_exp": _normalized_exp,
     "normalized_expit": _normalized_expit,
+    "votes": _votes,
 }
