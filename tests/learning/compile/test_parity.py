@@ -52,9 +52,10 @@ def test_what_is_not_compiled_says_why() -> None:
 
 
 def test_more_weights_than_a_service_should_hold_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[EstimatorName] = ["LogisticRegression", "RandomForestClassifier"]
+    models = [compiled(name, "multiclass", "texts and all")[0] for name in names]
     monkeypatch.setattr(pipeline, "MAX_WEIGHTS", 100)
-    for name in ("LogisticRegression", "RandomForestClassifier"):
-        model, _ = compiled(name, "multiclass", "texts and all")
+    for model in models:
         with pytest.raises(NotCompiled, match=r"columns for each of 3 scores are more than are compiled"):
             compile_model(model)
 
