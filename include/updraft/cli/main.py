@@ -136,6 +136,35 @@ def monitor(
     monitor_file(name, data, version, out, as_json=as_json)
 
 
+@app.command(epilog="Example: updraft predictions vehicle_insurance --since 2026-11-01 --out predictions.parquet")
+def predictions(
+    name: UseCaseName,
+    since: Annotated[str | None, typer.Option(help="From this date or time on (UTC).", metavar="TIME")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this date or time (UTC).", metavar="TIME")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="One prediction, by its id, as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .parquet or .jsonl to write.")] = None,
+    erase: Annotated[
+        str | None, typer.Option(help="Erase the rows of all time with this value.", metavar="COLUMN=VALUE")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase them; without it they are only counted.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the services to erase theirs.")] = 150.0,
+    as_json: Json = False,
+) -> None:
+    """Count, write, show or erase what the services have predicted, with the labels that came back."""
+    from updraft.cli.predictions import erase_rows, parse_erasure, parse_period, show, show_one
+
+    if erase is not None and (since or until or id_ or out or as_json):
+        raise UserError("--erase: expected no other option than --yes and --wait beside it")
+    if erase is None and yes:
+        raise UserError("--yes: expected --erase COLUMN=VALUE beside it")
+    if erase is not None:
+        erase_rows(parse_erasure(name, erase), wait, yes=yes)
+    elif id_ is not None:
+        show_one(name, id_)
+    else:
+        show(name, parse_period(since, until), out, as_json=as_json)
+
+
 @app.command(epilog="Example: updraft dvc vehicle_insurance")
 def dvc(
     name: UseCaseName,

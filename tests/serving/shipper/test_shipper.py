@@ -28,6 +28,7 @@ from tests.support.shipping import USE_CASE, bucket_of, filled, raw_ids, rows, s
 from tests.support.small_models import NAME, model, promote, push
 from updraft.local_stack.servers import weed_command, weed_ports
 from updraft.predictions import erasures
+from updraft.predictions.erasure import new
 from updraft.predictions.layout import INSTANCES, stored
 from updraft.registry.registry import Registry
 
@@ -285,7 +286,7 @@ def test_what_is_erased_leaves_the_log_and_is_not_shipped(s3: dict[str, str], tm
         with it.log.store.read_transaction() as connection:
             instance = shipper.state.instance(rows_of_log.log_id(connection))
         shipper.state.fix(instance, "predictions", 1)
-        erasure = erasures.new(USE_CASE, "Name", "Ann Onymous")
+        erasure = new(USE_CASE, "Name", "Ann Onymous")
         erasures.create(bucket, erasure)
         shipper.run_once()
         assert raw_ids(bucket) == [prediction_id(person.id, 1)]
