@@ -95,6 +95,7 @@ class Shipper:
         An upload that began before we knew of an erasure is over by then: they are made one after the other.
         """
         if self._known != instance:
+            self.bucket.create_if_missing()
             self.bucket.create(INSTANCES + instance, b"")
             self._known = instance
         found = erasures.find(self.bucket)

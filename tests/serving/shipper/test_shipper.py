@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 import shutil
 import sqlite3
 import threading
@@ -31,6 +32,7 @@ from updraft.predictions import erasures
 from updraft.predictions.erasure import new
 from updraft.predictions.layout import INSTANCES, stored
 from updraft.registry.registry import Registry
+from updraft.registry.s3 import Bucket
 
 PACE = Pace(0.0)
 
@@ -93,8 +95,8 @@ def test_rows_and_late_labels_are_shipped_once_and_read_back(s3: dict[str, str],
 
 
 def test_an_upload_that_was_not_marked_is_found_and_not_repeated(s3: dict[str, str], tmp_path: Path) -> None:
-    """As if killed between the two."""
-    bucket, _ = bucket_of(s3)
+    """As if killed between the two. The bucket does not exist before."""
+    bucket = Bucket(bucket_of(s3)[0].client, f"updraft-{secrets.token_hex(6)}")
     with filled(tmp_path) as it:
         it.add(*(entries := [entry(2) for _ in range(10)]))
         shipper = Shipper(tmp_path, bucket, PACE)
