@@ -74,7 +74,7 @@ def compare(name: str, model: Model, files: Callable[[], dict[str, bytes]], fram
         served = CompiledModel(model.signature, content)
         parity = certify(model, served, content, frame, seed=1, rows=rows)
     except NotCompiled as error:
-        return Line(name, rows, 0, f"pipeline: {error}")
+        return Line(name, 0, 0, f"pipeline: {error}")
     exact = "equal to the bit" if not parity.largest_difference else f"within {parity.largest_difference:.0e}"
     return Line(name, parity.rows, parity.one_by_one, exact, sum(map(len, content.values())))
 
