@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from outcome_messages import FailedRun, tell_of_outcome, tell_of_quarantine
 from stage_tasks import common_arguments, dag_ids, folded, nothing_from, reported, run_files, run_url, timetable
 from updraft.defaults import ROOT
 from updraft.errors import UserError
@@ -103,7 +104,13 @@ def ingest(name: str) -> str:
             open_source(run.case, source_address, limit, last.position) as source,
         ):
             dataset = ingest(run.case, source, run.out, last=last)
+        tell_of_quarantine(run.case, run.out, _url())
         return run.files.upload(dataset, run.out)
+
+
+def _url() -> str | None:
+    context = get_current_context()
+    return run_url(context["dag"].dag_id, context["run_id"])
 
 
 @contextmanager
@@ -196,6 +203,7 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
         data, evaluated = run.dataset(dataset, "validate"), run.download(evaluation, "evaluate")
         store = registry()
         outcome = push(run.case, trained, rows, data, evaluated, store, this_run)
+        tell_of_outcome(run.case, outcome, this_run)
         if outcome.version is None:
             raise AirflowSkipException(outcome.reason)
         event = {"version": outcome.version.number, "decision": outcome.decision, "reason": outcome.reason}
@@ -239,6 +247,7 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
         dag_display_name=f"train {case.name}",
         schedule=timetable(case.schedule, *new_rows(case)),
         **common_arguments(case, "training", faults, str(__doc__)),
+        on_failure_callback=FailedRun(case.notify) if case.notify else None,
         params={
             "limit": Param(
                 None, type=["null", "integer"], minimum=1, title="Row limit", description="Empty: all rows."

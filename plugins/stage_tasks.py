@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, TriggerRule, get_parsing_context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
+from notifications import note_failure
 from updraft.errors import UserError
 from updraft.stages.runs import RunFiles, artifacts, folder_of
 from updraft.usecase.blocks import Retry
@@ -32,7 +33,13 @@ def reported(verb: str) -> Iterator[None]:
         yield
     except UserError as error:
         log.error("%s", error)
+        note_failure(error)
         raise AirflowFailException(str(error)) from None
+    except AirflowSkipException:
+        raise
+    except (Exception, AirflowTaskTimeout) as error:
+        note_failure(error)
+        raise
     finally:
         log.info("%s: %.1f s", verb, time.monotonic() - started)
 

@@ -390,6 +390,34 @@ def test_a_run_promotes_by_the_yamls_rule_or_a_stricter_one(yaml: str) -> None:
                 with_params(case, check_params({"promote": run}))
 
 
+@pytest.mark.parametrize(
+    ("notify", "complaint"),
+    [
+        ("{teams: {connection: chat}}", "unknown key 'notify.teams'; there are: slack, email, about"),
+        ("{}", "notify: expected slack or email"),
+        ("{slack: {connection: chat}, about: []}", "notify: about: expected one event or more"),
+        ("{slack: {connection: chat}, about: fail}", "'fail' is unknown (did you mean 'failed'?)"),
+        ("{slack: {connection: chat, url: x}}", "unknown key 'notify.slack.url'; there are: connection"),
+        ("{email: {to: ann}}", "notify.email.to: 'ann' is not an e-mail address"),
+        ("{email: {to: []}}", "notify.email.to: expected one e-mail address or more"),
+        ('{email: {to: "a@b.c\\nBcc: eve@example.com"}}', "is not an e-mail address"),
+    ],
+)
+def test_who_is_told_is_checked(shop: Write, notify: str, complaint: str) -> None:
+    [fault] = refusal(shop(("{by: hash}", f"{{by: hash}}\nnotify: {notify}")))
+    assert fault.startswith("include/usecases/shop.yaml:11: ") and complaint in fault
+
+
+def test_who_is_told_of_all_that_there_is_or_of_what_is_named(shop: Write) -> None:
+    root = shop(("{by: hash}", "{by: hash}\nnotify: {email: {to: ann@example.com}, slack: {connection: chat}}"))
+    notify = load("shop", root).notify
+    assert notify and notify.email and notify.slack and notify.slack.connection == "chat"
+    assert (notify.email.to, notify.email.connection) == (("ann@example.com",), "smtp_default")
+    assert notify.about == ("failed", "promoted", "not_promoted", "quarantine")
+    root = shop(("{by: hash}", "{by: hash}\nnotify: {slack: {connection: chat}, about: failed}"))
+    assert (again := load("shop", root).notify) and again.about == ("failed",)
+
+
 def test_approve_is_refused_until_it_is_there(shop: Write) -> None:
     root = shop(("{by: hash}", "{by: hash}\npromote: approve"))
     assert [fault for fault in refusal(root) if "promote: approve is not available yet" in fault] == refusal(root)

@@ -42,7 +42,14 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
 Policy = Literal["reject", "warn"]
 Scalar = int | float | str | bool
 Share = Annotated[float, Field(gt=0, lt=1)]
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+def as_list(value: Any) -> Any:
+    """Make a text that stands alone a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
 
 class Part(BaseModel):
