@@ -12,7 +12,6 @@ from typing import Any
 from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import ServiceUnavailable
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from serving.body import request_rows
 from serving.metrics import Metrics
@@ -27,6 +26,7 @@ from serving.server import json_logging, security_headers
 from serving.server.auth import ApiKeys, require_api_key, require_host
 from serving.server.json_response import json_response
 from serving.server.problems import error_kind, register_error_handlers
+from serving.server.proxies import behind
 from serving.server.wsgi_adapter import ARRIVED_AT
 from serving.training import views as train
 from serving.training.trigger import Trainer
@@ -66,8 +66,8 @@ def create_app(
     """Create the service over `live_models`, with at most `max_body` bytes and `max_rows` rows per request."""
     app = Flask(__name__)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_MAX_AGE
-    if hops := options.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    if options.trusted_proxies:
+        app.wsgi_app = behind(options.trusted_proxies, app.wsgi_app)  # type: ignore[method-assign]
     metrics = Metrics(live_models, options.prediction_log, options.metrics_folder)
     predictor = Predictor(live_models, metrics, options.prediction_log)
     app.extensions["log_refused"] = _refusal_logger(metrics, predictor)
@@ -88,7 +88,7 @@ def create_app(
 
     @app.post("/predict/<use_case>")
     def predict(use_case: str) -> Response:
-        live = predictor.live(use_case)
+        live = predictor.find_model(use_case, request)
         g.version = live.version
         rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows)
         result = predictor.predict(live, rows, g.start)

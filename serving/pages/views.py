@@ -98,14 +98,14 @@ def _add_forms(views: Blueprint, live_models: LiveModels, predictor: Predictor, 
 
     @views.get("/<unreserved:use_case>")
     def ask(use_case: str) -> Response:
-        live = predictor.live(use_case)
+        live = predictor.find_model(use_case, request)
         signature = live.model.signature
         texts = form.example(signature) if request.args.get("example") else {}
         return page(live, form.fields(signature, texts))
 
     @views.post("/<unreserved:use_case>")
     def answer(use_case: str) -> Response:
-        live = predictor.live(use_case)
+        live = predictor.find_model(use_case, request)
         signature = live.model.signature
         texts = form.read(training.form_fields(request), signature)
         try:
@@ -121,7 +121,7 @@ def _add_upload(views: Blueprint, predictor: Predictor, max_body: int, max_rows:
     @views.post("/<unreserved:use_case>/csv")
     def predict_file(use_case: str) -> Response:
         """Return a file of predictions for a file of rows."""
-        live = predictor.live(use_case)
+        live = predictor.find_model(use_case, request)
         g.version = live.version
         rows = request_rows.read_csv(upload.read(request, max_body), live.model.signature, max_rows)
         response = as_csv(predictor.predict(live, rows, g.get("start", time.perf_counter())))

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
@@ -20,6 +20,13 @@ from updraft.model.prediction import Prediction
 from updraft.model.signature import Rows
 
 RETRY_AFTER = 5
+
+
+class RequestHead(Protocol):
+    """What Flask's request and RSGI's scope have in common: `headers`, whose `get` takes names in lower case."""
+
+    @property
+    def headers(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,11 @@ class Predictor:
     def __init__(self, live_models: LiveModels, metrics: Metrics, log: PredictionLog | None) -> None:
         self._live_models, self._metrics, self._log = live_models, metrics, log
 
-    def live(self, use_case: str) -> LiveModel:
-        """Return the live model of a use case; NotFound if it is unknown, ServiceUnavailable if not loaded."""
+    def find_model(self, use_case: str, request: RequestHead) -> LiveModel:
+        """Return the model that answers a request; NotFound: an unknown use case, ServiceUnavailable: none is loaded.
+
+        Both ways ask here, so that one rule may choose among versions by `request`.
+        """
         live_models = self._live_models
         if live := live_models.live.get(use_case):
             return live
@@ -51,6 +61,10 @@ class Predictor:
 
     def predict(self, live: LiveModel, rows: Rows, started: float) -> PredictionResult:
         """Predict for checked rows; `started` is the time.perf_counter() of their arrival. Raises ModelFailed."""
+        return self.record(live, rows, self.score(live, rows), started)
+
+    def score(self, live: LiveModel, rows: Rows) -> Prediction:
+        """Predict for checked rows, and leave no trace of it. Raises ModelFailed."""
         version = f"{live.use_case} version {live.version}"
         try:
             prediction = live.model.predict_rows(rows)
@@ -58,10 +72,13 @@ class Predictor:
             raise ModelFailed(version) from error
         if not all(map(math.isfinite, _scores(prediction))):
             raise ModelFailed(f"{version}: a prediction is not finite")
+        return prediction
+
+    def record(self, live: LiveModel, rows: Rows, prediction: Prediction, started: float) -> PredictionResult:
+        """Count and log what `score` returned: once for each request."""
         self._metrics.count_predictions(live.use_case, prediction, len(rows.warnings))
-        return PredictionResult(
-            live, rows, prediction, self._log_predictions(live, rows, prediction, time.perf_counter() - started)
-        )
+        ids = self._log_predictions(live, rows, prediction, time.perf_counter() - started)
+        return PredictionResult(live, rows, prediction, ids)
 
     def log_refused(self, use_case: str, version: int | None, status: int, seconds: float, kind: str | None) -> None:
         """Log a refused request, without its body."""

@@ -45,9 +45,14 @@ def register_error_handlers(app: Flask, count: Callable[[str], None]) -> None:
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         count("model" if isinstance(error, ModelFailed) else "internal")
-        instance = f"urn:uuid:{uuid.uuid4()}"
-        log.error("%s failed", instance, exc_info=error)
-        return problem(500, "Internal error. The log has the details under this instance.", instance=instance)
+        return internal_error(error)
+
+
+def internal_error(error: Exception) -> Response:
+    """Log an error and return a problem that names its log line."""
+    instance = f"urn:uuid:{uuid.uuid4()}"
+    log.error("%s failed", instance, exc_info=error)
+    return problem(500, "Internal error. The log has the details under this instance.", instance=instance)
 
 
 def problem(status: int, detail: str, **members: Any) -> Response:
