@@ -13,7 +13,7 @@ from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import ServiceUnavailable
 
-from serving.body import request_rows
+from serving.body import json_body, request_rows
 from serving.metrics import Metrics
 from serving.models.live_models import LiveModels
 from serving.pages import views as pages
@@ -88,7 +88,7 @@ def create_app(
 
     @app.post("/predict/<use_case>")
     def predict(use_case: str) -> Response:
-        live = predictor.find_model(use_case, request)
+        live = predictor.find_model(use_case, request, lambda: json_body.read_body(request, max_body, keep=True))
         g.version = live.version
         rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows)
         result = predictor.predict(live, rows, g.start)
@@ -181,7 +181,7 @@ def _refusal_logger(metrics: Metrics, predictor: Predictor) -> LogRefused:
 
 
 def _summary(live_models: LiveModels, name: str) -> dict[str, Any]:
-    """Describe a use case for GET /models: its live version, the last move of production, and what is refused now."""
+    """Describe a use case for GET /models: what is live and tried, the last move, and what is refused now."""
     live, refusal = live_models.live.get(name), live_models.refusals.get(name)
     move = live_models.pointers.get(name)
     summary: dict[str, Any] = {"use_case": name, "version": None, "refused": None}
@@ -197,6 +197,13 @@ def _summary(live_models: LiveModels, name: str) -> dict[str, Any]:
             "run_id": live.manifest.get("run_id"),
             "loaded_at": live.loaded_at.isoformat(timespec="seconds"),
         }
+    if tried := live_models.rollouts.live.get(name):
+        summary["rollout"] = tried.rollout.model_dump() | {
+            "loaded_at": tried.live.loaded_at.isoformat(timespec="seconds")
+        }
+    if refused := live_models.rollouts.refusals.get(name):
+        at = refused.at.isoformat(timespec="seconds")
+        summary["rollout_refused"] = {"version": refused.version, "reason": refused.reason, "at": at}
     if move is not None:
         summary["production"] = move.production
         summary["last_move"] = {key: getattr(move, key) for key in ("action", "version", "when", "why")}

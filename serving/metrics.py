@@ -86,11 +86,24 @@ class Metrics:
         self.refused = Counter(
             "updraft_refused_versions", "Versions refused, counted by each worker", ["use_case"], registry=own
         )
+        self.rollout_rows = Counter(
+            "updraft_rollout_rows",
+            "Rows predicted while a version is tried, by version: production, canary or shadow",
+            ["use_case", "version", "role"],
+            registry=own,
+        )
+        self.shadow_dropped = Counter(
+            "updraft_shadow_dropped_rows", "Rows that a shadow did not score", ["use_case"], registry=own
+        )
+        self.shadow_errors = Counter(
+            "updraft_shadow_errors", "Requests that a shadow failed to score", ["use_case", "version"], registry=own
+        )
         # Of labels from the fixed few: finding them again takes as long as counting.
         self._requests_of = lru_cache(maxsize=512)(self.requests.labels)
         self._seconds_of = lru_cache(maxsize=512)(self.seconds.labels)
         self._predictions_of = lru_cache(maxsize=512)(self.predictions.labels)
         self._rows_of = lru_cache(maxsize=512)(self.rows.labels)
+        self._rollout_rows_of = lru_cache(maxsize=512)(self.rollout_rows.labels)
         if folder is None:
             own.register(self._state)
             ProcessCollector(registry=own)
@@ -130,6 +143,10 @@ class Metrics:
         for label, count in collections.Counter(prediction.names or ()).items():
             self._predictions_of(use_case, label).inc(count)
 
+    def count_rollout(self, live: LiveModel, role: str, rows: int) -> None:
+        """Count rows that were answered while a version is tried."""
+        self._rollout_rows_of(live.use_case, live.version, role).inc(rows)
+
 
 class StateCollector(Collector):
     """The state at the time of a scrape: of the worker that is scraped, and of the prediction log they all share."""
@@ -154,7 +171,7 @@ class StateCollector(Collector):
         up = GaugeMetricFamily(
             "updraft_registry_up", "1 while the registry answers", float(self.live_models.reachable or 0)
         )
-        yield from (version, age, refused, up)
+        yield from (version, age, refused, up, *_rollouts(self.live_models))
         if self.log:
             yield GaugeMetricFamily(
                 "updraft_log_backlog_bytes", "Bytes of the prediction log not in SQLite yet", _backlog_bytes(self.log)
@@ -174,6 +191,20 @@ def _shipping(log: PredictionLog) -> Iterable[Metric]:
     yield CounterMetricFamily("updraft_shipping_failures", "Failed attempts to ship", value=status.failures)
     yield GaugeMetricFamily("updraft_shipping_lag_seconds", "Age of the oldest prediction that is not shipped", lag)
     yield CounterMetricFamily("updraft_unshipped_rows", "Rows deleted before they were shipped", value=lost)
+
+
+def _rollouts(live_models: LiveModels) -> Iterable[Metric]:
+    tried = GaugeMetricFamily(
+        "updraft_rollout_version", "Version that is tried beside production", labels=["use_case", "mode"]
+    )
+    for name, rollout in live_models.rollouts.live.items():
+        tried.add_metric([name, rollout.rollout.mode], rollout.live.version)
+    refused = GaugeMetricFamily(
+        "updraft_rollout_refused", "1 while the version in the rollout is refused", labels=["use_case"]
+    )
+    for name in live_models.rollouts.refusals:
+        refused.add_metric([name], 1)
+    yield from (tried, refused)
 
 
 def _backlog_bytes(log: PredictionLog) -> float:

@@ -61,11 +61,11 @@ def is_plain_json(header: str) -> bool:
     return media_type == "application/json" and charset.lower() in CHARSETS
 
 
-def read_body(request: Request, limit: int) -> bytes:
-    """Return the body; RequestEntityTooLarge when it has more than `limit` bytes."""
+def read_body(request: Request, limit: int, *, keep: bool = False) -> bytes:
+    """Return the body; RequestEntityTooLarge when it has more than `limit` bytes. `keep` it to read it once more."""
     request.max_content_length = limit + 1  # werkzeug silently truncates a body of unknown length there
     try:
-        raw = request.get_data(cache=False)
+        raw = request.get_data(cache=keep)
     except RequestEntityTooLarge:
         raw = None
     if raw is None or len(raw) > limit:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from serving.models.live_model import FILES, LiveModel, UnusableVersion, load
+from serving.models.live_model import FILES, LiveModel, load
+from serving.models.rollouts import Refusal, Rollouts
 from serving.models.version_cache import Cache
 from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError
 from updraft.registry.version_folder import open_folder
@@ -28,23 +27,12 @@ def _ignore(name: str) -> None:
     """Do nothing: the listener until `subscribe` is called."""
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a use case's version is refused. `version` is None if its pointer is refused."""
-
-    version: int | None
-    reason: str
-    at: datetime
-
-    def __str__(self) -> str:
-        return "the pointer" if self.version is None else f"version {self.version}"
-
-
 class LiveModels:
     """The production version of each use case, once it verifies, loads and reproduces its own example.
 
     A version that does not is refused once for each move of the pointer, and the previous one stays live. `cache` keeps
-    live versions for a start without the registry; they are verified again before they serve from there.
+    live versions for a start without the registry; they are verified again before they serve from there. `rollouts`
+    are the versions that are tried beside production.
     """
 
     def __init__(self, registry: Registry, cache: Cache, only: Collection[str] = ()) -> None:
@@ -60,6 +48,7 @@ class LiveModels:
         self._closed, self._first_round = threading.Event(), threading.Event()
         # Mappings are replaced, never changed, so that a request that reads one sees a consistent state without a lock.
         self.live: Mapping[str, LiveModel] = {}
+        self.rollouts = Rollouts(self._fetch, TRANSIENT)
         self.refusals: Mapping[str, Refusal] = {}
         self.refused: frozenset[str] = frozenset()  # use cases whose pointer, or the version it names, is refused now
         self.removed: frozenset[str] = frozenset()  # use cases that were ended by a signed move
@@ -156,11 +145,14 @@ class LiveModels:
             return True
         pointer = self._require_new_move(name, pointer)
         self.pointers = {**self.pointers, name: pointer}
+        self.rollouts.end_others(name, pointer.production, pointer.rollout)
+        deployed = True
         if pointer.production is None:
             self._remove(name)
-        elif not self._deploy(name, pointer.production):
-            return True  # the registry does not have the version yet: look again although the pointer does not move
-        self._settled[name] = pointer
+        else:
+            deployed = self._deploy(name, pointer.production)
+        if self.rollouts.follow(name, pointer.rollout) and deployed:
+            self._settled[name] = pointer  # else the registry does not have a version yet: look again
         return True
 
     def _require_new_move(self, name: str, pointer: Pointer) -> Pointer:
@@ -198,11 +190,10 @@ class LiveModels:
         """
         live = self.live.get(name)
         try:
-            with self._cache.lock(name):
-                folder = self._registry.pull(name, number, self._cache.folder(name, number))
-                loaded = self._load_pulled(name, number, folder, live)
-                if loaded is not None:
-                    self._activate(loaded)
+            found = self._fetch(name, number)
+            if found is not live:
+                with self._cache.lock(name):
+                    self._activate(found)
         except TRANSIENT:
             raise
         except Exception as error:
@@ -214,15 +205,23 @@ class LiveModels:
         self._accept(name)
         return True
 
-    def _load_pulled(self, name: str, number: int, folder: Path, live: LiveModel | None) -> LiveModel | None:
-        """Load what was just pulled, unless it is `live`.
+    def _fetch(self, name: str, number: int) -> LiveModel:
+        """Download, verify and load a version, unless it is in service already."""
+        with self._cache.lock(name):
+            return self._load_pulled(name, number, self._registry.pull(name, number, self._cache.folder(name, number)))
+
+    def _load_pulled(self, name: str, number: int, folder: Path) -> LiveModel:
+        """Load what was just pulled, unless it is live or tried already.
 
         What is not as it was pulled then is somebody's who can write to the cache.
         """
         try:
             version, files = open_folder(name, number, folder, FILES, self._registry.keys)
-            # Compare contents, not numbers: a registry that was recreated counts from 1 again.
-            return None if live is not None and live.manifest == version.manifest else load(version, files)
+            for known in (self.live.get(name), self.rollouts.model(name)):
+                # Compare contents, not numbers: a registry that was recreated counts from 1 again.
+                if known and known.manifest == version.manifest:
+                    return known
+            return load(version, files)
         except VerificationError as error:
             raise OSError(f"the cache was changed meanwhile: {error}") from None
 
@@ -269,13 +268,10 @@ class LiveModels:
             log.warning("%s: the cache cannot be updated: %s", live.use_case, error)
 
     def _refuse(self, name: str, number: int | None, error: Exception) -> None:
-        known = isinstance(error, (VerificationError, UnusableVersion))
-        reason = str(error) if known else f"cannot be fetched: {type(error).__name__}"
-        previous = self.refusals.get(name)
-        repeated = previous and (previous.version, previous.reason) == (number, reason)
+        refusal, previous = Refusal.of(number, error), self.refusals.get(name)
+        repeated = previous and (previous.version, previous.reason) == (number, refusal.reason)
         if repeated and number not in self._cache.recent(name):
             return  # already reported, and not live since
-        refusal = Refusal(number, reason, datetime.now(UTC))
         self.refusals = {**self.refusals, name: refusal}
         self._on_refusal(name)
         log.error("%s: %s is refused: %s", name, refusal, _one_line(error.__cause__ or error))

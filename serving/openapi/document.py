@@ -19,6 +19,13 @@ version: this document changes when a new version goes live.
 
 Web pages: `/` (the models), `/<use case>` (a form), `/docs`, `/train`.
 """
+CALLER = {
+    "name": "X-Updraft-Key",
+    "in": "header",
+    "description": "Names the caller, a customer for instance: while a version is tried as a canary, requests of one "
+    "key are all answered by the same version. Without it the same body is.",
+    "schema": {"type": "string"},
+}
 VERSION = {"X-Model-Version": {"description": "The model version that predicted.", "schema": {"type": "integer"}}}
 SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -94,6 +101,7 @@ def _predict(live: LiveModel, max_rows: int) -> dict[str, Any]:
         "tags": [name],
         "summary": signature.title,
         "description": f"Version {live.version}, {signature.candidate}, predicts {signature.target}.",
+        "parameters": [CALLER],
         "requestBody": {
             "required": True,
             "description": f"One row, or up to {max_rows:,}; more are refused with 413.",

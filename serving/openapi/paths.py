@@ -48,7 +48,7 @@ def _service() -> dict[str, Any]:
     plain = {"text/plain": {"schema": TEXT}}
     return {
         "/": {"get": _get("index", "Use cases and endpoints; a web page for browsers", index)},
-        "/models": {"get": _get("models", "Live versions, their metrics, and refused versions", models)},
+        "/models": {"get": _get("models", "Live versions, their metrics, rollouts, and refused versions", models)},
         "/healthz": {"get": _public(_get("healthz", "Whether the process is alive", _object({"status": TEXT})))},
         "/readyz": {"get": _public(_get("readyz", "Whether a verified model is loaded: 503 until then", ready))},
         "/metrics": {"get": _get("metrics", "Metrics for Prometheus", None, content=plain)},

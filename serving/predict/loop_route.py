@@ -101,7 +101,7 @@ class LoopRoute:
         key_name = self._key_name(sent)
         if key_name is None and self._api_keys is not None:
             return None
-        live = self._predictor.find_model(scope.path.removeprefix(PREFIX), scope)
+        live = self._predictor.find_model(scope.path.removeprefix(PREFIX), scope, lambda: body)
         if live.row_seconds > self._limits.seconds:
             return None
         rows = live.decoder.decode(body, self._limits.max_rows)

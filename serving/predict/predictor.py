@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from werkzeug.exceptions import NotFound, ServiceUnavailable
@@ -13,13 +14,16 @@ from werkzeug.exceptions import NotFound, ServiceUnavailable
 from serving.metrics import Metrics
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
+from serving.models.rollouts import LiveRollout
+from serving.predict.shadow import Shadow
 from serving.prediction_log.prediction_log import PredictionLog
-from serving.prediction_log.records import Entry, new_id, prediction_id
+from serving.prediction_log.records import SHADOW, Entry, new_id, prediction_id
 from serving.server.problems import ModelFailed
 from updraft.model.prediction import Prediction
 from updraft.model.signature import Rows
 
 RETRY_AFTER = 5
+CALLER = "x-updraft-key"  # the header by which requests of one caller meet one version
 
 
 class RequestHead(Protocol):
@@ -44,15 +48,22 @@ class Predictor:
 
     def __init__(self, live_models: LiveModels, metrics: Metrics, log: PredictionLog | None) -> None:
         self._live_models, self._metrics, self._log = live_models, metrics, log
+        self._shadow = Shadow(metrics, self._record_shadow, self._is_tried)
 
-    def find_model(self, use_case: str, request: RequestHead) -> LiveModel:
+    def find_model(self, use_case: str, request: RequestHead, body: Callable[[], bytes] | None = None) -> LiveModel:
         """Return the model that answers a request; NotFound: an unknown use case, ServiceUnavailable: none is loaded.
 
-        Both ways ask here, so that one rule may choose among versions by `request`.
+        Both ways ask here. A canary answers its share of the keys that callers send, else of the bodies. A request
+        with neither, as that of a page, is answered by the version in production.
         """
         live_models = self._live_models
         if live := live_models.live.get(use_case):
-            return live
+            tried = live_models.rollouts.live.get(use_case)
+            if tried is None or tried.is_shadow:
+                return live
+            caller = request.headers.get(CALLER)
+            key = caller.encode() if caller else body() if body else b""
+            return tried.live if key and tried.takes(key) else live
         if use_case in live_models.names:
             raise ServiceUnavailable(live_models.why_not(use_case), retry_after=RETRY_AFTER)
         if not live_models.reached:
@@ -77,6 +88,8 @@ class Predictor:
     def record(self, live: LiveModel, rows: Rows, prediction: Prediction, started: float) -> PredictionResult:
         """Count and log what `score` returned: once for each request."""
         self._metrics.count_predictions(live.use_case, prediction, len(rows.warnings))
+        if tried := self._live_models.rollouts.live.get(live.use_case):
+            self._follow_rollout(tried, live, rows)
         ids = self._log_predictions(live, rows, prediction, time.perf_counter() - started)
         return PredictionResult(live, rows, prediction, ids)
 
@@ -95,14 +108,44 @@ class Predictor:
                 )
             )
 
-    def _log_predictions(self, live: LiveModel, rows: Rows, prediction: Prediction, seconds: float) -> list[str] | None:
-        """Log predictions and return their ids, or None if they could not be logged."""
+    def _follow_rollout(self, tried: LiveRollout, live: LiveModel, rows: Rows) -> None:
+        """Count by version what is answered while a version is tried, and hand a copy to a shadow."""
+        is_tried = live is tried.live
+        self._metrics.count_rollout(live, "canary" if is_tried else "production", len(rows))
+        if tried.is_shadow and not is_tried:
+            self._shadow.offer(tried, rows)
+
+    def _is_tried(self, tried: LiveRollout) -> bool:
+        now = self._live_models.rollouts.live.get(tried.live.use_case)
+        return now is not None and now.is_shadow and now.live is tried.live
+
+    def _record_shadow(self, tried: LiveRollout, rows: Rows, at: float) -> None:
+        """Score rows that another version has answered, and log the predictions as a shadow's. Raises BadRow, too."""
+        began = time.perf_counter()
+        rows = _as_read_by(tried.live, rows)
+        prediction = self.score(tried.live, rows)
+        self._log_predictions(tried.live, rows, prediction, time.perf_counter() - began, shadowed_at=at)
+
+    def _log_predictions(
+        self,
+        live: LiveModel,
+        rows: Rows,
+        prediction: Prediction,
+        seconds: float,
+        *,
+        shadowed_at: float | None = None,
+    ) -> list[str] | None:
+        """Log predictions and return their ids, or None if they could not be logged.
+
+        `shadowed_at` is when the request arrived that another version has answered.
+        """
         if self._log is None:
             return None
         public = live.model.signature.public
         entry = Entry(
             id=new_id(),
-            at=time.time() - seconds,
+            at=time.time() - seconds if shadowed_at is None else shadowed_at,
+            kind=None if shadowed_at is None else SHADOW,
             use_case=live.use_case,
             version=live.version,
             status=200,
@@ -120,6 +163,18 @@ class Predictor:
         if not written:
             self._metrics.unlogged.inc()
         return written
+
+
+def _as_read_by(live: LiveModel, rows: Rows) -> Rows:
+    """Check rows that another version has read by the signature of this one. Raises BadRow."""
+    signature, kept = live.model.signature, dict(zip(rows.names, rows.columns, strict=True))
+    columns = {name: kept[name] for name in signature.names if name in kept}
+    texts = [[_plain(cell) for cell in column] for column in columns.values()]
+    return signature.check((dict(zip(columns, row, strict=True)) for row in zip(*texts, strict=True)), plain=True)
+
+
+def _plain(cell: Any) -> Any:
+    return cell.isoformat() if isinstance(cell, datetime) else cell
 
 
 def _scores(prediction: Prediction) -> Iterator[Any]:

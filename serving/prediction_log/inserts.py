@@ -9,9 +9,10 @@ from fractions import Fraction
 from typing import Any
 
 from serving.prediction_log.exact_sums import exact_error
-from serving.prediction_log.records import DECODER, ENCODER, Feedback, StoredEntry, Truth, parse_id
+from serving.prediction_log.records import DECODER, ENCODER, SHADOW, Feedback, StoredEntry, Truth, parse_id
 
 HOUR = 3600
+SHADOW_LABEL = "shadow label"
 
 Cell = tuple[int, str, int]  # hour, use case, version
 BAD_RECORD = (
@@ -107,6 +108,13 @@ def _insert_predictions(connection: sqlite3.Connection, records: list[StoredEntr
         predictions += _predictions(number, record)
         cell = (int(record.at // HOUR), record.use_case, version)
         request_total, row_total = totals.get(cell, (0, 0))
+        if record.kind == SHADOW:  # no answer: counted apart
+            totals[cell] = request_total, row_total
+            counts[*cell, SHADOW, "requests"] += 1
+            counts[*cell, SHADOW, "rows"] += row_count
+            for label in record.labels or ():
+                counts[*cell, SHADOW_LABEL, label] += 1
+            continue
         totals[cell] = request_total + 1, row_total + row_count
         if record.kind is not None:
             counts[*cell, "refused", record.kind] += 1

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder, Encoder
 
+SHADOW = "shadow"  # the kind of a shadow's entry
 PREDICTION_ID = r"^[0-9a-f]{32}\.(0|[1-9][0-9]{0,8})$"
 
 Truth = int | float | str
@@ -25,7 +26,8 @@ Version = Annotated[int, Meta(ge=0, le=2**53)]
 class Entry(Struct, frozen=True, tag="prediction", tag_field="record", kw_only=True):
     """A request to POST /predict/<use case> and its predictions.
 
-    `at` is its arrival in Unix seconds, `seconds` the response time. `kind` is the kind of error, None for a success.
+    `at` is its arrival in Unix seconds, `seconds` the response time. `kind` is the kind of error, None for a success,
+    SHADOW for what a version that is tried as a shadow would have answered: no answer.
     `rows` are checked values (int, float, str, bool, datetime, None) in the order of `columns`, without the private
     ones. `columns`, `rows` and `predictions` are empty if the request was refused.
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from serving.prediction_log.exact_sums import mean
-from serving.prediction_log.inserts import HOUR
+from serving.prediction_log.inserts import HOUR, SHADOW_LABEL
 from serving.prediction_log.prediction_log import PredictionLog
+from serving.prediction_log.records import SHADOW
 
 MAX_HOURS = 24 * 366 * 10
 SAMPLE = 2000  # the latest requests of a version, of which latencies are computed
@@ -72,6 +73,10 @@ def _case(connection: sqlite3.Connection, hour: int, row: Sequence[Any]) -> dict
         "latency": _latency(connection, hour, name, version),
         "feedback": feedback,
     }
+    if shadow := dict(connection.execute(_COUNTS, (hour, name, version, SHADOW))):
+        stats["shadow"] = shadow | {
+            "predictions": dict(connection.execute(_COUNTS, (hour, name, version, SHADOW_LABEL)))
+        }
     if feedback:
         stats |= {"accuracy": correct / feedback} if labels else {"mean_absolute_error": mean(error, feedback)}
     return stats

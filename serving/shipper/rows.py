@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from serving.prediction_log.records import prediction_id
+from serving.prediction_log.records import SHADOW, prediction_id
 from serving.shipper.state import Range
 from updraft.predictions.erasure import Erasure
 from updraft.predictions.layout import Kind, day_of
@@ -26,8 +26,8 @@ _PENDING = {
     "predictions": "SELECT number, rows, at FROM requests WHERE number > ? ORDER BY number LIMIT ?",
     "feedback": "SELECT number, 1, at FROM feedback_log WHERE number > ? ORDER BY number LIMIT ?",
 }
-_PREDICTIONS = """SELECT r.use_case, r.at, r.id, r.version, r.seconds, s.columns, p.row, p.input, p.prediction, p.label,
-                  p.probability FROM requests r JOIN shapes s ON s.number = r.shape JOIN predictions p
+_PREDICTIONS = """SELECT r.use_case, r.at, r.id, r.version, r.kind, r.seconds, s.columns, p.row, p.input, p.prediction,
+                  p.label, p.probability FROM requests r JOIN shapes s ON s.number = r.shape JOIN predictions p
                   ON p.request = r.number WHERE r.number BETWEEN ? AND ? ORDER BY r.number, p.row"""
 _FEEDBACK = "SELECT use_case, at, id, row, truth FROM feedback_log WHERE number BETWEEN ? AND ? ORDER BY number"
 
@@ -63,7 +63,7 @@ def tables(connection: sqlite3.Connection, part: Range, erasures: Erasures) -> I
 
 
 def _prediction(record: Sequence[Any], erasures: Erasures) -> dict[str, Any] | None:
-    use_case, at, request, version, seconds, columns, row, values, prediction, label, probability = record
+    use_case, at, request, version, kind, seconds, columns, row, values, prediction, label, probability = record
     features = dict(zip(msgspec.json.decode(columns), msgspec.json.decode(values), strict=True))
     if any(each.use_case == use_case and each.matches(features, at) for each in erasures):
         return None
@@ -74,6 +74,7 @@ def _prediction(record: Sequence[Any], erasures: Erasures) -> dict[str, Any] | N
         "row": row,
         "at": datetime.fromtimestamp(at, UTC),
         "version": version or None,
+        "shadow": kind == SHADOW,
         "seconds": seconds,
         "prediction": msgspec.json.encode(prediction).decode(),
         "label": label,

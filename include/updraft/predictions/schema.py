@@ -15,6 +15,7 @@ PREDICTIONS = pa.schema([
     pa.field("row", pa.int32(), nullable=False),  # in its request
     pa.field("at", TIME, nullable=False),
     pa.field("version", pa.int64()),
+    pa.field("shadow", pa.bool_(), nullable=False),  # of a version that was tried as a shadow: nobody's answer
     pa.field("seconds", pa.float64(), nullable=False),  # of the whole request
     pa.field("prediction", pa.string(), nullable=False),  # JSON: a value of the target
     pa.field("label", pa.string()),  # its name; null in a regression

@@ -74,6 +74,7 @@ def test_rows_and_late_labels_are_shipped_once_and_read_back(s3: dict[str, str],
         "row": 1,
         "at": datetime.fromtimestamp(at, UTC),
         "version": 3,
+        "shadow": False,
         "seconds": 0.001,
         "prediction": "1",
         "label": "yes",
@@ -92,6 +93,14 @@ def test_rows_and_late_labels_are_shipped_once_and_read_back(s3: dict[str, str],
     assert json.loads(spam_row["probabilities"]) == {"spam": 0.9, "ham": 0.1}
     status = shipping.read(tmp_path)
     assert (status.requests, status.labels, status.prediction_rows, status.feedback_rows) == (5, 2, 5, 2)
+
+
+def test_what_a_shadow_would_have_answered_is_marked(s3: dict[str, str], tmp_path: Path) -> None:
+    bucket, _ = bucket_of(s3)
+    with filled(tmp_path) as it:
+        it.add(entry(2), entry(1, kind="shadow", version=4))
+        Shipper(tmp_path, bucket, PACE).run_once()
+    assert sorted((row["version"], row["shadow"]) for row in rows(bucket)) == [(3, False), (3, False), (4, True)]
 
 
 def test_an_upload_that_was_not_marked_is_found_and_not_repeated(s3: dict[str, str], tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Scores copies of answered requests with the version that is tried as a shadow, off the response path.
+
+One thread, a bounded queue: what does not fit is dropped and counted. The thread rests three times as long as it works,
+so that it leaves the processor, and Python's lock, to the requests; a busy service is thereby shadowed in part.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from serving.metrics import Metrics
+from serving.models.rollouts import LiveRollout
+from updraft.model.signature import Rows
+
+MAX_ROWS, MAX_REQUESTS = 10_000, 1_000  # that wait
+REST = 3.0  # times as long as a score took, and at most
+MAX_REST = 2.0  # seconds
+
+Record = Callable[[LiveRollout, Rows, float], None]  # scores and logs rows that arrived at a Unix time
+IsTried = Callable[[LiveRollout], bool]
+
+log = logging.getLogger(__name__)
+
+
+class Shadow:
+    """The queue and the thread of this process, which starts with the first request. `record` scores and logs."""
+
+    def __init__(self, metrics: Metrics, record: Record, is_tried: IsTried) -> None:
+        self._metrics, self._record, self._is_tried = metrics, record, is_tried
+        self._queue: deque[tuple[LiveRollout, Rows, float]] = deque()
+        self._rows = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._warned: LiveRollout | None = None
+
+    def offer(self, tried: LiveRollout, rows: Rows) -> None:
+        """Queue rows to be scored, or drop them if too many wait; never waits for a score, and raises nothing."""
+        try:
+            with self._changed:
+                fits = len(self._queue) < MAX_REQUESTS and self._rows + len(rows) <= MAX_ROWS
+                if fits:
+                    self._queue.append((tried, rows, time.time()))
+                    self._rows += len(rows)
+                    self._start()
+                    self._changed.notify()
+            if not fits:
+                self._metrics.shadow_dropped.labels(tried.live.use_case).inc(len(rows))
+        except Exception:  # a shadow must not cost the answer
+            log.exception("a request could not be shadowed")
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue:
+                    self._changed.wait()
+                tried, rows, at = self._queue.popleft()
+                self._rows -= len(rows)
+            began = time.perf_counter()
+            self._score(tried, rows, at)
+            time.sleep(min(REST * (time.perf_counter() - began), MAX_REST))
+
+    def _score(self, tried: LiveRollout, rows: Rows, at: float) -> None:
+        name, version = tried.live.use_case, str(tried.live.version)
+        try:
+            if not self._is_tried(tried):  # the rollout ended
+                self._metrics.shadow_dropped.labels(name).inc(len(rows))
+                return
+            self._record(tried, rows, at)
+            self._metrics.rollout_rows.labels(name, version, "shadow").inc(len(rows))
+        except Exception as error:  # whatever a tried version does, the next request is shadowed, too
+            self._metrics.shadow_errors.labels(name, version).inc()
+            if self._warned is not tried:
+                self._warned = tried
+                cause = error.__cause__ or error
+                log.warning("%s: version %s failed as a shadow: %s: %s", name, version, type(cause).__name__, cause)
