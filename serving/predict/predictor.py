@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, Protocol
 
 from werkzeug.exceptions import NotFound, ServiceUnavailable
@@ -141,7 +142,7 @@ class Predictor:
         """
         if self._log is None:
             return None
-        public = live.model.signature.public
+        values = [rows.columns[place] for place in live.model.signature.public]
         entry = Entry(
             id=new_id(),
             at=time.time() - seconds if shadowed_at is None else shadowed_at,
@@ -150,8 +151,8 @@ class Predictor:
             version=live.version,
             status=200,
             seconds=seconds,
-            columns=[rows.names[index] for index in public],
-            rows=[list(row) for row in zip(*(rows.columns[i] for i in public), strict=True)] or [[]] * len(rows),
+            columns=[rows.names[place] for place in live.model.signature.public],
+            rows=list(zip(*values, strict=True)) if values else [()] * len(rows),
             predictions=prediction.predictions,
             labels=prediction.names,
             probabilities=prediction.probabilities,
@@ -177,6 +178,6 @@ def _plain(cell: Any) -> Any:
     return cell.isoformat() if isinstance(cell, datetime) else cell
 
 
-def _scores(prediction: Prediction) -> Iterator[Any]:
-    for score in prediction.predictions if prediction.probabilities is None else prediction.probabilities:
-        yield from score.values() if isinstance(score, dict) else (score,)
+def _scores(prediction: Prediction) -> Iterable[Any]:
+    scores: list[Any] = prediction.predictions if prediction.probabilities is None else prediction.probabilities
+    return chain.from_iterable(map(dict.values, scores)) if isinstance(scores[0], dict) else scores

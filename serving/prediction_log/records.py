@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
@@ -42,7 +43,7 @@ class Entry(Struct, frozen=True, tag="prediction", tag_field="record", kw_only=T
     seconds: float
     kind: str | None = None
     columns: list[str] = []
-    rows: list[list[Any]] = []
+    rows: Sequence[Sequence[Any]] = []
     predictions: list[Any] = []
     labels: list[str] | None = None
     probabilities: list[float] | list[dict[str, float]] | None = None

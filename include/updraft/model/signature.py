@@ -145,7 +145,7 @@ class Signature(BaseModel):
             if not isinstance(row, dict):
                 errors.append({"pointer": pointer(index, None), "detail": f"expected an object, found {quoted(row)}"})
             else:
-                layout = self._fields.layout(tuple(row))
+                layout = self.layout(row)
                 ids.append(row.get(layout.id))
                 left_out |= dict.fromkeys(layout.left_out)
                 for (name, message), is_warning in self._faults(row, layout, columns, reading, textual=textual):
@@ -195,17 +195,21 @@ class Signature(BaseModel):
         """Yield a pointer and a message for each feature missing from `names`, and for each unknown name."""
         for name in self.missing(names):
             yield f"/{escape_pointer(name)}", "required and missing"
-        for unknown, message in self._unknown(self._fields.layout(tuple(names))):
+        for unknown, message in self._unknown(self.layout(names)):
             yield ("" if unknown is None else f"/{escape_pointer(unknown)}"), message
 
     def missing(self, names: Sequence[str]) -> Iterator[str]:
         """Yield the features that `names` lack."""
-        layout = self._fields.layout(tuple(names))
+        layout = self.layout(names)
         yield from (name for name, key in zip(self.names, layout.columns, strict=True) if key is None)
+
+    def layout(self, names: Iterable[str]) -> Layout:
+        """Return what the keys of a row, or of a header, stand for."""
+        return self._fields.layout(tuple(names))
 
     def uses(self, names: Sequence[str]) -> set[str | None]:
         """Return those of `names` that are a feature or the id."""
-        layout = self._fields.layout(tuple(names))
+        layout = self.layout(names)
         return {*layout.columns, layout.id}
 
     def _unknown(self, layout: Layout) -> Iterator[tuple[str | None, str]]:

@@ -23,6 +23,7 @@ PARAMETERS = b"num_threads=1 verbosity=-1"
 # LightGBM reads numbers up to its 1e-35, a float32 that is a little more, as 0. No threshold is near (`nodes.TINY`),
 # so that twice as much is on the right side.
 NEAR = 2e-35
+SORTED_ROWS, SORTED_BY = 256, 16  # rows from which on they are put in order, and by how many columns
 
 
 class NoLightGBM(ImportError):
@@ -84,6 +85,14 @@ class Booster:
 
     def many(self, matrix: NDArray[Any]) -> Floats:
         """Sum the trees for each row of what `prepare` returned, without the GIL."""
+        if len(matrix) < SORTED_ROWS:
+            return self._many_in_order(matrix)
+        order = _alike(matrix)
+        result = np.empty(len(matrix))
+        result[order] = self._many_in_order(np.ascontiguousarray(matrix[order]))
+        return result
+
+    def _many_in_order(self, matrix: NDArray[Any]) -> Floats:
         result, count = np.empty(len(matrix)), c_int64()
         _call(
             self._many.LGBM_BoosterPredictForMat, self._handle, matrix.ctypes.data_as(c_void_p), c_int(self._code),
@@ -108,6 +117,18 @@ class Booster:
             self._many.LGBM_FastConfigFree(self._fast)
         if getattr(self, "_handle", None):
             self._many.LGBM_BoosterFree(self._handle)
+
+
+def _alike(matrix: NDArray[Any]) -> NDArray[np.intp]:
+    """Return an order of the rows in which neighbours are alike, so that they take the same ways through the trees.
+
+    What one row has brought into the processor's caches then serves the next ones: half the time for a large forest.
+    The columns with the fewest values come first.
+    """
+    sample = matrix[:: len(matrix) // SORTED_ROWS]
+    values = [len(np.unique(sample[:, column])) for column in range(matrix.shape[1])]
+    columns = sorted((column for column, count in enumerate(values) if count > 1), key=values.__getitem__)
+    return np.lexsort([matrix[:, column] for column in columns[:SORTED_BY][::-1]] or [matrix[:, 0]])
 
 
 def _call(function: Any, *arguments: Any) -> None:

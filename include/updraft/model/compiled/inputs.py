@@ -27,11 +27,15 @@ class NumberInput:
 
     def __init__(self, about: Number) -> None:
         self.column, self._read, self._steps = about.column, READ[about.part], about.steps
+        self._is_plain = about.part == "number"
 
     def fill(self, values: Sequence[Any], into: Floats) -> None:
         """Write the column of these values."""
         numbers = into[:, 0]
-        numbers[:] = [NAN if value is None else self._read(value) for value in values]
+        if self._is_plain:  # numpy reads None as NaN, and a number as `float` does
+            numbers[:] = np.array(values, dtype="float64")
+        else:
+            numbers[:] = [NAN if value is None else self._read(value) for value in values]
         for name, number in self._steps:
             ON_COLUMNS[name](numbers, number)
 
@@ -53,25 +57,29 @@ class NumberInput:
         sums += numbers * weights[:, 0]
 
 
+class _Codes(dict[Any, float]):
+    """The code of each value, also of those that are missing or unknown: without a call of Python for a known one."""
+
+    missing = unknown = NAN
+
+    def __missing__(self, value: Any) -> float:
+        return self.missing if value is None or value != value else self.unknown
+
+
 class CategoryInput:
     """A category's code, in one column or as the place of a 1 among zeros."""
 
     def __init__(self, about: Category) -> None:
         self.column, self.width = about.column, about.width or 1
         self._places = about.width
-        codes = dict(zip(about.values, (NAN if code is None else code for code in about.codes), strict=True))
-        self._codes: dict[Any, float] = codes
-        self._missing = NAN if about.missing is None else about.missing
-        self._unknown = NAN if about.unknown is None else about.unknown
-
-    def _code(self, value: Any) -> float:
-        if value is None or value != value:
-            return self._missing
-        return self._codes.get(value, self._unknown)
+        self._codes = _Codes(zip(about.values, (NAN if code is None else code for code in about.codes), strict=True))
+        self._codes.missing = NAN if about.missing is None else about.missing
+        self._codes.unknown = NAN if about.unknown is None else about.unknown
+        self._code = self._codes.__getitem__
 
     def fill(self, values: Sequence[Any], into: Floats) -> None:
         """Write the columns of these values."""
-        codes = np.array([self._code(value) for value in values], dtype="float64")
+        codes = np.array(list(map(self._code, values)), dtype="float64")
         if self._places is None:
             into[:, 0] = codes
             return
