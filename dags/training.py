@@ -13,22 +13,36 @@ new ones.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from outcome_messages import FailedRun, tell_of_outcome, tell_of_quarantine
-from stage_tasks import common_arguments, dag_ids, folded, nothing_from, reported, run_files, run_url, timetable
+from stage_tasks import (
+    common_arguments,
+    dag_ids,
+    folded,
+    nothing_from,
+    reported,
+    retraining_asset,
+    run_files,
+    run_url,
+    timetable,
+)
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.run_params import RunParams, as_strict
 from updraft.stages.runs import SPLIT, RunFiles, Stage
 from updraft.usecase import UseCase, check_params, parse, paths, unreadable, with_params
+
+log = logging.getLogger("airflow.task")
 
 PREFIX = "train_"  # of a DAG's id; the rest is the use case's name
 
@@ -84,6 +98,16 @@ def stage(name: str, verb: Stage) -> Iterator[StageRun]:
                 yield StageRun(with_params(case, params), params, run_id, files, files.out(verb))
 
 
+def cause(name: str) -> dict[str, Any] | None:
+    """Return why the monitor asked for this run, and log it; None where it did not. The last of several counts."""
+    events = get_current_context()["triggering_asset_events"].get(retraining_asset(name))
+    if not events:
+        return None
+    found: dict[str, Any] = events[-1].extra
+    log.info("the monitor asked for this run: %s", found.get("reason"))
+    return found
+
+
 @task
 def ingest(name: str) -> str:
     """Stream the source's rows into a dataset of the suite's types; quarantine those that do not fit."""
@@ -96,6 +120,7 @@ def ingest(name: str) -> str:
 
     with stage(name, "ingest") as run:
         require_valid(name, run.files.folder / FOLDER)
+        cause(name)
         limit = run.params.limit
         store = None if limit else datasets()  # a run on some of the rows is no place to go on from
         with (
@@ -184,7 +209,7 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
     with stage(name, "evaluate") as run:
         trained, rows, store = run.models(models), run.download(split, "transform"), registry()
         current, holds = champion(run.case, store), store.states(name).holds
-        evaluation = evaluate(run.case, trained, rows, current, run.out, holds=holds)
+        evaluation = evaluate(run.case, trained, rows, current, run.out, holds=holds, cause=cause(name))
         return run.files.upload(evaluation, run.out)
 
 
@@ -198,7 +223,7 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
     with stage(name, "push") as run:
         context = get_current_context()
         dag_id = context["dag"].dag_id
-        this_run = Run(run.run_id, run.files, f"airflow:{dag_id}", run_url(dag_id, run.run_id))
+        this_run = Run(run.run_id, run.files, f"airflow:{dag_id}", run_url(dag_id, run.run_id), cause(name))
         trained, rows = run.models(models), run.download(split, "transform")
         data, evaluated = run.dataset(dataset, "validate"), run.download(evaluation, "evaluate")
         store = registry()
@@ -228,6 +253,12 @@ def read(name: str) -> tuple[UseCase, str]:
     return parsed.case or unreadable(name), "\n".join(fault.format(ROOT) for fault in parsed.faults)
 
 
+def retraining(case: UseCase) -> list[Asset]:
+    """Return the asset that has an event when the monitor asks for a training, where the YAML lets it."""
+    asks = case.monitor is not None and "retrain" in case.monitor.act.model_dump().values()
+    return [retraining_asset(case.name)] if asks else []
+
+
 def new_rows(case: UseCase) -> list[Asset]:
     """Return the asset that has an event when enough rows are new, where the schedule asks for it."""
     if case.schedule is None or not case.schedule.counts_rows:
@@ -245,7 +276,7 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
     with DAG(
         dag_id=dag_id,
         dag_display_name=f"train {case.name}",
-        schedule=timetable(case.schedule, *new_rows(case)),
+        schedule=timetable(case.schedule, *new_rows(case), *retraining(case)),
         **common_arguments(case, "training", faults, str(__doc__)),
         on_failure_callback=FailedRun(case.notify) if case.notify else None,
         params={

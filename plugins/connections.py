@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from updraft.datasets.store import Datasets
     from updraft.registry.registry import Registry
+    from updraft.registry.s3 import Bucket
 
 
 class BadConnection(UserError):
@@ -135,6 +136,16 @@ def datasets(conn_id: str = "aws_default") -> Datasets | None:
     from updraft.datasets.store import VARIABLE, open_datasets
 
     return open_datasets(os.environ, s3_client(conn_id)) if os.environ.get(VARIABLE) else None
+
+
+def predictions(conn_id: str = "aws_default") -> Bucket:
+    """Open the place of shipped predictions that SERVING_PREDICTIONS names through S3Hook's client."""
+    from updraft.predictions.layout import VARIABLE, open_bucket
+
+    bucket = open_bucket(os.environ, s3_client(conn_id))
+    if bucket is None:
+        raise BadConnection(f"{VARIABLE}: not set; it names the place to which services ship predictions")
+    return bucket
 
 
 def s3_client(conn_id: str = "aws_default") -> S3Client:

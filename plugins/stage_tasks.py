@@ -97,19 +97,27 @@ def rows_asset(etl: str) -> Asset:
     return Asset(name=f"{etl}_rows", uri=f"x-updraft://etl/{quote(etl)}")
 
 
+def retraining_asset(name: str) -> Asset:
+    """Return the asset that has an event when the monitor asks for a training; the event's extra is the cause."""
+    return Asset(name=f"{name}_retraining", uri=f"x-updraft://retraining/{quote(name)}")
+
+
 def timetable(schedule: Schedule | None, *others: Asset) -> Any:
     """Return what Airflow takes as a DAG's schedule: a cron expression, loads of ETLs, events of other assets.
 
     Without a start date and with run_immediately=False, the first unpausing makes no run for a tick long gone.
     """
-    if schedule is None:
-        return None
-    cron = CronTriggerTimetable(schedule.cron, timezone="UTC", run_immediately=False) if schedule.cron else None
-    after = [*(rows_asset(name.removeprefix("etl_")) for name in schedule.after), *others]
+    cron = cron_timetable(schedule.cron) if schedule and schedule.cron else None
+    after = [*(rows_asset(name.removeprefix("etl_")) for name in (schedule.after if schedule else ())), *others]
     assets = AssetAny(*after) if after else None
     if cron and assets:
         return AssetOrTimeSchedule(timetable=cron, assets=assets)
     return cron or assets
+
+
+def cron_timetable(cron: str) -> CronTriggerTimetable:
+    """Return the timetable of a cron expression, in UTC: see `timetable`."""
+    return CronTriggerTimetable(cron, timezone="UTC", run_immediately=False)
 
 
 def common_arguments(definition: RowsDefinition, kind: str, faults: str, doc: str) -> dict[str, Any]:

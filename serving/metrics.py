@@ -9,7 +9,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from serving.models.live_models import LiveModels
 from serving.prediction_log import shipping
 from serving.prediction_log.prediction_log import PredictionLog
 from updraft.model.prediction import Prediction
+from updraft.registry.monitor_state import MonitorState
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 FILE_BYTES = 2**20  # room for some 3,000 time series
@@ -172,6 +173,7 @@ class StateCollector(Collector):
             "updraft_registry_up", "1 while the registry answers", float(self.live_models.reachable or 0)
         )
         yield from (version, age, refused, up, *_rollouts(self.live_models))
+        yield from _monitor_metrics(self.live_models.monitors.states)
         if self.log:
             yield GaugeMetricFamily(
                 "updraft_log_backlog_bytes", "Bytes of the prediction log not in SQLite yet", _backlog_bytes(self.log)
@@ -205,6 +207,33 @@ def _rollouts(live_models: LiveModels) -> Iterable[Metric]:
     for name in live_models.rollouts.refusals:
         refused.add_metric([name], 1)
     yield from (tried, refused)
+
+
+def _monitor_metrics(states: Mapping[str, MonitorState]) -> Iterable[Metric]:
+    """Yield what the monitor found last: when, of how much, which signals, and the columns that changed most."""
+    at = GaugeMetricFamily("updraft_monitor_timestamp_seconds", "Time of the last report", labels=["use_case"])
+    rows = GaugeMetricFamily("updraft_monitor_rows", "Rows of the last report", labels=["use_case", "kind"])
+    signal = GaugeMetricFamily(
+        "updraft_monitor_signal", "1 while the last report found it", labels=["use_case", "signal", "action"]
+    )
+    drift = GaugeMetricFamily(
+        "updraft_monitor_drift", "Drift as a multiple of its limit, of the worst columns", labels=["use_case", "column"]
+    )
+    metric = GaugeMetricFamily(
+        "updraft_monitor_metric", "The metric on labelled rows, and as promised", labels=["use_case", "metric", "kind"]
+    )
+    for name, state in states.items():
+        at.add_metric([name], datetime.fromisoformat(state.at).timestamp())
+        for kind in ("rows", "labels", "refused"):
+            rows.add_metric([name, kind], getattr(state, kind))
+        for found in state.found:
+            signal.add_metric([name, found.signal, found.action], 1)
+        for column, worst in state.worst.items():
+            drift.add_metric([name, column], worst)
+        for kind, value in (("now", state.value), ("promised", state.promised)):
+            if value is not None:
+                metric.add_metric([name, state.metric, kind], value)
+    yield from (at, rows, signal, drift, metric)
 
 
 def _backlog_bytes(log: PredictionLog) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from serving.models.live_model import FILES, LiveModel, load
+from serving.models.monitor_states import MonitorStates
 from serving.models.rollouts import Refusal, Rollouts
 from serving.models.version_cache import Cache
 from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError
@@ -39,6 +40,7 @@ class LiveModels:
         self._registry = registry
         self._cache = cache
         self._only = frozenset(only)
+        self.monitors = MonitorStates(registry)
         self._on_swap: Listener = _ignore
         self._on_refusal: Listener = _ignore
         self._settled: dict[str, Pointer] = {}  # the pointers acted on: unchanged ones need no further work
@@ -99,6 +101,7 @@ class LiveModels:
                 return False
             self._registry_answered(names)
             followed = [self._follow_pointer(name) for name in names]
+            self.monitors.refresh(self.live)
             return all(followed)
 
     def _selected(self, names: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from serving.body import request_rows
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.openapi import document, samples
-from serving.pages import docs, form, html, result, training, upload
+from serving.pages import docs, form, html, monitoring, result, training, upload
 from serving.predict.predictor import Predictor
 from serving.predict.responses import as_csv
 from serving.server.json_response import json_response
@@ -25,7 +25,12 @@ from serving.training.trigger import Trainer
 from updraft.model.signature import BadRow
 
 STATS_ENDPOINT = "log.stats"
-OPTIONAL_PATHS = {"feedback", "runs", "stats"}  # paths that exist only while their part of the service is on
+OPTIONAL_PATHS = {
+    "feedback",
+    "monitoring",
+    "runs",
+    "stats",
+}  # paths that exist only while their part of the service is on
 
 
 def blueprint(
@@ -47,6 +52,7 @@ def blueprint(
     _add_index(views, live_models, logs=logs)
     _add_documentation(views, document, keys=keys, logs=logs, trains=trainer is not None)
     training.add_pages(views, live_models, trainer)
+    monitoring.add_page(views, live_models)
     views.record_once(lambda state: _reserve_paths(state.app))
     _add_forms(views, live_models, predictor, keys=keys)
     _add_upload(views, predictor, max_body, max_rows)

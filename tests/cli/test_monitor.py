@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.monitored import predicted, ship
 from tests.support.trained import Trained
 from updraft.cli.main import app
 from updraft.demo.rows import generate
 from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE
 from updraft.registry.registry import Registry
+from updraft.registry.s3 import Bucket
 from updraft.stages.evaluate import EVALUATION
 from updraft.stages.stage_folder import read_json
 from updraft.usecase import UseCase
@@ -30,7 +33,8 @@ def version(trained: Trained, registry: Registry, tmp_path: Path) -> Path:
     chosen = read_json(trained.evaluation / EVALUATION)["chosen"]
     for name in (MODEL, SIGNATURE):
         shutil.copy2(trained.models[0].parent / chosen / name, files)
-    shutil.copy2(trained.evaluation / REFERENCE, files)
+    for name in (REFERENCE, EVALUATION):
+        shutil.copy2(trained.evaluation / name, files)
     registry.push(NAME, files, {}, "run 1")
     registry.promote(NAME, 1, expect=None, who="me", why="test")
     return files
@@ -58,11 +62,48 @@ def test_what_changed_is_named_and_shown(
     frame.to_csv(tmp_path / "rows.csv", index=False)
     code, output = monitor(registry_environ, tmp_path / "rows.csv", "--out", str(tmp_path / "report"))
     assert code == 0 and "version 1: covariate and target" in output and "Vintage" in output
-    page = (tmp_path / "report" / "drift.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "Covariate and target" in page and 'alt="Shares of Vintage, in training and now"' in page
-    found = json.loads((tmp_path / "report" / "drift.json").read_text(encoding="utf-8"))
+    found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))["drift"]
     assert {each["name"] for each in found["columns"] if each["verdict"] == "drifted"} >= {"Vintage", "Response"}
-    assert json.loads(monitor(registry_environ, tmp_path / "rows.csv", "--json")[1])["columns"] == found["columns"]
+    assert (
+        json.loads(monitor(registry_environ, tmp_path / "rows.csv", "--json")[1])["drift"]["columns"]
+        == found["columns"]
+    )
+
+
+def test_labels_in_the_file_are_held_against_the_evaluation(
+    version: Path, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
+) -> None:
+    frame = generate(case, 1500, seed=9)
+    for wrong, verdict in ((False, "as promised"), (True, "worse")):
+        frame["Response"] = 1 - frame["Response"] if wrong else frame["Response"]
+        frame.to_csv(tmp_path / "rows.csv", index=False)
+        code, output = monitor(registry_environ, tmp_path / "rows.csv", "--out", str(tmp_path / verdict))
+        assert code == 0 and f"performance: {verdict}: f1 " in output and "1,500 labels" in output
+        assert f"Performance: {verdict}" in (tmp_path / verdict / "report.html").read_text(encoding="utf-8")
+
+
+def test_shipped_predictions_are_measured_with_the_labels_known_by_now(
+    version: Path, registry: Registry, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
+) -> None:
+    frame = generate(case, 600, seed=9)
+    place = Bucket(registry.bucket.client, registry.bucket.name, f"{registry.bucket.base}predictions")
+    environ = registry_environ | {"SERVING_PREDICTIONS": str(place)}
+    made = predicted(version, frame.assign(Vintage=10), 1, datetime.now(UTC) - timedelta(hours=30))
+    ship(place, made, frame["Response"].tolist()[:250])
+    code, output = since(environ, "2d")
+    assert code == 0 and "600 rows against vehicle_insurance version 1: covariate" in output and "Vintage" in output
+    assert "f1 " in output and "of 250 labels" in output
+    assert "0 rows against vehicle_insurance version 1: no rows to compare" in since(environ, "1d")[1]
+    assert "--since: '2 weeks' is no duration" in since(environ, "2 weeks")[1]
+    assert "SERVING_PREDICTIONS: not set" in since(registry_environ, "2d")[1]
+    assert "expected one of --data FILE and --since 7d" in since(environ, "2d", "--data", "rows.csv")[1]
+
+
+def since(environ: dict[str, str], value: str, *more: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["monitor", NAME, "--since", value, *more], env=environ)
+    return result.exit_code, result.stdout + str(result.exception or "")
 
 
 def test_rows_without_the_target_are_compared_by_the_others(
@@ -70,7 +111,7 @@ def test_rows_without_the_target_are_compared_by_the_others(
 ) -> None:
     generate(case, 3000, seed=9).drop(columns=["Response", "id"]).to_parquet(tmp_path / "rows.parquet")
     code, output = monitor(registry_environ, tmp_path / "rows.parquet", "--json")
-    names = {column["name"] for column in json.loads(output)["columns"]}
+    names = {column["name"] for column in json.loads(output)["drift"]["columns"]}
     assert code == 0 and names == {*case.feature_names, "(predictions)"}
 
 

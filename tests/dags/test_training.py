@@ -82,9 +82,11 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
     dag = dags[f"train_{case.name}"]
     assert all(task.retries == case.retry.tries and task.retry_delay == case.retry.delay for task in dag.tasks)
     assert all(task.max_retry_delay == case.retry.max_delay for task in dag.tasks)
-    from airflow.sdk import CronTriggerTimetable
+    from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
 
-    assert dag.schedule == CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=False)
+    assert isinstance(dag.schedule, AssetOrTimeSchedule)
+    assert dag.schedule.timetable == CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=False)
+    assert [each.name for each in dag.schedule.asset_condition.objects] == [f"{case.name}_retraining"]
     assert [asset.name for asset in dag.get_task("push").outlets] == [f"{case.name}_model"]
 
 

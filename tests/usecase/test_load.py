@@ -75,6 +75,22 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
          "source.mongodb.watermark.late: '2 weeks' is no duration; expected a number with s, m, h or d, such as 2d"),
         ([("{collection: shop}", "{collection: shop, watermark: {column: day, late: 99999999999d}}")], 2,
          "source.mongodb.watermark.late: '99999999999d' is longer than a duration can be"),
+        # what is watched
+        ([("{metric: f1}", "{metric: f1}\nmonitor: {window: a week}")], 15,
+         "monitor.window: 'a week' is no duration; expected a number with s, m, h or d, such as 2d"),
+        ([("{metric: f1}", "{metric: f1}\nmonitor: {window: 0s}")], 15,
+         "monitor.window: expected a duration longer than 0"),
+        ([("{metric: f1}", "{metric: f1}\nmonitor:\n  schedule: hourly")], 16,
+         "monitor.schedule: 'hourly' is not a cron expression such as '0 3 * * 1'"),
+        ([("{metric: f1}", "{metric: f1}\nmonitor:\n  act:\n    covariate: rollback")], 17,
+         "monitor.act.covariate: 'rollback' is unknown (did you mean 'roll_back'?); there are: "
+         "warn, retrain, roll_back"),
+        ([("{metric: f1}", "{metric: f1}\nmonitor:\n  act: {drift: warn}")], 16,
+         "unknown key 'monitor.act.drift'; there are: schema_break, covariate, prediction, target, performance"),
+        ([("{metric: f1}", "{metric: f1}\nmonitor:\n  drift: {psi: 0}")], 16,
+         "monitor.drift.psi: expected greater than 0, found 0"),
+        ([("{metric: f1}", "{metric: f1}\nmonitor:\n  performance: {metric: rmse}")], 16,
+         f"monitor.performance.metric: 'rmse' is not a metric of a binary task; there are: {METRICS}"),
         ([("{collection: shop}", "{collection: shop, watermark: {column: day}}"), ("id: key\n", "")], 2,
          "source.mongodb.watermark: needs id, by which a changed row takes the place of its former self"),
         ([("{collection: shop}", "{collection: shop, watermark: {column: day}}"),
@@ -434,8 +450,15 @@ def test_approve_is_refused_until_it_is_there(shop: Write) -> None:
     ],
 )
 def test_a_rollout_is_checked(shop: Write, rollout: str, complaint: str) -> None:
-    [fault] = refusal(shop(("{by: hash}", f"{{by: hash}}\npromote: canary\nrollout: {rollout}")))
+    [fault] = refusal(shop(("{by: hash}", f"{{by: hash}}\nmonitor: {{}}\npromote: canary\nrollout: {rollout}")))
     assert complaint in fault
+
+
+@pytest.mark.parametrize("promote", ["canary", "shadow"])
+def test_what_is_tried_needs_a_monitor(shop: Write, promote: str) -> None:
+    [fault] = refusal(shop(("{by: hash}", f"{{by: hash}}\npromote: {promote}")))
+    assert fault.endswith(f"yaml:11: promote: {promote} needs a monitor: block, which ends the rollout; {{}} is enough")
+    assert load("shop", shop(("{by: hash}", f"{{by: hash}}\npromote: {promote}\nmonitor: {{}}"))).monitor
 
 
 def test_a_watermark_needs_an_id_without_nulls(shop: Write) -> None:

@@ -16,7 +16,7 @@ from updraft.registry.s3 import Bucket, s3_client, split_uri
 from updraft.stages.old_runs import LocalRunFolders, RunFolders, S3RunFolders, removable
 from updraft.stages.run_disk import size
 from updraft.stages.runs import artifacts
-from updraft.usecase.load import ETL_PREFIX
+from updraft.usecase.load import ETL_PREFIX, MONITOR_PREFIX
 from updraft.usecase.schema import NAME, NAME_RULE
 
 
@@ -46,6 +46,8 @@ def clean_runs(name: str, keep: int, yes: bool) -> None:
 def _after_cleaning(name: str) -> str:
     if name.startswith(ETL_PREFIX):
         return f"updraft etl {name.removeprefix(ETL_PREFIX)}"
+    if name.startswith(MONITOR_PREFIX):
+        return f"updraft monitor {name.removeprefix(MONITOR_PREFIX)} --since 7d"
     return f"updraft registry prune {name}, which lists old versions"
 
 
@@ -66,7 +68,7 @@ def _states(name: str) -> Callable[[str], str | None]:
     airflow = configured_airflow()
     if airflow is None:
         return lambda run_id: None
-    dag_id = name if name.startswith(ETL_PREFIX) else f"{DAG_PREFIX}{name}"
+    dag_id = name if name.startswith((ETL_PREFIX, MONITOR_PREFIX)) else f"{DAG_PREFIX}{name}"
 
     def state(run_id: str) -> str | None:
         run = airflow.run(dag_id, run_id)

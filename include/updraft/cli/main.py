@@ -125,15 +125,24 @@ def predict(
 @app.command(epilog="Example: updraft monitor vehicle_insurance --data rows.csv --out report")
 def monitor(
     name: UseCaseName,
-    data: Annotated[str, typer.Option(help="New rows: .csv, .tsv, .jsonl, .parquet.", metavar=FILES)],
+    data: Annotated[str | None, typer.Option(help="New rows: .csv, .tsv, .jsonl, .parquet.", metavar=FILES)] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="In place of rows: the predictions that services shipped in so long, as 7d or 12h."),
+    ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Another version than the one in production.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A folder for drift.html, with pictures, and drift.json.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for report.html, with pictures, and report.json.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare new rows with those that the version in production was trained on, column by column."""
-    from updraft.cli.monitor import monitor_file
+    """Compare new rows with those that a version was trained on, and its predictions with what came true."""
+    from updraft.cli.monitor import monitor_file, monitor_shipped
 
-    monitor_file(name, data, version, out, as_json=as_json)
+    if (data is None) == (since is None):
+        raise UserError("monitor: expected one of --data FILE and --since 7d")
+    if data is not None:
+        monitor_file(name, data, version, out, as_json=as_json)
+    elif since is not None:
+        monitor_shipped(name, since, version, out, as_json=as_json)
 
 
 @app.command(epilog="Example: updraft predictions vehicle_insurance --since 2026-11-01 --out predictions.parquet")

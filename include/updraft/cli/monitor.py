@@ -1,7 +1,12 @@
-"""`updraft monitor`: new rows against those that a version was trained on."""
+"""`updraft monitor`: rows against those that a version was trained on, and predictions against what came true."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -19,72 +24,123 @@ from updraft.errors import UserError
 from updraft.model.columns import Column
 from updraft.model.model import Model
 from updraft.model.version_files import MODEL, SIGNATURE
-from updraft.monitoring import reference
-from updraft.monitoring.drift import ColumnDrift, Drift, Limits, Window
-from updraft.monitoring.reference import REFERENCE, Reference
-from updraft.monitoring.report import render_page, summarize
-from updraft.registry.registry import NoSuchVersion
+from updraft.monitoring.drift import ColumnDrift, Drift
+from updraft.monitoring.report import summarize
+from updraft.predictions.layout import VARIABLE, open_bucket
+from updraft.predictions.reading import Period, read
 from updraft.sources.files import Files
 from updraft.sources.source import Progress
+from updraft.stages.monitor.collect import SCORE, Extent, Observed, collect
+from updraft.stages.monitor.decide import decide
+from updraft.stages.monitor.drift import drift, read_drift
+from updraft.stages.monitor.observe import observe as observe_shipped
+from updraft.stages.monitor.performance import performance, read_performance
+from updraft.stages.monitor.report import PAGE, report
+from updraft.stages.monitor.subject import COLLECTED, Subject, read_subject
+from updraft.stages.stage_folder import read_json
+from updraft.usecase import load, paths
+from updraft.usecase.monitor_block import Monitor
+from updraft.usecase.watermark import read_duration
 
-REPORT, JSON = "drift.html", "drift.json"
 MAX_SHOWN = 15
-LIMITS = Limits()
 
 
 def monitor_file(name: str, data: str, number: int | None, out: Path | None, *, as_json: bool) -> None:
-    """Compare a file's rows with what a version was trained on; see `updraft monitor`."""
+    """Measure a version on a file's rows; see `updraft monitor`."""
     with open_from_environment() as registry:
-        version = number or registry.production(name)
-        if version is None:
-            raise NoSuchVersion(f"{name}: nothing is in production; --version names one")
-        contents = registry.read(name, version, (MODEL, SIGNATURE, REFERENCE))
-    place = f"{name} version {version}"
-    known = reference.read(contents[REFERENCE], place)
-    model = Model.from_bytes(contents[SIGNATURE], contents[MODEL])
+        subject = read_subject(registry, name, number, MODEL)
+    model = Model.from_bytes(subject.files[SIGNATURE], subject.files[MODEL])
+    known = subject.reference
     target = Column(name=known.target, type=known.columns[known.target].type)
-    with (
-        open_rows(model.signature, data, (target,)) as source,
-        show_steps() as step,
-        step(f"compare with version {version}") as count,
-    ):
-        drift = compare(model, known, source, count)
-    if not drift.rows:
-        raise UserError(f"{data}: no row fits the types of {place}")
+    with _folder(out) as folder:
+        with (
+            open_rows(model.signature, data, (target,)) as source,
+            show_steps() as step,
+            step(f"compare with version {subject.version}") as count,
+        ):
+            collected = collect(subject, observe(model, source, count), Extent(data), folder / "collect")
+        if not read_json(collected / COLLECTED)["rows"]:
+            raise UserError(f"{data}: no row fits the types of {subject}")
+        _measure(subject, collected, folder, as_json=as_json)
+    _next(out, as_json=as_json)
+
+
+def monitor_shipped(name: str, since: str, number: int | None, out: Path | None, *, as_json: bool) -> None:
+    """Measure a version on the predictions that services have shipped; see `updraft monitor`."""
+    until = datetime.now(UTC)
+    try:
+        start = until - read_duration(since)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"--since: {error}") from None
+    place = open_bucket(os.environ)
+    if place is None:
+        raise UserError(f"{VARIABLE}: not set; it names the place to which services ship predictions")
+    with open_from_environment() as registry, _folder(out) as folder:
+        subject = read_subject(registry, name, number)
+        observed = observe_shipped(read(place, name, Period(start, until)), subject)
+        extent = Extent(str(place), start.isoformat(), until.isoformat())
+        collected = collect(subject, observed, extent, folder / "collect")
+        _measure(subject, collected, folder, as_json=as_json)
+    _next(out, as_json=as_json)
+
+
+def _next(out: Path | None, *, as_json: bool) -> None:
+    if not as_json:
+        next_step(f"open {out / PAGE}" if out else "--out FOLDER writes a report with pictures")
+
+
+def _measure(subject: Subject, collected: Path, folder: Path, *, as_json: bool) -> None:
+    monitor = monitor_block(subject.name)
+    drifted = drift(monitor, collected, folder / "drift")
+    found = read_drift(drifted)
+    measured = performance(monitor, collected, folder / "performance")
+    decision = decide(monitor, collected, drifted, measured, folder / "decide")
+    made = report(collected, drifted, measured, decision, [], folder)
+    if as_json:
+        typer.echo(made.read_text(encoding="utf-8"))
+        return
+    _show(found)
+    typer.echo(f"{found.rows:,} rows against {subject}: {summarize(found)}")
+    overall = read_performance(measured).overall
+    typer.echo(f"performance: {overall.verdict}: {overall.reason}")
+
+
+def monitor_block(name: str) -> Monitor:
+    """Return the `monitor` block of a use case, the defaults where it has none or is not here."""
+    here = name in {path.stem for path in paths()}
+    return (load(name).monitor if here else None) or Monitor()
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        (out / REPORT).write_text(render_page(model.signature.title, place, data, drift), encoding="utf-8")
-        (out / JSON).write_text(drift.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    if as_json:
-        typer.echo(drift.model_dump_json(indent=2))
+        yield out
         return
-    _show(drift)
-    typer.echo(f"{drift.rows:,} rows against {place}: {summarize(drift)}")
-    next_step(f"open {out / REPORT}" if out else "--out FOLDER writes a report with pictures")
+    with tempfile.TemporaryDirectory(prefix="updraft-monitor-") as folder:
+        yield Path(folder)
 
 
-def compare(model: Model, known: Reference, source: Files, progress: Progress) -> Drift:
-    """Compare a source's rows, and the model's predictions of them, with a version's reference, batch by batch."""
-    window = Window(known, LIMITS)
+def observe(model: Model, source: Files, progress: Progress) -> Iterator[Observed]:
+    """Yield a source's rows with the model's scores of them, batch by batch."""
     read = 0
     for batch in source.batches():
-        table = batch.table
-        if table.num_rows:
-            columns = {name: table[name] for name in table.column_names if name not in source.absent}
-            window.add(columns, predict(model, table))
-        read += table.num_rows + len(batch.rejects)
+        names = [name for name in batch.table.column_names if name not in source.absent]
+        if batch.table.num_rows:
+            scored = batch.table.select(names).append_column(SCORE, score(model, batch.table))
+            yield Observed(scored, len(batch.rejects))
+        elif batch.rejects:
+            yield Observed(pa.table({}), len(batch.rejects))
+        read += batch.table.num_rows + len(batch.rejects)
         progress(read, source.total)
-    return window.drift()
 
 
-def predict(model: Model, table: pa.Table) -> pa.Array:
-    """Predict rows: numbers, probabilities of the positive label, or in a multiclass model the likeliest label."""
+def score(model: Model, table: pa.Table) -> pa.Array:
+    """Score rows: numbers, probabilities of the positive label, or of each label in a multiclass model."""
     types = {column.name: column.type for column in model.signature.columns}
     frame: pd.DataFrame = table.select(list(types)).to_pandas().astype(types)
     scores = model.scores(frame)
-    if scores.ndim == 1:
-        return pa.array(scores)
-    return pa.array([model.signature.labels[index].name for index in scores.argmax(axis=1)])
+    return pa.array(scores) if scores.ndim == 1 else pa.array(scores.tolist(), pa.list_(pa.float64()))
 
 
 def _show(drift: Drift) -> None:

@@ -1,4 +1,4 @@
-"""Metrics by name, decision thresholds by rule, and a paired bootstrap of the difference between two models.
+"""Metrics by name, decision thresholds by rule, and bootstraps of a metric and of its difference between two models.
 
 The truth is an array over the rows: booleans (positive or not) in a binary task, indices of the labels in a multiclass
 one, numbers in a regression. Scores are a model's output: probabilities of the positive label, (n, labels)
@@ -118,28 +118,53 @@ def bootstrap_gain(
 ) -> tuple[float, float]:
     """Return the 95 % confidence interval of the gain of `new` over `old`, by a paired bootstrap.
 
-    `new` and `old` are scores and decisions on the same rows. Rows are resampled with replacement, the same ones for
-    both (percentile interval; Efron & Tibshirani 1993, ch. 13). Rows that are equal in all that the metric uses are
-    drawn as one weighted row, which makes metrics of decisions cheap.
+    `new` and `old` are scores and decisions on the same rows, which are resampled as `_interval` says, the same ones
+    for both.
     """
     index = 0 if METRICS[name].of == "scores" else 1
-    truth, new_values, old_values, counts = _group_equal(truth, new[index], old[index])
+    truth, (new_values, old_values), counts = _group_equal(truth, new[index], old[index])
+
+    def gain_of(weights: Any) -> float:
+        new_value, old_value = (measure(name, truth, values, values, weights) for values in (new_values, old_values))
+        return gain(name, new_value, old_value)
+
+    return _interval(gain_of, truth, counts, seed)
+
+
+def bootstrap(name: MetricName, truth: Truth, scores: Any, decisions: Any, seed: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a metric that is defined on these rows, by a bootstrap."""
+    predicted = scores if METRICS[name].of == "scores" else decisions
+    truth, (values,), counts = _group_equal(truth, predicted)
+    both = METRICS[name].needs == "both labels"
+    return _interval(lambda weights: measure(name, truth, values, values, weights), truth, counts, seed, both=both)
+
+
+def _interval(
+    statistic: Callable[[Any], float], truth: Truth, counts: NDArray[np.int64], seed: int, *, both: bool = True
+) -> tuple[float, float]:
+    """Compute a statistic of rows that are resampled with replacement, and return its 95 % percentile interval.
+
+    See Efron & Tibshirani 1993, ch. 13. Rows that are equal in all that the metric uses are drawn as one weighted row,
+    which makes metrics of decisions cheap. With `both`, draws of one label alone are left out.
+    """
     total = int(counts.sum())
     random = np.random.default_rng(seed)
     rounds = min(500, max(100, 10_000_000 // len(counts)))  # bounds the time on large test sets
     draws = (random.multinomial(total, counts / total) for _ in range(rounds))
-    gains = [
-        gain(name, *(measure(name, truth, values, values, weights) for values in (new_values, old_values)))
+    values = [
+        statistic(weights)
         for weights in draws
-        if truth.dtype != bool or 0 < weights[truth].sum() < total  # ranking metrics need both labels
+        if not both or truth.dtype != bool or 0 < weights[truth].sum() < total  # ranking metrics need both labels
     ]
-    low, high = np.quantile(gains, [0.025, 0.975])
+    low, high = np.quantile(values, [0.025, 0.975])
     return round(float(low), 6), round(float(high), 6)
 
 
-def _group_equal(truth: Truth, new: Any, old: Any) -> tuple[Truth, Any, Any, NDArray[np.int64]]:
+def _group_equal(truth: Truth, *predicted: Any) -> tuple[Truth, list[Any], NDArray[np.int64]]:
     """Merge equal rows into one, with their count; rows with several scores stay as they are."""
-    if new.ndim > 1:
-        return truth, new, old, np.ones(len(truth), dtype=np.int64)
-    rows = pd.DataFrame({"truth": truth, "new": new, "old": old}).value_counts(sort=False).reset_index()
-    return rows["truth"].to_numpy(), rows["new"].to_numpy(), rows["old"].to_numpy(), rows["count"].to_numpy()
+    if predicted[0].ndim > 1:
+        return truth, list(predicted), np.ones(len(truth), dtype=np.int64)
+    columns = {"truth": truth, **{str(number): values for number, values in enumerate(predicted)}}
+    rows = pd.DataFrame(columns).value_counts(sort=False).reset_index()
+    values = [rows[str(number)].to_numpy() for number in range(len(predicted))]
+    return rows["truth"].to_numpy(), values, rows["count"].to_numpy()

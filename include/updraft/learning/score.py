@@ -11,6 +11,7 @@ import pandas as pd
 from updraft.errors import BadData
 from updraft.learning.metrics import METRICS, Floats, Truth, measure_all
 from updraft.model.model import Model
+from updraft.model.signature import Signature
 from updraft.usecase import UseCase
 
 Metrics = dict[Any, float]
@@ -42,7 +43,7 @@ def score(case: UseCase, model: Model, frame: pd.DataFrame) -> ScoringResult:
     return ScoringResult(model, truth, scores, decisions, metrics)
 
 
-def encode_target(case: UseCase, target: pd.Series[Any]) -> Truth:
+def encode_target(case: UseCase | Signature, target: pd.Series[Any]) -> Truth:
     """Convert the target to the truth that metrics take: positive or not, the label's index, or the number."""
     if case.task == "regression":
         return target.to_numpy(dtype="float64")

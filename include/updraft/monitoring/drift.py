@@ -13,27 +13,16 @@ from pydantic import Field
 from updraft.monitoring.distribution import Counts, distance, psi, psi_by_chance
 from updraft.monitoring.reference import Numbers, Part, Profile, Reference, Texts, Values
 from updraft.monitoring.window import Column
+from updraft.usecase.monitor_block import Limits as Limits
 
 Verdict = Literal["stable", "drifted", "not enough rows", "not watched"]
-Shift = Literal["covariate", "prediction", "target"]
+Shift = Literal["covariate", "target", "prediction"]
+SHIFTS: tuple[Shift, ...] = get_args(Shift)
 MAX_EXAMPLES = 5
 ROWS_OF_A_BIN = 5  # on average, as for a chi-squared test: with fewer, chance alone may reach a limit
 SMALLEST = np.finfo(float).tiny
 PREDICTIONS = "(predictions)"
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-
-
-class Limits(Part):
-    """Effect sizes from which a column has drifted. With fewer than `min_rows` rows nothing is said.
-
-    `psi` is what is above the one to expect by chance. `nulls`, `unseen` and `unknown_words` are differences of shares.
-    """
-
-    min_rows: int = Field(default=200, ge=1)
-    psi: float = Field(default=0.2, gt=0)
-    nulls: float = Field(default=0.1, gt=0, le=1)
-    unseen: float = Field(default=0.05, gt=0, le=1)
-    unknown_words: float = Field(default=0.2, gt=0, le=1)
 
 
 class Bin(Part):
@@ -66,11 +55,26 @@ class ColumnDrift(Part):
 
 
 class Drift(Part):
-    """All columns, the worst first, and which distributions have shifted."""
+    """All columns, the worst first, and which distributions have shifted.
+
+    A `schema_break` is no shift: rows that do not fit their types (`refused`), or a column that is gone.
+    """
 
     rows: int
     columns: list[ColumnDrift]
     shifts: list[Shift]
+    refused: int = 0
+    schema_break: list[str] = Field(default_factory=list)
+    target: str = ""
+
+    def drifted(self, shift: Shift) -> list[ColumnDrift]:
+        """List the columns by which a distribution has shifted, the worst first."""
+        special: dict[str, Shift] = {self.target: "target", PREDICTIONS: "prediction"}
+        return [
+            each
+            for each in self.columns
+            if each.verdict == "drifted" and not _is_gone(each) and special.get(each.name, "covariate") == shift
+        ]
 
 
 class Window:
@@ -80,7 +84,11 @@ class Window:
         self._reference, self._limits = reference, limits
         self._columns = {name: Column(profile) for name, profile in reference.columns.items()}
         self._predictions = Column(reference.predictions) if reference.predictions else None
-        self._rows = 0
+        self._rows = self._refused = 0
+
+    def refuse(self, rows: int) -> None:
+        """Count rows that did not fit."""
+        self._refused += rows
 
     def add(self, batch: Mapping[str, pa.Array | pa.ChunkedArray], predictions: pa.Array | None = None) -> None:
         """Count rows by column; columns that the reference does not have are left out, and the target may be absent."""
@@ -93,18 +101,28 @@ class Window:
 
     def drift(self) -> Drift:
         """Compare."""
-        found = [(name, compare(name, column, self._limits)) for name, column in self._columns.items() if column.rows]
-        shifts: list[Shift] = []
-        if any(each.verdict == "drifted" for name, each in found if name != self._reference.target):
-            shifts.append("covariate")
-        if any(each.verdict == "drifted" for name, each in found if name == self._reference.target):
-            shifts.append("target")
-        columns = [each for _, each in found]
+        columns = [compare(name, column, self._limits) for name, column in self._columns.items() if column.rows]
         if self._predictions and self._predictions.rows:
-            predicted = compare(PREDICTIONS, self._predictions, self._limits)
-            columns.append(predicted)
-            shifts += ["prediction"] if predicted.verdict == "drifted" else []
-        return Drift(rows=self._rows, columns=sorted(columns, key=lambda each: -each.worst), shifts=shifts)
+            columns.append(compare(PREDICTIONS, self._predictions, self._limits))
+        gone = [f"{each.name} is gone: all of its values are null" for each in columns if _is_gone(each)]
+        drift = Drift(
+            rows=self._rows,
+            columns=sorted(columns, key=lambda each: -each.worst),
+            shifts=[],
+            refused=self._refused,
+            target=self._reference.target,
+            schema_break=[*self._refused_share(), *gone],
+        )
+        return drift.model_copy(update={"shifts": [shift for shift in SHIFTS if drift.drifted(shift)]})
+
+    def _refused_share(self) -> Iterator[str]:
+        total = self._rows + self._refused
+        if total >= self._limits.min_rows and self._refused / total >= self._limits.refused:
+            yield f"{self._refused / total:.1%} of {total:,} rows do not fit"
+
+
+def _is_gone(column: ColumnDrift) -> bool:
+    return column.verdict == "drifted" and column.nulls is not None and column.nulls[1] == 1
 
 
 def compare(name: str, now: Column, limits: Limits) -> ColumnDrift:

@@ -1,13 +1,20 @@
-"""The drift report: one self-contained HTML page, the columns that changed most first and as pictures."""
+"""The report: one self-contained HTML page, the columns that changed most as pictures, the metric over time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
 
 from updraft.learning.figures import render
 from updraft.monitoring.drift import VERDICTS, ColumnDrift, Drift
+from updraft.monitoring.performance import Performance
+from updraft.monitoring.reference import Part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,27 +23,69 @@ MAX_PLOTS, MAX_BARS, MAX_NAME = 6, 14, 22
 THEN, NOW = "#9aa7b5", "#c4501b"
 
 
-def render_page(title: str, model: str, rows: str, drift: Drift) -> str:
-    """Render the page: `model` names the version, `rows` says which rows were compared with its training data."""
+class Point(Part):
+    """What a former report said: when, of which version, and the metric with its interval where there were labels."""
+
+    at: str
+    version: int
+    rows: int
+    labels: int
+    refused: int = 0
+    metric: str
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    promised: float | None = None
+    signals: list[str] = Field(default_factory=list)
+    worst: dict[str, float] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page shows: `model` names the version, `rows` says which rows were compared with its training data.
+
+    `found` are pairs of a signal that was found and what follows; `history` are former reports, the oldest first, and
+    this one.
+    """
+
+    title: str
+    model: str
+    rows: str
+    drift: Drift
+    performance: Performance
+    found: Sequence[tuple[str, str]]
+    history: Sequence[Point]
+
+
+def render_page(report: Report) -> str:
+    """Render the page."""
     import jinja2
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         files("updraft.monitoring").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
-    plots = [
-        (column.name, render(partial(_draw, column=column))) for column in drift.columns[:MAX_PLOTS] if column.bins
+    columns = report.drift.columns[:MAX_PLOTS]
+    plots = [(column.name, render(partial(_draw, column=column))) for column in columns if column.bins]
+    over_time = [
+        (title, render(partial(draw, history=report.history)))
+        for title, draw in ((f"{report.performance.metric} over time", _draw_metric), ("Rows", _draw_counts))
+        if len(report.history) > 1
     ]
-    return template.render(title=title, model=model, rows=rows, drift=drift, plots=plots)
+    return template.render(report=report, drift=report.drift, plots=plots, over_time=over_time)
 
 
 def summarize(drift: Drift) -> str:
     """Say in one sentence what has shifted, and what could not be compared."""
     names = {verdict: [each.name for each in drift.columns if each.verdict == verdict] for verdict in VERDICTS}
-    shifted = f"{' and '.join(drift.shifts)} shift: {', '.join(names['drifted'])}"
+    moved = [column.name for shift in drift.shifts for column in drift.drifted(shift)]
+    shifted = f"{' and '.join(drift.shifts)} shift: {', '.join(moved)}"
     few = names["not enough rows"]
+    if not drift.rows and not drift.refused:
+        return "no rows to compare"
     if few and len(few) == len(drift.columns) - len(names["not watched"]):
         return "not enough rows to say anything"
-    return (shifted if drift.shifts else "no drift") + (f"; not enough rows for {', '.join(few)}" if few else "")
+    broken = f"schema break: {'; '.join(drift.schema_break)}"
+    said = "; ".join([broken] * bool(drift.schema_break) + [shifted] * bool(drift.shifts)) or "no drift"
+    return said + (f"; not enough rows for {', '.join(few)}" if few else "")
 
 
 def _draw(axes: Axes, column: ColumnDrift) -> None:
@@ -49,6 +98,35 @@ def _draw(axes: Axes, column: ColumnDrift) -> None:
     axes.set_yticks(list(places), [_short(each.name) for each in bins])
     axes.set(xlabel="share of the rows")
     axes.legend(frameon=False)
+
+
+def _draw_metric(axes: Axes, history: Sequence[Point]) -> None:
+    """Draw the metric with its interval, and what the evaluation of each version promised."""
+    known = [point for point in history if point.value is not None]
+    times, values = _times(known), [point.value or 0.0 for point in known]
+    ends = [point.interval or (value, value) for value, point in zip(values, known, strict=True)]
+    below = [max(value - low, 0.0) for value, (low, _) in zip(values, ends, strict=True)]
+    above = [max(high - value, 0.0) for value, (_, high) in zip(values, ends, strict=True)]
+    axes.errorbar(times, values, [below, above], fmt="o", markersize=3, color=NOW, label="now, 95 % interval")
+    promised = [float("nan") if point.promised is None else point.promised for point in known]
+    axes.step(times, promised, where="post", color=THEN, label="promised by the evaluation")
+    axes.legend(frameon=False)
+    axes.tick_params(axis="x", rotation=30)
+
+
+def _times(points: Sequence[Point]) -> Any:
+    """Return the times of points in UTC, as matplotlib takes them."""
+    return np.array([point.at[:19] for point in points], dtype="datetime64[s]")
+
+
+def _draw_counts(axes: Axes, history: Sequence[Point]) -> None:
+    """Draw how many rows and labels each report had."""
+    times = _times(history)
+    axes.plot(times, [point.rows for point in history], marker=".", color=THEN, label="rows")
+    axes.plot(times, [point.labels for point in history], marker=".", color=NOW, label="labels")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    axes.tick_params(axis="x", rotation=30)
 
 
 def _short(name: str) -> str:

@@ -16,9 +16,8 @@ from updraft.registry.signing_keys import Keys
 
 SIGNATURE = "signature"
 
-Kind = Literal[
-    "move", "judgement", "dataset"
-]  # signed, too: no object passes for one of another kind, nor for a manifest
+# Signed, too: no object passes for one of another kind, nor for a manifest.
+Kind = Literal["move", "judgement", "dataset", "monitor"]
 
 
 class Unsigned(VerificationError):

@@ -17,6 +17,7 @@ from updraft.learning.compile import served_form
 from updraft.learning.golden_rows import make_rows
 from updraft.learning.metrics import bootstrap_gain, gain, measure, measure_all
 from updraft.learning.score import ScoringResult, format_metrics, score
+from updraft.learning.slices import MIN_SLICE_ROWS, slices
 from updraft.model import golden
 from updraft.model.model import Model
 from updraft.model.version_files import MODEL, SIGNATURE
@@ -30,7 +31,6 @@ from updraft.usecase.blocks import MetricName
 log = logging.getLogger(__name__)
 
 EVALUATION = "evaluation.json"
-MIN_SLICE_ROWS, MAX_SLICES = 30, 20  # a metric over fewer rows is chance; a report of more values is not read
 Decision = Literal["promote", "hold", "reject"]
 
 
@@ -56,11 +56,13 @@ def evaluate(
     out: Path,
     *,
     holds: Mapping[str, Hold] = NO_HOLDS,
+    cause: Mapping[str, Any] | None = None,
 ) -> Path:
     """Choose a candidate by cross-validation, compare it with floors and champion on the test rows, and decide.
 
     Test rows are raw: never resampled, cast or imputed. All candidates' metrics are reported; only the chosen one's
     count. `holds` are the registry's, by the model's sha256: a model that is held is not promoted, however good it is.
+    `cause` is why the monitor asked for the run, if it did.
     Writes `out/evaluation.json`, the model card `out/card.html`, `out/reference.json` (a profile of the training
     data and of the predictions), `out/golden.json` (the chosen model's scores of synthetic rows) and, where it can be
     compiled, the files of that form and their certificate; returns `out`.
@@ -99,6 +101,7 @@ def evaluate(
         "champion": comparison,
         "floors": case.floors,
         "gate": case.gate.model_dump(),
+        "cause": cause,
         "uneven_quarantine": read_json(split / "split.json").get("uneven_quarantine", ""),
     }
     with threadpool_limits(limits=1):
@@ -182,19 +185,12 @@ def _describe(case: UseCase, comparison: dict[str, Any], verb: str) -> str:
 
 
 def _slices(case: UseCase, column: str, result: ScoringResult, frame: pd.DataFrame) -> dict[str, Any]:
-    """Compute the metrics for each value of a column: the most common ones, with MIN_SLICE_ROWS rows or more."""
-    counts = frame[column].value_counts(dropna=False)
-    if left_out := len(counts) - len(kept := counts.head(MAX_SLICES)[lambda rows: rows >= MIN_SLICE_ROWS]):
-        log.warning(
-            "slices: %d values of %s are left out: fewer than %d rows, or not among the %d most common",
-            left_out, column, MIN_SLICE_ROWS, MAX_SLICES,
-        )  # fmt: skip
-    slices = {}
-    for value, rows in kept.items():
-        inside = (frame[column].isna() if value != value else frame[column] == value).to_numpy()  # NaN is not itself
+    """Compute the metrics for each value of a column."""
+    measured = {}
+    for value, inside in slices(frame[column]):
         metrics = measure_all(case.metrics, result.truth[inside], result.scores[inside], result.decisions[inside])
-        slices[str(value)] = {"rows": int(rows), "metrics": metrics}
-    return slices
+        measured[value] = {"rows": int(inside.sum()), "metrics": metrics}
+    return measured
 
 
 def _compare(

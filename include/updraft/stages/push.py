@@ -210,10 +210,12 @@ def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Desc
         "libraries": signature.versions,
         "code_commit": commit(),
         "run_url": run.url,
+        "cause": run.cause,
         "serving": summary.get("serving"),
     }
 
 
 def _judge_again(case: UseCase, models: Sequence[Path], split: Path, registry: Registry, run: Run) -> Path:
     current, holds = champion(case, registry), registry.states(case.name).holds
-    return evaluate(case, list(models), split, current, run.files.folder / "push_evaluation", holds=holds)
+    out = run.files.folder / "push_evaluation"
+    return evaluate(case, list(models), split, current, out, holds=holds, cause=run.cause)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -60,12 +60,13 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its id, its files, who started it, and the URL of its page in Airflow."""
+    """One run: its id, its files, who started it, the URL of its page in Airflow, and why the monitor asked for it."""
 
     id: str
     files: RunFiles
     who: str
     url: str | None = None
+    cause: Mapping[str, Any] | None = None
 
 
 def artifacts(environ: Mapping[str, str]) -> Path:

@@ -22,6 +22,7 @@ from updraft.usecase.source_blocks import ROOT_OF_PATHS, FileSource, SourceBlock
 from updraft.usecase.yaml_lines import Document, Fault, Place, line_in_suite, read_document
 
 ETL_PREFIX = "etl_"  # of a DAG's id, a suite's name and a folder of runs; the rest is the ETL's name
+MONITOR_PREFIX = "monitor_"  # of a DAG's id and a folder of runs; the rest is the use case's name
 D = TypeVar("D", bound=RowsDefinition)
 
 
@@ -93,6 +94,8 @@ def parse(name: str, root: Path = ROOT, rows_root: Path | None = None) -> Parsed
         faults.append(Fault(path, None, f"{name!r} is not a name of a use case: {NAME_RULE}"))
     if name.startswith(ETL_PREFIX):
         faults.append(Fault(path, None, f"{name!r}: names that begin with {ETL_PREFIX} are those of ETLs"))
+    if name.startswith(MONITOR_PREFIX):
+        faults.append(Fault(path, None, f"{name!r}: names that begin with {MONITOR_PREFIX} are those of monitors"))
     if not yaml.values:
         return ParsedUseCase(yaml, faults, None)
     values, replaced = _without_replaced_keys(yaml.values)

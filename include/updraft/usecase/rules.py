@@ -206,6 +206,8 @@ def _candidates(case: UseCase) -> Faults:
 def _metrics(case: UseCase) -> Faults:
     used: list[Place] = [("choose_by", case.choose_by), ("gate", "metric", case.gate.metric)]
     used += [(part, metric) for part in ("floors", "max_gap") for metric in getattr(case, part)]
+    if case.monitor and case.monitor.performance.metric:
+        used.append(("monitor", "performance", "metric", case.monitor.performance.metric))
     used += [("slices", name, "floors", metric) for name, part in case.slices.items() for metric in part.floors]
     for *place, metric in used:
         if metric not in case.metrics:
@@ -246,6 +248,8 @@ def _schedule(case: UseCase) -> Faults:
 def _promote(case: UseCase) -> Faults:
     if case.promote == "approve":
         yield ("promote",), "promote: approve is not available yet; never stores the version for a person to promote"
+    if case.promote in ("canary", "shadow") and case.monitor is None:
+        yield ("promote",), f"promote: {case.promote} needs a monitor: block, which ends the rollout; {{}} is enough"
 
 
 CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
@@ -258,6 +262,6 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _serving: {"target", "id", "ignored"},
     _candidates: {"task", "text"},
     _metrics: {"task", "choose_by", "gate"},
-    _promote: {"promote"},
+    _promote: {"promote", "monitor"},
     demo_rules.cross_field_errors: {"labels"},
 }

@@ -30,6 +30,7 @@ from updraft.usecase.blocks import (
     TimeSplit,
 )
 from updraft.usecase.demo_block import Demo
+from updraft.usecase.monitor_block import Monitor
 from updraft.usecase.notify_block import Notify
 from updraft.usecase.rows_definition import RowsDefinition, TrainingScheduleBlock
 from updraft.usecase.source_blocks import MongoDBSource, SourceBlock
@@ -75,6 +76,7 @@ class UseCase(RowsDefinition):
     promote: Promote = "auto"
     rollout: Rollout = Rollout()
     serving: Serving = Serving()
+    monitor: Monitor | None = None
     datasets: Datasets = Datasets()
     notify: Notify | None = None
     demo: Demo = Demo()

@@ -13,7 +13,7 @@ from updraft.usecase.blocks import Part
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def _duration(value: Any) -> Any:
+def read_duration(value: Any) -> Any:
     """Read a number with a unit, such as 2d or 90m."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value) if isinstance(value, str) else None
     if match is None:
@@ -24,6 +24,9 @@ def _duration(value: Any) -> Any:
         raise ValueError(f"{value!r} is longer than a duration can be") from None
 
 
+Duration = Annotated[timedelta, BeforeValidator(read_duration)]
+
+
 class Watermark(Part):
     """Read only rows that are new or were changed since the last validated dataset, and add them to its rows by id.
 
@@ -32,4 +35,4 @@ class Watermark(Part):
     """
 
     column: Annotated[str, Field(min_length=1)]
-    late: Annotated[timedelta, BeforeValidator(_duration)] = timedelta(0)
+    late: Duration = timedelta(0)

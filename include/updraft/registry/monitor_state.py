@@ -1,0 +1,90 @@
+"""What the monitor found last: `monitor.json` beside the pointer, signed, for the service to show.
+
+    <use case>/monitor.json                                   the last report, in short, and what later ones draw of it
+    <use case>/monitor/<time>/report.html, report.json        the reports, the latest MAX_REPORTS of them
+
+Only the monitor writes here, with the login and the key of a push. The service reads.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from updraft.registry.moves import Number, Sha256, Text
+from updraft.registry.s3 import Bucket, VerificationError, key_for
+from updraft.registry.signed_json import Schema, parse, seal, unseal
+from updraft.registry.signing_keys import Keys
+
+MONITOR, REPORTS = "monitor.json", "monitor/"
+PAGE, JSON = "report.html", "report.json"
+MAX_REPORTS = 50
+Count = Annotated[int, Field(ge=0)]
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
+
+
+class Signal(Schema):
+    """What was found, what follows, and why."""
+
+    signal: Text
+    action: Literal["warn", "retrain", "roll_back"]
+    reason: Text
+
+
+class MonitorState(Schema):
+    """The last report in short: of which version, of how many rows and labels, and what was found.
+
+    `report` is the folder of the report, `page_sha256` that of its page. `worst` are effect sizes of columns as
+    multiples of their limits: 1 or more is drift. `history` are former reports, the oldest first, as `Point` has them.
+    """
+
+    name: str
+    version: Number
+    sequence: Count
+    at: Time
+    report: Annotated[str, Field(pattern=r"^[0-9TZ]{16,20}$")]
+    page_sha256: Sha256
+    run_url: Text | None = None
+    rows: Count
+    labels: Count
+    refused: Count
+    drift: Text
+    performance: Text
+    metric: Text
+    value: float | None = None
+    promised: float | None = None
+    found: list[Signal]
+    worst: dict[str, float]
+    history: list[dict[str, Any]]
+
+
+def write(bucket: Bucket, keys: Keys, state: MonitorState) -> None:
+    """Write the state in place of the last one, signed."""
+    bucket.put(key_for(state.name, MONITOR), seal(state.model_dump(), keys, "monitor"))
+
+
+def read(bucket: Bucket, keys: Keys, name: str) -> MonitorState | None:
+    """Read the last state; None if there is none. Raises VerificationError."""
+    place = f"{bucket}/{key_for(name, MONITOR)}"
+    answer = bucket.get(key_for(name, MONITOR))
+    if answer is None:
+        return None
+    state = parse(MonitorState, unseal(answer[0], keys, place, "monitor"), place)
+    if state.name != name:
+        raise VerificationError(f"{place} is a copy from {state.name}")
+    return state
+
+
+def report_folder(name: str, report: str) -> str:
+    """Return the place of a report."""
+    return key_for(name, f"{REPORTS}{report}")
+
+
+def prune(bucket: Bucket, name: str) -> None:
+    """Delete the reports before the latest MAX_REPORTS."""
+    files = list(bucket.keys(key_for(name, REPORTS)))  # not its folders: of some servers they outlive their files
+    latest = sorted({file.partition("/")[0] for file in files})[-MAX_REPORTS:]
+    for file in files:
+        if file.partition("/")[0] not in latest:
+            bucket.delete(key_for(name, f"{REPORTS}{file}"))

@@ -1,0 +1,1 @@
+"""The stages of monitoring: collect → drift → performance → decide, and a report."""
