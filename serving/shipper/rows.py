@@ -32,8 +32,10 @@ _PREDICTIONS = """SELECT r.use_case, r.at, r.id, r.version, r.kind, r.seconds, s
 _FEEDBACK = "SELECT use_case, at, id, row, truth FROM feedback_log WHERE number BETWEEN ? AND ? ORDER BY number"
 
 
-def log_id(connection: sqlite3.Connection) -> str:
-    """Return the id of a log's file."""
+def log_id(connection: sqlite3.Connection) -> str | None:
+    """Return the id of a log's file; None before the ingester has made its tables, or brought them up to date."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'feedback_log'").fetchone():
+        return None
     [(log,)] = connection.execute("SELECT log FROM numbers")
     return str(log)
 

@@ -54,6 +54,8 @@ class Shipper:
         """Ship what is due, or `everything`; return whether more is waiting. Raises what S3 and SQLite raise."""
         with self.store.read_transaction() as connection:
             log_id = rows.log_id(connection)
+            if log_id is None:
+                return False
             instance = self.state.instance(log_id)
             more = self._fix(connection, instance, everything=everything)
         open_ranges = self.state.open_ranges(instance)

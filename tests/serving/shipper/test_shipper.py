@@ -295,7 +295,7 @@ def test_what_is_erased_leaves_the_log_and_is_not_shipped(s3: dict[str, str], tm
         it.add()
         shipper = Shipper(tmp_path, bucket, PACE)
         with it.log.store.read_transaction() as connection:
-            instance = shipper.state.instance(rows_of_log.log_id(connection))
+            instance = shipper.state.instance(str(rows_of_log.log_id(connection)))
         shipper.state.fix(instance, "predictions", 1)
         erasure = new(USE_CASE, "Name", "Ann Onymous")
         erasures.create(bucket, erasure)
