@@ -65,6 +65,7 @@ def predicted(files: Path, frame: pd.DataFrame, version: int, at: datetime | Non
         "row": range(count),
         "at": [at or datetime.now(UTC)] * count,
         "version": [version] * count,
+        "shadow": [False] * count,
         "seconds": [0.01] * count,
         "prediction": [json.dumps(each) for each in made.predictions],
         "label": made.names,
