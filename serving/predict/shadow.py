@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from serving.metrics import Metrics
 from serving.models.rollouts import LiveRollout
-from updraft.model.signature import Rows
+from updraft.model.signature import BadRow, Rows
 
 MAX_ROWS, MAX_REQUESTS = 10_000, 1_000  # that wait
 REST = 3.0  # times as long as a score took, and at most
@@ -80,5 +80,12 @@ class Shadow:
             self._metrics.shadow_errors.labels(name, version).inc()
             if self._warned is not tried:
                 self._warned = tried
-                cause = error.__cause__ or error
-                log.warning("%s: version %s failed as a shadow: %s: %s", name, version, type(cause).__name__, cause)
+                log.warning("%s: version %s failed as a shadow: %s", name, version, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """Say why a version failed, without the value of a row that its suite refuses: it may be private."""
+    cause = error.__cause__ or error
+    if isinstance(cause, BadRow):
+        return f"a row that production has answered does not match its schema, at {cause.errors[0]['pointer']}"
+    return f"{type(cause).__name__}: {cause}"

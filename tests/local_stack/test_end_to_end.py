@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from updraft.local_stack import supervision
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.stack import Stack
 from updraft.model.model import Model
+from updraft.predictions.layout import open_bucket, stored
 from updraft.registry.registry import Registry, open_registry
 from updraft.sources import open_source
 from updraft.stages.stage_folder import read_json
@@ -37,7 +39,7 @@ DAG = f"train_{CASE}"
 @pytest.fixture(scope="module")
 def stack(starts_stack: None, starts_airflow: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that is not up yet: the first demo starts it."""
-    stack = Stack(tmp_path_factory.mktemp("end to end") / "home", free_environment())
+    stack = Stack(tmp_path_factory.mktemp("end to end") / "home", free_environment() | {"SERVING_SHIP_SECONDS": "1"})
     yield stack
     supervision.stop(stack.home)
 
@@ -206,6 +208,37 @@ def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stac
         answer = requests.post(f"{settings['SERVING_URL']}/predict/{name}", json=example, timeout=60)
         assert answer.status_code == 200, answer.text
         assert answer.json()["version"] == production[name] and len(answer.json()["predictions"]) == 1
+
+
+def test_drift_in_what_the_service_is_asked_starts_a_training_that_names_it(stack: Stack) -> None:
+    """Requests, prediction log, Parquet on S3, monitor, asset, training: by the programs of the stack alone."""
+    server, settings, dag = airflow(stack), stack.settings(), f"monitor_{CASE}"
+    rows = generate(load(CASE), 400, seed=8).drop(columns=["id", "Response"])
+    drifted = json.loads(rows.assign(Vintage=rows["Vintage"].clip(upper=40)).to_json(orient="records"))
+    answer = requests.post(f"{settings['SERVING_URL']}/predict/{CASE}", json=drifted, timeout=60)
+    assert answer.status_code == 200, answer.text
+    place = open_bucket(settings)
+    until = time.monotonic() + 60
+    while place is None or not stored(place, CASE, "predictions"):
+        assert place and time.monotonic() < until
+        time.sleep(0.5)
+
+    before, watched = run_ids(server, DAG), answer.json()["version"]
+    server.trigger(dag, "watched")
+    server.unpause(dag)
+    assert _wait(server, "watched", dag=dag) == "success"
+    started: set[str] = set()
+    while not started:
+        assert time.monotonic() < until + 300
+        time.sleep(0.5)
+        started = set(run_ids(server, DAG)) - set(before)
+    (run_id,) = started
+    assert run_id.startswith("asset_triggered__") and _wait(server, run_id) == "success"
+    cause = read_json(stack.home / "artifacts" / CASE / run_id / "evaluate" / "evaluation.json")["cause"]
+    assert cause["columns"]["Vintage"] > 1
+    assert (cause["version"], cause["run_id"], cause["signals"]) == (watched, "watched", ["covariate"])
+    page = requests.get(f"{settings['SERVING_URL']}/monitoring/{CASE}", timeout=60)
+    assert page.status_code == 200 and "Vintage" in page.text
 
 
 def until_parsed(server: Airflow, dag_id: str) -> None:

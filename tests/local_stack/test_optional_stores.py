@@ -146,7 +146,7 @@ def test_a_store_that_is_down_is_named(tmp_path: Path) -> None:
 def test_only_airflow_gets_their_addresses(tmp_path: Path) -> None:
     blanks = {program.name: program.environment for program in programs(tmp_path, settle(tmp_path, asking()))}
     blanked = {name for name, variables in blanks.items() if {"SQL_URL", "KAFKA_URL"} <= variables.keys()}
-    assert blanked == {"mongod", "s3", "serving", *BOTH}
+    assert blanked == {"mongod", "s3", "serving", "shipper", *BOTH}
 
 
 @pytest.mark.parametrize(

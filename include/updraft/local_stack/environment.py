@@ -17,7 +17,7 @@ PORTS = {"AIRFLOW_PORT": 8080, "SERVING_PORT": 5000, "MONGODB_PORT": 27017, "S3_
 OPTIONAL_PORTS = {"postgres": ("POSTGRES_PORT", 5432), "kafka": ("KAFKA_PORT", 9092)}
 OPTIONAL_URLS = {"postgres": "SQL_URL", "kafka": "KAFKA_URL"}
 USER = "updraft"  # of MongoDB and PostgreSQL
-BUCKET, DATASETS = "updraft-models", "updraft-datasets"
+BUCKET, DATASETS, PREDICTIONS = "updraft-models", "updraft-datasets", "updraft-predictions"
 # The readers of `.updraft/env` (python-dotenv, a shell, supervisord's ini) have no common way to quote these.
 UNQUOTABLE = set("'\"\\$%;#\n")
 S3_NAMES = (
@@ -27,6 +27,7 @@ S3_NAMES = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_DEFAULT_REGION",
     "UPDRAFT_DATASETS",
+    "SERVING_PREDICTIONS",
 )
 # boto3 would mix these into the embedded server's key pair.
 OTHER_LOGINS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
@@ -75,7 +76,7 @@ def load(environ: MutableMapping[str, str], home: Path) -> None:
     settings = recorded(home)
     elsewhere = any(environ.get(name, settings.get(name)) != settings.get(name) for name in S3_NAMES[:2])
     if not elsewhere and "s3" in embedded(settings):
-        environ.update({name: settings[name] for name in S3_NAMES})
+        environ.update({name: settings[name] for name in S3_NAMES if name in settings})
         for name in OTHER_LOGINS:
             environ.pop(name, None)
     for name, value in settings.items():
@@ -199,6 +200,7 @@ def _s3(
     own = {
         "UPDRAFT_REGISTRY": f"s3://{BUCKET}",
         "UPDRAFT_DATASETS": environ.get("UPDRAFT_DATASETS") or f"s3://{DATASETS}",
+        "SERVING_PREDICTIONS": environ.get("SERVING_PREDICTIONS") or f"s3://{PREDICTIONS}",
         "AWS_ENDPOINT_URL_S3": f"http://{HOST}:{ports['S3_PORT']}",
         "AWS_ACCESS_KEY_ID": secret["s3_access_key"],
         "AWS_SECRET_ACCESS_KEY": secret["s3_secret_key"],

@@ -24,6 +24,7 @@ AFTER: dict[str, tuple[str, ...]] = {
     "dag-processor": ("migrate",),
     "triggerer": ("migrate",),
     "serving": ("s3",),
+    "shipper": ("s3",),
 }
 PUBLIC_PORTS = {"api-server": "AIRFLOW_PORT", "serving": "SERVING_PORT", "mongod": "MONGODB_PORT", "s3": "S3_PORT"} | {
     store: port for store, (port, _) in OPTIONAL_PORTS.items()
@@ -48,9 +49,14 @@ AIRFLOW_NEEDS = ("MONGODB_", "SQL_", "KAFKA_", "UPDRAFT_", "AWS_", "AIRFLOW__")
 
 
 def program_names(settings: Mapping[str, str]) -> list[str]:
-    """Return the names of the stack's programs, without the stores that are elsewhere or not asked for."""
+    """Return the names of the stack's programs, without the stores that are elsewhere or not asked for.
+
+    Predictions are not shipped where the S3 is another one, and no place there is named.
+    """
     own = embedded(settings)
-    return [name for name in AFTER if name not in STORES or name in own]
+    absent = {store for store in STORES if store not in own}
+    absent |= set() if settings.get("SERVING_PREDICTIONS") else {"shipper"}
+    return [name for name in AFTER if name not in absent]
 
 
 def programs(home: Path, settings: Mapping[str, str]) -> list[Program]:
@@ -73,6 +79,7 @@ def programs(home: Path, settings: Mapping[str, str]) -> list[Program]:
         airflow("triggerer", "triggerer", "--skip-serve-logs"),
         # It verifies and never signs, and trains with a user of its own.
         Program("serving", granian, ROOT, environment=_all_but("AWS_", "AIRFLOW_PASSWORD", "SERVING_")),
+        Program("shipper", [sys.executable, "-m", "serving.shipper"], ROOT, environment=_all_but("AWS_")),
     ]
 
 

@@ -30,11 +30,16 @@ def checks(settings: Mapping[str, str]) -> dict[str, Ready]:
         "dag-processor": partial(airflow, "dag_processor"),
         "triggerer": partial(airflow, "triggerer"),
         "serving": partial(_serving, settings["SERVING_URL"]),
+        "shipper": _runs,
     }
 
 
 def _ended(process: dict[str, Any]) -> bool:
     return bool(process["statename"] == "EXITED" and process["exitstatus"] == 0)
+
+
+def _runs(process: dict[str, Any]) -> bool:
+    return bool(process["statename"] == "RUNNING")
 
 
 def _mongod(url: str, process: dict[str, Any]) -> bool:

@@ -126,7 +126,9 @@ def test_a_shadow_scores_what_production_answers(two: Registry, running: Service
         assert [found for (found,) in connection.execute(query)] == [*right[2].values()]
 
 
-def test_a_shadow_that_fails_is_counted_and_costs_no_answer(registry: Registry, tmp_path: Path) -> None:
+def test_a_shadow_that_fails_is_counted_and_costs_no_answer(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     promote(registry, push(registry, tmp_path / "one", model()))
     signature = model().signature
     narrow = tuple(
@@ -146,6 +148,8 @@ def test_a_shadow_that_fails_is_counted_and_costs_no_answer(registry: Registry, 
         f'updraft_shadow_errors_total{{use_case="{NAME}",version="2"}} 1.0',
     )
     until(lambda: all(line in client.get("/metrics").text for line in wanted))
+    (told,) = [line for line in caplog.messages if "failed as a shadow" in line]
+    assert "does not match its schema, at " in told and told.endswith("/Age") and "60" not in told  # it may be private
 
 
 def test_what_a_slow_shadow_cannot_score_is_dropped_and_nobody_waits(two: Registry, tmp_path: Path) -> None:
