@@ -146,7 +146,7 @@ def test_all_errors_of_the_parameters_are_reported_and_nothing_is_started(
         "/sede": "unknown key; known: limit, seed, promote, read_all",
         "/seed": "expected greater than or equal to 0, found -1",
         "/limit": "expected a valid integer, found True",
-        "/promote": "expected 'auto' or 'never', found 'always'",
+        "/promote": "expected 'auto', 'canary', 'shadow', 'approve' or 'never', found 'always'",
         "/a~1b~0c": "unknown key; known: limit, seed, promote, read_all",
     }
     for body, status in (([1], 422), ({"limit": 2**31}, 422), ({"seed": 2**32}, 422), ({"seed": 1.5}, 422)):
