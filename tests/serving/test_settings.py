@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.settings import Settings, read
+from serving.settings import Settings, read, read_shipping
 from serving.training.trigger import open_trainer
 from updraft.defaults import ROOT
 
@@ -83,7 +83,7 @@ def test_a_cache_that_others_may_write_to_ends_the_start_in_one_line(environ: di
     assert "\n" not in str(refusal.value)
 
 
-def test_the_documentation_lists_what_is_read(environ: dict[str, str]) -> None:
+def test_the_documentation_lists_what_is_read(environ: dict[str, str], tmp_path: Path) -> None:
     names: set[str] = set()
 
     class Asked(dict[str, str]):
@@ -94,6 +94,9 @@ def test_the_documentation_lists_what_is_read(environ: dict[str, str]) -> None:
     asked = Asked(environ | {"SERVING_TRAIN_TOKEN": "0123456789abcdef", "AIRFLOW_URL": "http://127.0.0.1:1"})
     asked |= {"AIRFLOW_USER": "service", "AIRFLOW_PASSWORD": "password"}
     start(asked)
+    login = {"SERVING_PREDICTIONS_ACCESS_KEY_ID": "key", "SERVING_PREDICTIONS_SECRET_ACCESS_KEY": "secret"}
+    asked |= {"SERVING_PREDICTIONS": "s3://predictions", "SERVING_DATA": str(tmp_path), **login}
+    read_shipping(asked)
     ours = {name for name in names if name.startswith(("SERV", "AIRFLOW_"))}
     documented = set(
         re.findall(r"`((?:SERV\w*|AIRFLOW)_\w+)`", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"))
