@@ -31,7 +31,8 @@ def read(header: Sequence[str], lines: Sequence[Sequence[str]], signature: Signa
             return None
         columns.append(values)
         found += odd
-    rows = signature.rows(columns, signature.left_out_warning(layout.left_out) + column_check.in_order(found))
+    not_used = signature.left_out_warning(dict.fromkeys(layout.left_out))  # once each: several may have no name
+    rows = signature.rows(columns, not_used + column_check.in_order(found))
     return rows if layout.id is None else replace(rows, ids=_column(header, lines, layout.id))
 
 

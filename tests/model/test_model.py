@@ -59,7 +59,7 @@ def stored(task: str, folder: Path) -> Model:
 
 def raw(rows: int) -> list[dict[str, Any]]:
     """Return rows as JSON: dates as text, missing values as null."""
-    records: list[dict[str, Any]] = json.loads(FRAME.head(rows).to_json(orient="records", date_format="iso"))
+    records: list[dict[str, Any]] = json.loads(FRAME[[*TYPES]].head(rows).to_json(orient="records", date_format="iso"))
     return records
 
 
