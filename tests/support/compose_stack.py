@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import subprocess
 import time
@@ -171,9 +172,15 @@ class ComposeStack:
         """Name every figure that Prometheus has."""
         return set(self._prometheus("label/__name__/values"))
 
+    def families_of_the_service(self) -> set[str]:
+        """Name every figure of the service, also those that have no value yet."""
+        return set(re.findall(r"^# TYPE (\w+)", self._fetch("http://serving:5000/metrics"), re.M))
+
     def _prometheus(self, path: str) -> Any:
-        url = f"http://127.0.0.1:9090/api/v1/{path}"
-        return json.loads(self.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", url))["data"]
+        return json.loads(self._fetch(f"http://127.0.0.1:9090/api/v1/{path}"))["data"]
+
+    def _fetch(self, url: str) -> str:
+        return self.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", url)
 
 
 def started(stack: ComposeStack, session: pytest.Session) -> Iterator[ComposeStack]:
