@@ -215,7 +215,7 @@ def test_drift_in_what_the_service_is_asked_starts_a_training_that_names_it(stac
     server, settings, dag = airflow(stack), stack.settings(), f"monitor_{CASE}"
     rows = generate(load(CASE), 400, seed=8).drop(columns=["id", "Response"])
     drifted = json.loads(rows.assign(Vintage=rows["Vintage"].clip(upper=40)).to_json(orient="records"))
-    answer = requests.post(f"{settings['SERVING_URL']}/predict/{CASE}", json=drifted, timeout=60)
+    answer = requests.post(f"{settings['SERVING_URL']}/predict/{CASE}", json={"rows": drifted}, timeout=60)
     assert answer.status_code == 200, answer.text
     place = open_bucket(settings)
     until = time.monotonic() + 60
