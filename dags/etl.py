@@ -17,43 +17,30 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from airflow.sdk import DAG, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from stage_tasks import common_arguments, dag_ids, folded, nothing_from, reported, rows_asset, run_files, timetable
+from stage_tasks import StageRun, common_arguments, dag_ids, folded, reported, rows_asset, run_files, timetable
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.etl.definitions import parse, paths, unreadable
 from updraft.etl.params import EtlParams, check_etl_params, file_of
 from updraft.etl.schema import Etl
-from updraft.stages.runs import RunFiles
 from updraft.usecase import from_file
 from updraft.usecase.load import ETL_PREFIX
 
 
-@dataclass(frozen=True)
-class StageRun:
+@dataclass(frozen=True, kw_only=True)
+class EtlRun(StageRun):
     """What a task needs: the ETL with the run's parameters, and the run's files."""
 
     etl: Etl
     params: EtlParams
-    files: RunFiles
-    out: Path
-
-    def download(self, uri: str | None, stage: str, *beside: str) -> Path:
-        """Return the local path of what `stage` returned; also fetch the files `beside` it."""
-        if uri is None:
-            raise UserError(nothing_from(stage))
-        path = self.files.download(uri)
-        for name in beside:
-            self.files.download(self.files.uri(path.with_name(name)))
-        return path
 
 
 @contextmanager
-def stage(name: str, verb: str) -> Iterator[StageRun]:
+def stage(name: str, verb: str) -> Iterator[EtlRun]:
     """Load the run's configuration, fold a task's log, and fail for good, in one line, on what a person must mend."""
     from updraft.etl.configuration import ETL
     from updraft.stages.configuration import begin_run, resume_run
@@ -61,11 +48,12 @@ def stage(name: str, verb: str) -> Iterator[StageRun]:
     context = get_current_context()
     with reported(verb):
         params = check_etl_params(context["dag_run"].conf or {})
-        with run_files(f"{ETL_PREFIX}{name}", context["run_id"], verb, first="extract") as files:
+        run_id: str = context["run_id"]
+        with run_files(f"{ETL_PREFIX}{name}", run_id, verb, first="extract") as files:
             first = verb == "extract"
             etl = begin_run(ETL, name, files, context["ti"].max_tries) if first else resume_run(ETL, name, files)
             with folded(f"{verb} {name}"):
-                yield StageRun(etl, params, files, files.out(verb))
+                yield EtlRun(etl=etl, params=params, run_id=run_id, files=files, out=files.out(verb))
 
 
 @task

@@ -17,24 +17,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from airflow.sdk import DAG, TriggerRule, get_current_context, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from stage_tasks import (
+    StageRun,
     common_arguments,
     cron_timetable,
     dag_ids,
     folded,
-    nothing_from,
     reported,
     retraining_asset,
     run_files,
     run_url,
 )
-from updraft.errors import UserError
-from updraft.stages.runs import RunFiles
 from updraft.usecase import UseCase, parse, paths, unreadable
 from updraft.usecase.load import MONITOR_PREFIX
 from updraft.usecase.monitor_block import Monitor
@@ -44,25 +41,16 @@ log = logging.getLogger("airflow.task")
 ASKED = "asked"  # the key of the asset's state: when, and by which run, a training was asked for last
 
 
-@dataclass(frozen=True)
-class StageRun:
+@dataclass(frozen=True, kw_only=True)
+class MonitoringRun(StageRun):
     """What a task needs: the use case, its `monitor` block, and the run's files."""
 
     case: UseCase
     monitor: Monitor
-    run_id: str
-    files: RunFiles
-    out: Path
-
-    def download(self, uri: str | None, stage: str) -> Path:
-        """Return the local path of what `stage` returned."""
-        if uri is None:
-            raise UserError(nothing_from(stage))
-        return self.files.download(uri)
 
 
 @contextmanager
-def stage(name: str, verb: str) -> Iterator[StageRun]:
+def stage(name: str, verb: str) -> Iterator[MonitoringRun]:
     """Load the run's configuration, fold a task's log, and fail for good, in one line, on what a person must mend."""
     from updraft.stages.configuration import begin, resume
 
@@ -71,7 +59,9 @@ def stage(name: str, verb: str) -> Iterator[StageRun]:
     with reported(verb), run_files(f"{MONITOR_PREFIX}{name}", run_id, verb, first="collect") as files:
         case = begin(name, files, context["ti"].max_tries) if verb == "collect" else resume(name, files)
         with folded(f"{verb} {name}"):
-            yield StageRun(case, case.monitor or Monitor(), run_id, files, files.out(verb))
+            yield MonitoringRun(
+                case=case, monitor=case.monitor or Monitor(), run_id=run_id, files=files, out=files.out(verb)
+            )
 
 
 @task

@@ -26,6 +26,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from outcome_messages import FailedRun, tell_of_outcome, tell_of_quarantine
 from stage_tasks import (
+    StageRun,
     common_arguments,
     dag_ids,
     folded,
@@ -39,7 +40,7 @@ from stage_tasks import (
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.run_params import RunParams, as_strict
-from updraft.stages.runs import SPLIT, RunFiles, Stage
+from updraft.stages.runs import SPLIT, Stage
 from updraft.usecase import UseCase, check_params, parse, paths, unreadable, with_params
 
 log = logging.getLogger("airflow.task")
@@ -47,29 +48,18 @@ log = logging.getLogger("airflow.task")
 PREFIX = "train_"  # of a DAG's id; the rest is the use case's name
 
 
-@dataclass(frozen=True)
-class StageRun:
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun(StageRun):
     """What a task needs: the use case with the run's parameters, and the run's files."""
 
     case: UseCase
     params: RunParams
-    run_id: str
-    files: RunFiles
-    out: Path
-
-    def download(self, uri: str | None, stage: Stage) -> Path:
-        """Return the local path of what `stage` returned."""
-        if uri is None:
-            raise UserError(nothing_from(stage))
-        return self.files.download(uri)
 
     def dataset(self, uri: str | None, stage: Stage) -> Path:
         """Return the local path of a dataset, its manifest beside it."""
         from updraft.datasets.manifest import MANIFEST
 
-        dataset = self.download(uri, stage)
-        self.files.download(f"{str(uri).rpartition('/')[0]}/{MANIFEST}")
-        return dataset
+        return self.download(uri, stage, MANIFEST)
 
     def models(self, uris: Sequence[str]) -> list[Path]:
         """Return the folders of the trained candidates, all of them."""
@@ -81,7 +71,7 @@ class StageRun:
 
 
 @contextmanager
-def stage(name: str, verb: Stage) -> Iterator[StageRun]:
+def stage(name: str, verb: Stage) -> Iterator[TrainingRun]:
     """Load the run's configuration, fold a task's log, and fail for good, in one line, on what a person must mend.
 
     The run's parameters are those that it was triggered with: the defaults in `context["params"]` are the live YAML's.
@@ -95,7 +85,8 @@ def stage(name: str, verb: Stage) -> Iterator[StageRun]:
         with run_files(name, run_id, verb, first="ingest") as files:
             case = begin(name, files, context["ti"].max_tries) if verb == "ingest" else resume(name, files)
             with folded(f"{verb} {name}"):
-                yield StageRun(with_params(case, params), params, run_id, files, files.out(verb))
+                case = with_params(case, params)
+                yield TrainingRun(case=case, params=params, run_id=run_id, files=files, out=files.out(verb))
 
 
 def cause(name: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +24,24 @@ from updraft.usecase.rows_definition import RowsDefinition, Schedule
 from updraft.usecase.schema import NAME
 
 log = logging.getLogger("airflow.task")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """What every stage has of its run: the id, the files, the folder that it writes to. Each DAG adds its own."""
+
+    run_id: str
+    files: RunFiles
+    out: Path
+
+    def download(self, uri: str | None, stage: str, *beside: str) -> Path:
+        """Return the local path of what `stage` returned; also fetch the files `beside` it."""
+        if uri is None:
+            raise UserError(nothing_from(stage))
+        path = self.files.download(uri)
+        for name in beside:
+            self.files.download(f"{uri.rpartition('/')[0]}/{name}")
+        return path
 
 
 @contextmanager
