@@ -103,7 +103,7 @@ def test_a_role_that_is_named_may_start_and_follow_every_use_case(
         }
 
 
-def test_a_broken_yaml_keeps_its_dag_with_its_tasks_which_says_why_and_hides_no_other(
+def test_a_broken_yaml_keeps_its_dag_and_is_an_import_error_with_file_and_line(
     tmp_path: Path, airflow_db: None
 ) -> None:
     import shutil
@@ -112,32 +112,61 @@ def test_a_broken_yaml_keeps_its_dag_with_its_tasks_which_says_why_and_hides_no_
 
     for folder in ("dags", "include", "expectations"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "include" / "usecases" / "broken.yaml").write_text("tarjet: x\n")
-    (tmp_path / "include" / "usecases" / "odd name.yaml").write_text("title: x\n")
-    half = (tmp_path / "include" / "usecases" / "sms_spam.yaml").read_text()
-    (tmp_path / "include" / "usecases" / "sms_spam.yaml").write_text(half[: len(half) // 2] + "\n  {")
+    cases, etls = tmp_path / "include" / "usecases", tmp_path / "include" / "etl"
+    (cases / "broken.yaml").write_text("tarjet: x\n")
+    (cases / "odd name.yaml").write_text("title: x\n")
+    (cases / "other.yml").write_text("title: x\n")
+    (cases / "not_text.yaml").write_bytes(b"\xff\xfe\x00")
+    half = (cases / "sms_spam.yaml").read_text()
+    (cases / "sms_spam.yaml").write_text(half[: len(half) // 2] + "\n  {")
+    watched = (cases / "vehicle_price.yaml").read_text()
+    (cases / "vehicle_price.yaml").write_text(f"{watched.rstrip()}\nmonitor: {{windo: 7d}}\n")
+    (etls / "broken.yaml").write_text("tytle: x\n")
     script = (
-        "import runpy; made = runpy.run_path('dags/training.py')\n"
-        "dags = {key: dag for key, dag in made.items() if key.startswith('train_')}\n"
-        "print(*dags); print({*(tuple(dag.task_ids) for dag in dags.values())}); print(dags['train_broken'].doc_md)\n"
-        "print(*[key for key, dag in dags.items() if 'cannot be loaded' in dag.tags])"
+        "import json; from airflow.dag_processing.dagbag import DagBag; bag = DagBag('dags')\n"
+        "dags = {key: [list(dag.tags), dag.task_ids, dag.doc_md] for key, dag in bag.dags.items()}\n"
+        "print('FOUND', json.dumps([dags, bag.import_errors]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": "include"},
+        env={**os.environ, "PYTHONPATH": "include", "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")},
         capture_output=True,
         text=True,
         check=True,
     )
-    ids, tasks, *_, broken = done.stdout.splitlines()
-    assert sorted(ids.split()) == sorted([
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
+    dags, errors = json.loads(line.removeprefix("FOUND "))
+    training = {dag_id: dag for dag_id, dag in dags.items() if dag_id.startswith("train_")}
+    assert sorted(training) == sorted([
         "train_broken",
         "train_odd_name",
+        "train_not_text",
         *(f"train_{path.stem}" for path in paths()),
     ])
-    assert tasks == str({STAGES}) and sorted(broken.split()) == ["train_broken", "train_odd_name", "train_sms_spam"]
-    assert "broken.json: no such suite" in done.stdout
+    assert [tasks for _, tasks, _ in training.values()] == [[*STAGES]] * len(training)
+    assert {dag_id for dag_id, (tags, *_) in dags.items() if "cannot be loaded" in tags} == {
+        *("train_broken", "train_odd_name", "train_not_text", "train_sms_spam", "train_vehicle_price"),
+        "etl_broken",
+    }
+    assert "broken.json: no such suite" in training["train_broken"][2]
+
+    [(file, error)] = errors.items()
+    assert Path(file).name == "configuration.py"
+    told = error.partition("`updraft check` lists these faults, too:\n")[2].splitlines()
+    for start in (
+        "include/usecases/broken.yaml:1: unknown key 'tarjet'",
+        "include/usecases/odd name.yaml: 'odd name' is not a name of a use case",
+        "include/usecases/not_text.yaml: ",
+        "include/usecases/sms_spam.yaml:",
+        f"include/usecases/vehicle_price.yaml:{watched.rstrip().count(chr(10)) + 2}: unknown key 'monitor.windo'",
+        "include/usecases/other.yml: not read: the name must end in .yaml",
+        "include/etl/broken.yaml:1: unknown key 'tytle'",
+        "expectations/broken.json: no such suite",
+        "expectations/etl_broken.json: no such suite",
+    ):
+        assert [line for line in told if line.startswith(start)], (start, told)
+    assert all(line.startswith(("include/", "expectations/")) for line in told) and len(told) == len({*told})
 
 
 def test_a_run_from_mongodb_to_the_registry_and_a_second_one_that_does_not_win(

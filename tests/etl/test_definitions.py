@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.etl_cases import TYPES, YAML, write_etl
-from updraft.etl.check import check, unread_files
+from updraft.etl.check import check
 from updraft.etl.definitions import load, parse, paths
+from updraft.stages.check import unread_files
 from updraft.usecase import BadUseCase
 
 OUTLIERS = "{rule: quantile, high: 0.9, then: clip}"

@@ -32,7 +32,6 @@ def check(names: Names = None, as_json: Json = False) -> None:
     """Check YAML and suite of use cases and ETLs without running anything; exit code 1 when something is wrong."""
     from updraft.defaults import ROOT
     from updraft.etl.check import check as check_etl
-    from updraft.etl.check import unread_files as unread_etl_files
     from updraft.stages.check import check as check_case
     from updraft.stages.check import unread_files
     from updraft.usecase import etl_dags, paths
@@ -42,7 +41,7 @@ def check(names: Names = None, as_json: Json = False) -> None:
         return check_etl(name.removeprefix(ETL_PREFIX)) if name.startswith(ETL_PREFIX) else check_case(name)
 
     by_name = {name: check_name(name) for name in names or [*(path.stem for path in paths()), *etl_dags()]}
-    unread = [] if names else [*unread_files(), *unread_etl_files()]
+    unread = [] if names else unread_files()
     faults = [*(fault for faults in by_name.values() for fault in faults), *unread]
     if as_json:
         entries = [{"file": str(fault.file), "line": fault.line, "message": fault.message} for fault in faults]

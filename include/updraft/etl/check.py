@@ -49,15 +49,6 @@ def require_valid(name: str, root: Path = ROOT) -> None:
         raise BadUseCase("\n".join(fault.format(root) for fault in faults))
 
 
-def unread_files(root: Path = ROOT) -> list[Fault]:
-    """List the files beside the ETLs that are not read, because of their suffix."""
-    return [
-        Fault(path, None, "not read: the name must end in .yaml")
-        for path in sorted((root / "include" / "etl").glob("[!.]*"))
-        if path.suffix != ".yaml"
-    ]
-
-
 def _reserved_names(etl: Etl) -> Iterator[tuple[Place, str]]:
     """Find columns that a store would overwrite with what it writes beside each row."""
     for number, block in enumerate(etl.load):

@@ -14,6 +14,8 @@ from updraft.local_stack.environment import StackError
 from updraft.local_stack.stack import Stack
 from updraft.local_stack.task_progress import follow, task_name
 
+WITHOUT_DAGS = "configuration.py: "  # the file of dags/ whose import error keeps no DAG from being parsed
+
 
 @dataclass(frozen=True)
 class DagRuns:
@@ -66,7 +68,7 @@ class DagRuns:
         words = {"pending": f"has not parsed {dag_id} yet", "unmet": f"has not found {dag_id} in dags/"}
         wait = self.stack.wait("dag-processor", self._report, **words)
         while self.airflow.dag(dag_id) is None:
-            errors = self.airflow.import_errors()
+            errors = [each for each in self.airflow.import_errors() if WITHOUT_DAGS not in each]
             if errors:
                 raise StackError(f"{dag_id}: Airflow cannot read it: {'; '.join(errors)}")
             wait.check(self.stack.processes())

@@ -55,8 +55,12 @@ def require_valid(name: str, root: Path = ROOT) -> None:
 
 
 def unread_files(root: Path = ROOT) -> list[Fault]:
-    """List the files beside the use cases that are not read, because of their suffix."""
-    folders = (root / "include" / "usecases", ".yaml"), (root / "expectations", ".json")
+    """List the files beside the use cases, ETLs and suites that are not read, because of their suffix."""
+    folders = (
+        (root / "include" / "usecases", ".yaml"),
+        (root / "include" / "etl", ".yaml"),
+        (root / "expectations", ".json"),
+    )
     return [
         Fault(path, None, f"not read: the name must end in {suffix}")
         for folder, suffix in folders
