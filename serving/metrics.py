@@ -24,6 +24,7 @@ from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.prediction_log import shipping
 from serving.prediction_log.prediction_log import PredictionLog
+from serving.tally import Tally
 from updraft.model.prediction import Prediction
 from updraft.registry.monitor_state import MonitorState
 
@@ -70,7 +71,7 @@ class Metrics:
     """
 
     def __init__(self, live_models: LiveModels, log: PredictionLog | None = None, folder: Path | None = None) -> None:
-        self._folder, self._state = folder, StateCollector(live_models, log)
+        self._folder, self._state, self._tally = folder, StateCollector(live_models, log), Tally()
         self._own = own = CollectorRegistry()
         self.requests = Counter("updraft_requests", "Requests handled", ["endpoint", "status"], registry=own)
         self.errors = Counter("updraft_errors", "Requests that ended in an error", ["kind"], registry=own)
@@ -114,6 +115,7 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
+        self._tally.flush()
         if self._folder is None:
             return generate_latest(self._own)
         registry = CollectorRegistry()
@@ -124,8 +126,8 @@ class Metrics:
 
     def count_request(self, endpoint: str | None, status: int, seconds: float) -> None:
         """Count a request and its response time; all that match no route share the endpoint `none`."""
-        self._requests_of(endpoint or "none", status).inc()
-        self._seconds_of(endpoint or "none").observe(seconds)
+        self._tally.add(self._requests_of(endpoint or "none", status))
+        self._tally.observe(self._seconds_of(endpoint or "none"), seconds)
 
     def count_refused(self, kind: str, status: int) -> None:
         """Count a request that the server refused before Flask routed it."""
@@ -138,15 +140,16 @@ class Metrics:
 
     def count_predictions(self, use_case: str, prediction: Prediction, warnings: int) -> None:
         """Count rows and their predicted labels."""
-        self._rows_of(use_case).inc(len(prediction.predictions))
+        self._tally.add(self._rows_of(use_case), len(prediction.predictions))
         if warnings:
             self.warnings.labels(use_case).inc(warnings)
-        for label, count in collections.Counter(prediction.names or ()).items():
-            self._predictions_of(use_case, label).inc(count)
+        names = prediction.names or ()
+        for label, count in [(names[0], 1)] if len(names) == 1 else collections.Counter(names).items():
+            self._tally.add(self._predictions_of(use_case, label), count)
 
     def count_rollout(self, live: LiveModel, role: str, rows: int) -> None:
         """Count rows that were answered while a version is tried."""
-        self._rollout_rows_of(live.use_case, live.version, role).inc(rows)
+        self._tally.add(self._rollout_rows_of(live.use_case, live.version, role), rows)
 
 
 class StateCollector(Collector):

@@ -15,12 +15,27 @@ def warnings(
 ) -> list[Found] | None:
     """Return the first warnings of a column, which the body calls `name`; None where a value is an error."""
     column = signature.columns[position]
-    odd = {value for value in set(values) if any(column.violations(value))}
+    if _is_clean(column, values):
+        return []
+    odd = {value for value in set(values) if column.violations(value)}
     if not odd:
         return []
     if not all(signature.only_warns(column, each.kind) for value in odd for each in column.violations(value)):
         return None
     return _located(column, position, values, odd, where, name or column.name)
+
+
+def _is_clean(column: Column, values: Sequence[Cell]) -> bool:
+    """Whether a single value, or the least and the greatest number, already tell that none violates a bound."""
+    if len(values) == 1:
+        return not column.violations(values[0])
+    if column.allowed is not None or column.type not in ("int64", "float64"):
+        return False
+    try:
+        ends = min(values), max(values)  # type: ignore[type-var]
+    except TypeError:  # a null among them
+        return False
+    return not any(map(column.violations, ends))
 
 
 def _located(

@@ -40,8 +40,8 @@ class Decoder:
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
         self._python_checked = [i for i, column in enumerate(signature.columns) if _needs_python(signature, column)]
-        # Texts that mean null, as they stand in a body.
-        self._nulls = [text.encode() for text in (*NANS, *signature.reading.nulls)]
+        self._read_in_python = {i for i in self._python_checked if _is_ruled(signature, signature.columns[i])}
+        self._nulls = frozenset((*NANS, *signature.reading.nulls))  # texts that mean null
         self._text_columns = [i for i, column in enumerate(signature.columns) if column.type in ("str", DATE)]
         try:
             self._row, self._rows, self._columns = _decoders(signature)
@@ -52,7 +52,7 @@ class Decoder:
     def decode(self, raw: bytes, max_rows: int) -> Rows | None:
         """Return the rows of a body, or None to leave it to the slow path."""
         # Without escapes each quote in the body delimits a string, so that quotes can be counted (_has_unique_keys).
-        if self._row is None or b"\\" in raw or not self._is_plain(raw):
+        if self._row is None or b"\\" in raw or not (raw.isascii() or _is_composed(raw)):
             return None
         # The first bytes tell the three shapes apart, which saves a union type and a second pass. If a column is itself
         # named "rows" or "columns", decoding fails, and the slow path decides.
@@ -62,26 +62,18 @@ class Decoder:
                 return self._decode_rows(raw, max_rows)
             if start.startswith(b'{"columns":'):
                 return self._decode_columns(raw, max_rows)
-            return self._convert_rows(raw, [self._row.decode(raw)], 0, single_row_pointer)
+            row = msgspec.structs.astuple(self._row.decode(raw))
+            return self._convert_rows(raw, [[value] for value in row], 0, single_row_pointer)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
             return None
 
-    def _is_plain(self, raw: bytes) -> bool:
-        """Return whether no text in the body means null, or needs another spelling of Unicode."""
-        # First without quotes, of which a body is full: that search is the faster one.
-        if any(null in raw and b'"%b"' % null in raw for null in self._nulls):
-            return False
-        if raw.isascii():
-            return True
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            return False
-        return UNDECODED not in text and is_composed(text)
-
     def _decode_rows(self, raw: bytes, max_rows: int) -> Rows | None:
         rows = self._rows.decode(raw).rows
-        return self._convert_rows(raw, rows, 1, row_pointer) if 0 < len(rows) <= max_rows else None
+        if not 0 < len(rows) <= max_rows:
+            return None
+        # Columns, since models take columns; all in C, and no tuple for each row, which would keep the garbage
+        # collector busy.
+        return self._convert_rows(raw, [list(map(get, rows)) for get in self._getters], 1, row_pointer)
 
     def _decode_columns(self, raw: bytes, max_rows: int) -> Rows | None:
         columns = msgspec.structs.astuple(self._columns.decode(raw).columns)
@@ -91,17 +83,18 @@ class Decoder:
             return None
         return self._check_in_python(columns, column_pointer)
 
-    def _convert_rows(self, raw: bytes, rows: list[Any], wrappers: int, where: MakePointer) -> Rows | None:
-        """Transpose decoded rows to columns; `wrappers` is the number of keys around the rows."""
-        # Columns, since models take columns; all in C, and no tuple for each row, which would keep the garbage
-        # collector busy.
-        columns: list[list[Any]] = [list(map(get, rows)) for get in self._getters]
+    def _convert_rows(self, raw: bytes, columns: list[list[Any]], wrappers: int, where: MakePointer) -> Rows | None:
+        """Check decoded columns, of which the last has the ids; `wrappers` is the number of keys around the rows."""
         ids = columns.pop() if self._signature.id else []
-        keys = wrappers + len(rows) * len(columns) + sum(value is not UNSET for value in ids)
-        if not self._has_unique_keys(raw, keys, columns, sum(isinstance(value, str) for value in ids)):
+        keys, texts = wrappers + len(columns[0]) * len(columns), 0
+        has_ids = ids.count(UNSET) + ids.count(None) < len(ids)
+        if has_ids or None in ids:
+            keys += sum(value is not UNSET for value in ids)
+            texts = sum(isinstance(value, str) for value in ids)
+        if not self._has_unique_keys(raw, keys, columns, texts):
             return None
         checked = self._check_in_python(columns, where)
-        if checked is None or all(value is UNSET or value is None for value in ids):
+        if checked is None or not has_ids:
             return checked
         return replace(checked, ids=[None if value is UNSET else value for value in ids])
 
@@ -112,27 +105,29 @@ class Decoder:
         unknown keys fail, so a repeated key shows as additional quotes. One count over the bytes replaces a Python dict
         per row.
         """
-        texts += sum(len(columns[index]) - columns[index].count(None) for index in self._text_columns)
+        for index in self._text_columns:
+            texts += len(columns[index]) - columns[index].count(None)
         return raw.count(b'"') == 2 * (keys + texts)
 
     def _check_in_python(self, columns: Sequence[Sequence[Any]], where: MakePointer) -> Rows | None:
-        """Check the columns whose bounds msgspec cannot check; the others cost nothing here."""
+        """Check what msgspec cannot check: texts that mean null, and some columns' bounds."""
+        for position in self._text_columns:
+            if not self._nulls.isdisjoint(columns[position]):
+                return None
         checked: list[Sequence[Cell]] = list(columns)
         found: list[column_check.Found] = []
         for position in self._python_checked:
-            checked[position] = self._read(self._signature.columns[position], columns[position])
+            if position in self._read_in_python:
+                checked[position] = self._read(self._signature.columns[position], columns[position])
             warnings = column_check.warnings(self._signature, position, checked[position], where)
             if warnings is None:
                 return None
             found += warnings
-        return self._signature.rows(checked, column_check.in_order(found))
+        return self._signature.rows(checked, column_check.in_order(found) if found else ())
 
     def _read(self, column: Column, values: Sequence[Any]) -> Sequence[Cell]:
-        """Read a column's values: each text once, and no number that no rule changes (msgspec has its type already)."""
+        """Read a column's values by the rules, each text once."""
         reading = self._signature.reading
-        ruled = column.name in reading.casts or column.name in reading.dates
-        if not ruled and column.type not in ("str", DATE):
-            return values
         texts = {
             value: read_value(column, value, reading, textual=False, iso_dates=True)
             for value in set(values)
@@ -142,6 +137,15 @@ class Decoder:
             texts[value] if value in texts else read_value(column, value, reading, textual=False, iso_dates=True)
             for value in values
         ]
+
+
+def _is_composed(raw: bytes) -> bool:
+    """Whether the text of a body is UTF-8 and spelled as the slow path would spell it."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return UNDECODED not in text and is_composed(text)
 
 
 def _decoders(signature: Signature) -> tuple[Any, Any, Any]:
@@ -168,11 +172,16 @@ def _row_fields(signature: Signature) -> list[Any]:
     return [*_column_fields(signature), *id_]
 
 
+def _is_ruled(signature: Signature, column: Column) -> bool:
+    """Whether a column's values are not yet what msgspec decodes."""
+    return column.type == DATE or column.name in signature.reading.casts or column.name in signature.reading.dates
+
+
 def _needs_python(signature: Signature, column: Column) -> bool:
     """Return whether msgspec cannot check a column: a violation is only a warning, or a bound has no msgspec type."""
-    if column.name in signature.warn_unseen or column.name in signature.warn_out_of_range or column.type == DATE:
+    if column.name in signature.warn_unseen or column.name in signature.warn_out_of_range:
         return True
-    if column.name in signature.reading.casts:
+    if _is_ruled(signature, column):
         return True
     return column.allowed is not None and not _is_literal(column)
 

@@ -142,8 +142,8 @@ class LoopRoute:
         seconds = time.perf_counter() - arrived_at
         self._metrics.count_request(ENDPOINT, 200, seconds)
         json_logging.log_request(scope.method, scope.path, 200, seconds, key=key_name, version=live.version)
-        raw = [(name.lower(), value) for name, value in headers.items()]
-        return 200, [*raw, ("content-length", str(len(content))), *self._security_headers], content
+        sent = [(name.lower(), value) for name, value in headers.items()]
+        return 200, [*sent, ("content-length", str(len(content))), *self._security_headers], content
 
     def _fail(self, error: Exception, scored: Scored, scope: Scope, arrived_at: float) -> RawResponse:
         """Answer with a 500, and count and log it as the app does."""

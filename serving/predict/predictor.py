@@ -77,13 +77,12 @@ class Predictor:
 
     def score(self, live: LiveModel, rows: Rows) -> Prediction:
         """Predict for checked rows, and leave no trace of it. Raises ModelFailed."""
-        version = f"{live.use_case} version {live.version}"
         try:
             prediction = live.model.predict_rows(rows)
         except Exception as error:
-            raise ModelFailed(version) from error
+            raise ModelFailed(f"{live.use_case} version {live.version}") from error
         if not all(map(math.isfinite, _scores(prediction))):
-            raise ModelFailed(f"{version}: a prediction is not finite")
+            raise ModelFailed(f"{live.use_case} version {live.version}: a prediction is not finite")
         return prediction
 
     def record(self, live: LiveModel, rows: Rows, prediction: Prediction, started: float) -> PredictionResult:
@@ -151,7 +150,7 @@ class Predictor:
             version=live.version,
             status=200,
             seconds=seconds,
-            columns=[rows.names[place] for place in live.model.signature.public],
+            columns=live.model.signature.public_names,
             rows=list(zip(*values, strict=True)) if values else [()] * len(rows),
             predictions=prediction.predictions,
             labels=prediction.names,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder, Encoder
 
 SHADOW = "shadow"  # the kind of a shadow's entry
+RANDOM_BYTES, MADE_AT_ONCE = 10, 256
 PREDICTION_ID = r"^[0-9a-f]{32}\.(0|[1-9][0-9]{0,8})$"
 
 Truth = int | float | str
@@ -73,9 +75,19 @@ class StoredEntry(Struct, frozen=True, tag="prediction", tag_field="record"):
     probabilities: list[float | dict[str, float] | None] | None
 
 
+_random: deque[str] = deque()  # many at a time: a system call for each would cost as much as decoding a row
+os.register_at_fork(after_in_child=_random.clear)  # a child must not give out its parent's
+
+
 def new_id() -> str:
     """Return a new request id."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    try:
+        random = _random.pop()
+    except IndexError:
+        text = os.urandom(RANDOM_BYTES * MADE_AT_ONCE).hex()
+        _random.extend(text[start : start + 2 * RANDOM_BYTES] for start in range(0, len(text), 2 * RANDOM_BYTES))
+        return new_id()
+    return f"{time.time_ns() // 1_000_000:012x}{random}"
 
 
 def prediction_id(request: str, row: int) -> str:

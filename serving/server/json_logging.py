@@ -80,11 +80,11 @@ def log_request(method: str, path: str, status: int, seconds: float, **fields: A
     path = path[:MAX_PATH]
     if not path.isprintable():
         path = "".join(char if char.isprintable() else "_" for char in path)
-    extra = {"method": method, "path": path, "status": status, "seconds": round(seconds, 6), **fields}
     if status < 400 and _answered:
-        _answered.add(f"{method} {path} {status}", extra)
+        _answered.add(method, path, status, seconds, tuple(fields.items()))
         return
     write_answered()  # what came before stands before it
+    extra = {"method": method, "path": path, "status": status, "seconds": round(seconds, 6), **fields}
     log.info("%s %s %d", method, path, status, extra=extra)
 
 

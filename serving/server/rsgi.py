@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
+
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # its documented name
 
 from serving.server import problems, security_headers
 from serving.server.limits import Limits
@@ -22,13 +24,17 @@ DRAIN_FACTOR = 8  # how far beyond the limit the rest of a too large body is rea
 RETRY_AFTER = "1"
 PROBES = {"/healthz", "/readyz"}
 MAX_PROBES = 32
+INCOMPLETE = "The body is incomplete."
+SMALL_BODY = 8192  # bytes: a body up to this is received at once, not in chunks
 
 # From a request, its headers, its body and its arrival to its response, or None to leave it to the app.
 AnswerInLoop = Callable[[Scope, list[tuple[str, str]], bytes, float], RawResponse | None]
 
 
 class Proto(Protocol):
-    """RSGI's HTTP protocol object: reads the body, sends the response."""
+    """RSGI's HTTP protocol object: reads the body, at once or in chunks, and sends the response."""
+
+    def __call__(self) -> Awaitable[bytes]: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
@@ -64,14 +70,15 @@ class RsgiApp:
         self._probe_thread = ThreadPoolExecutor(1, "probe")
         # Counters need no lock: only the event loop changes them, and never across an await.
         self._pending_requests = self._pending_probes = 0
-        self._buffered_bytes = 0
+        self._buffered_bytes, self._small_body = 0, min(SMALL_BODY, limits.body_bytes)
 
     async def __rsgi__(self, scope: Scope, proto: Proto) -> None:
         """Handle a request."""
         started = time.perf_counter()
         try:
-            headers = self._check_headers(scope)
-            body = await self._receive_body(scope, proto)
+            headers, length = self._check_headers(scope)
+            receive = self._receive_small if 0 <= length <= self._small_body else self._receive_chunks
+            body = await receive(proto, length)  # its bytes count as buffered until the response is ready
             try:
                 arrived_at = time.perf_counter()
                 response = self._answer_in_loop(scope, headers, body, arrived_at)
@@ -90,37 +97,61 @@ class RsgiApp:
         """Stop what the service started, after the last response."""
         self._close()
 
-    def _check_headers(self, scope: Scope) -> list[tuple[str, str]]:
-        """Refuse a request that its headers alone rule out; return its headers."""
+    def _check_headers(self, scope: Scope) -> tuple[list[tuple[str, str]], int]:
+        """Refuse a request that its headers alone rule out; return its headers and its body's length, -1 if unknown."""
         if not is_host(scope.headers.get("host", scope.authority or "")):
             raise RequestRefused(400, "The Host header is not a valid host name.")
         # granian lists a header whose value is not ASCII among the keys but not among the items.
-        headers = scope.headers.items()
-        if non_ascii := set(scope.headers.keys()) - {name for name, _ in headers}:
-            raise RequestRefused(400, f"The header {min(non_ascii)} contains non-ASCII characters.")
+        headers, names = scope.headers.items(), scope.headers.keys()
+        if len(sent := dict(headers)) < len(names):
+            raise RequestRefused(400, f"The header {min(set(names) - sent.keys())} contains non-ASCII characters.")
         # granian does not report a chunked body that ends early: half a body would look complete.
-        if "transfer-encoding" in scope.headers:
+        if "transfer-encoding" in sent:
             raise RequestRefused(411, "The body has no Content-Length.")
-        return list(headers)
+        return headers, int(sent.get("content-length") or -1)
 
-    async def _receive_body(self, scope: Scope, proto: Proto) -> bytes:
-        """Return the body; its bytes count as buffered until the response is ready."""
+    async def _receive_small(self, proto: Proto, length: int) -> bytes:
+        """Receive a body as a whole, which takes half the time that it takes to ask for its chunks.
+
+        Room is reserved for all of it, so that many bodies that come slowly do not get more than there is.
+        """
+        self._require_room(length)
+        self._buffered_bytes += length
+        body = b""
+        try:
+            with self._watchdog.limit():
+                body = await proto()
+        except TimeoutError:
+            raise self._late() from None
+        except ProtocolClosed:
+            raise RequestRefused(400, INCOMPLETE) from None
+        finally:
+            self._buffered_bytes += len(body) - length
+        return body
+
+    async def _receive_chunks(self, proto: Proto, length: int) -> bytes:
         chunks: list[bytes] = []
         try:
             with self._watchdog.limit():
                 await self._read_chunks(proto, chunks)
         except TimeoutError:
             self._discard(chunks)
-            seconds = self._limits.body_timeout
-            raise RequestRefused(408, f"The body did not arrive within {seconds:g} seconds.") from None
+            raise self._late() from None
         except BaseException:
             self._discard(chunks)
             raise
         body = b"".join(chunks)
-        if len(body) < int(scope.headers.get("content-length") or 0):
+        if len(body) < length:
             self._discard(chunks)
-            raise RequestRefused(400, "The body is incomplete.")
+            raise RequestRefused(400, INCOMPLETE)
         return body
+
+    def _late(self) -> RequestRefused:
+        return RequestRefused(408, f"The body did not arrive within {self._limits.body_timeout:g} seconds.")
+
+    def _require_room(self, length: int) -> None:
+        if self._buffered_bytes + length > self._limits.total_bytes:
+            raise RequestRefused(503, "Too many request bodies are being received.")
 
     async def _read_chunks(self, proto: Proto, chunks: list[bytes]) -> None:
         size = 0
@@ -132,8 +163,7 @@ class RsgiApp:
             if size > self._limits.body_bytes:
                 self._discard(chunks)
                 continue
-            if self._buffered_bytes + len(chunk) > self._limits.total_bytes:
-                raise RequestRefused(503, "Too many request bodies are being received.")
+            self._require_room(len(chunk))
             self._buffered_bytes += len(chunk)
             chunks.append(chunk)
         if size > self._limits.body_bytes:

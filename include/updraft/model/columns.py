@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -89,31 +89,33 @@ class Column(BaseModel):
             raise violation
         return converted
 
-    def violations(self, converted: Value | datetime | None) -> Iterator[Violation]:
-        """Yield a Violation for each bound that a converted value violates."""
+    def violations(self, converted: Value | datetime | None) -> list[Violation]:
+        """Return a Violation for each bound that a converted value violates."""
         if converted is None:
-            if not self.nullable:
-                yield Violation("null", f"null where {self.type} is required")
-            return
+            return [] if self.nullable else [Violation("null", f"null where {self.type} is required")]
+        found = []
         if self.allowed is not None and converted not in self.allowed:
-            yield Violation("unseen", f"{quoted(converted)} is not one of {_listed(self.allowed)}")
+            found.append(Violation("unseen", f"{quoted(converted)} is not one of {_listed(self.allowed)}"))
+        if isinstance(converted, str):
+            return found + self._text_violations(converted)
         if isinstance(converted, datetime):
-            yield from _outside(converted, self.earliest, self.latest)
-        elif isinstance(converted, (int, float)):
-            yield from _outside(converted, self.minimum, self.maximum)
-            if abs(converted) > LARGEST:
-                yield Violation("too_large", f"{converted} is beyond {LARGEST:g}, the largest that every model takes")
-        else:
-            yield from self._text_violations(converted)
+            return found + _outside(converted, self.earliest, self.latest)
+        found += _outside(converted, self.minimum, self.maximum)
+        if abs(converted) > LARGEST:
+            message = f"{converted} is beyond {LARGEST:g}, the largest that every model takes"
+            found.append(Violation("too_large", message))
+        return found
 
-    def _text_violations(self, text: str) -> Iterator[Violation]:
+    def _text_violations(self, text: str) -> list[Violation]:
+        found = []
         if not (self.shortest or 0) <= len(text) <= (math.inf if self.longest is None else self.longest):
             ends = f"{format_bound(self.shortest)} to {format_bound(self.longest)}"
-            yield Violation("text", f"{quoted(text)} has {len(text)} characters, expected {ends}")
-        if self.longest is not None and len(text) > self.longest:
-            return  # a regular expression may take very long on a text that is too long anyway
-        if self.pattern is not None and not re.search(self.pattern, text):
-            yield Violation("text", f"{quoted(text)} does not match {self.pattern}")
+            found.append(Violation("text", f"{quoted(text)} has {len(text)} characters, expected {ends}"))
+        # A regular expression may take very long on a text that is too long anyway.
+        is_too_long = self.longest is not None and len(text) > self.longest
+        if self.pattern is not None and not is_too_long and not re.search(self.pattern, text):
+            found.append(Violation("text", f"{quoted(text)} does not match {self.pattern}"))
+        return found
 
 
 def quoted(value: object) -> str:
@@ -174,10 +176,11 @@ def parse_date(value: object) -> datetime:
         raise ValueError(f"{quoted(value)} is out of the calendar's range in UTC") from None
 
 
-def _outside(converted: Any, low: Any, high: Any) -> Iterator[Violation]:
-    if (low is not None and converted < low) or (high is not None and converted > high):
-        value = converted.isoformat() if isinstance(converted, datetime) else quoted(converted)
-        yield Violation("out_of_range", f"{value} is not between {format_bound(low)} and {format_bound(high)}")
+def _outside(converted: Any, low: Any, high: Any) -> list[Violation]:
+    if not ((low is not None and converted < low) or (high is not None and converted > high)):
+        return []
+    value = converted.isoformat() if isinstance(converted, datetime) else quoted(converted)
+    return [Violation("out_of_range", f"{value} is not between {format_bound(low)} and {format_bound(high)}")]
 
 
 def _number(text: str) -> object:

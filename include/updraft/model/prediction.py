@@ -60,14 +60,22 @@ def decide(task: Task, scores: Floats, threshold: float | None) -> NDArray[Any]:
 
 def to_prediction(signature: Signature, scores: Floats) -> Prediction:
     """Turn a model's scores of rows into its predictions."""
-    decisions = decide(signature.task, scores, signature.threshold)
+    return _predicted(signature, decide(signature.task, scores, signature.threshold).tolist(), scores.tolist())
+
+
+def one_prediction(signature: Signature, score: float) -> Prediction:
+    """Turn the score of a single row into its prediction; not for a multiclass model."""
+    decision = score if signature.threshold is None else score >= signature.threshold
+    return _predicted(signature, [decision], [score])
+
+
+def _predicted(signature: Signature, decisions: list[Any], scores: list[Any]) -> Prediction:
     if signature.task == "regression":
-        return Prediction(decisions.tolist())
+        return Prediction(decisions)
     if signature.task == "binary":
-        negative_first = sorted(signature.labels, key=lambda label: label.value == signature.positive)
-        labels = [negative_first[index] for index in decisions.astype(int)]
-        return Prediction([label.value for label in labels], [label.name for label in labels], scores.tolist())
+        labels = [signature.negative_first[is_positive] for is_positive in decisions]
+        return Prediction([label.value for label in labels], [label.name for label in labels], scores)
     labels = [signature.labels[index] for index in decisions]
     names = [label.name for label in signature.labels]
-    probabilities = [dict(zip(names, row, strict=True)) for row in scores.tolist()]
+    probabilities = [dict(zip(names, row, strict=True)) for row in scores]
     return Prediction([label.value for label in labels], [label.name for label in labels], probabilities)

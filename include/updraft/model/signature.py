@@ -235,6 +235,16 @@ class Signature(BaseModel):
         return tuple(place for place, name in enumerate(self.names) if name not in self.private)
 
     @cached_property
+    def public_names(self) -> list[str]:
+        """Names of the features that may be stored with predictions."""
+        return [self.names[place] for place in self.public]
+
+    @cached_property
+    def negative_first(self) -> tuple[Label, ...]:
+        """The labels, of which a binary model's positive one is the last."""
+        return tuple(sorted(self.labels, key=lambda label: label.value == self.positive))
+
+    @cached_property
     def _types(self) -> tuple[Type, ...]:
         return tuple(column.type for column in self.columns)
 

@@ -72,16 +72,13 @@ class Booster:
         The call keeps the GIL: it takes microseconds, and two of them cannot meet in LightGBM's buffers.
         """
         result, count = c_double(), c_int64()
-        _call(self._one.LGBM_BoosterPredictForMatSingleRowFast, self._fast, row, byref(count), byref(result))
+        if self._one.LGBM_BoosterPredictForMatSingleRowFast(self._fast, row, byref(count), byref(result)):
+            raise _failed()
         return result.value
 
     def buffer(self, numbers: list[float]) -> Any:
         """Put a row's numbers into what `one` takes."""
-        row = self._row(*numbers)
-        for place, number in enumerate(row):
-            if 0.0 < number <= NEAR:
-                row[place] = 2 * NEAR
-        return row
+        return self._row(*[2 * NEAR if 0.0 < number <= NEAR else number for number in numbers])
 
     def many(self, matrix: NDArray[Any]) -> Floats:
         """Sum the trees for each row of what `prepare` returned, without the GIL."""
@@ -133,4 +130,8 @@ def _alike(matrix: NDArray[Any]) -> NDArray[np.intp]:
 
 def _call(function: Any, *arguments: Any) -> None:
     if function(*arguments):
-        raise RuntimeError(f"LightGBM: {libraries()[1].LGBM_GetLastError().decode(errors='replace')}")
+        raise _failed()
+
+
+def _failed() -> RuntimeError:
+    return RuntimeError(f"LightGBM: {libraries()[1].LGBM_GetLastError().decode(errors='replace')}")

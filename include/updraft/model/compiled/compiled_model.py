@@ -13,7 +13,7 @@ from updraft.model.compiled.layout import COMPILED, MAX_COMPILED, MAX_TREES, TRE
 from updraft.model.compiled.links import LINKS, expit
 from updraft.model.compiled.sums import LinearScores, read_weights
 from updraft.model.compiled.tree_scores import TreeScores
-from updraft.model.prediction import Form, Prediction, to_prediction
+from updraft.model.prediction import Form, Prediction, one_prediction, to_prediction
 from updraft.model.signature import Rows, Signature
 
 if TYPE_CHECKING:
@@ -43,15 +43,19 @@ class CompiledModel:
         except ValueError as error:
             raise BadCompiled(f"{COMPILED}: {error}") from None
         self._link, self._classes, self._complement = about.link, about.classes, about.complement
+        self._gives_one = about.outputs == 1 and about.classes is None and about.link in ("identity", "expit")
 
     def scores_of(self, rows: Rows) -> Floats:
         """Score rows that the signature has checked."""
-        if len(rows) == 1:
-            return self._finish_one(self._scores.one(rows.columns))
-        return self._finish(self._scores.many(rows.columns))
+        if len(rows) > 1:
+            return self._finish(self._scores.many(rows.columns))
+        sums = self._scores.one(rows.columns)
+        return np.array([self._finish_one(sums[0])]) if self._gives_one else self._finish(np.array([sums]))
 
     def predict_rows(self, rows: Rows) -> Prediction:
         """Predict rows that the signature has checked."""
+        if self._gives_one and len(rows) == 1:
+            return one_prediction(self.signature, self._finish_one(self._scores.one(rows.columns)[0]))
         return to_prediction(self.signature, self.scores_of(rows))
 
     @property
@@ -59,12 +63,10 @@ class CompiledModel:
         """Whether scores are weighted sums, whose last bits hang on the order; those of trees do not."""
         return isinstance(self._scores, LinearScores)
 
-    def _finish_one(self, sums: list[float]) -> Floats:
-        """Do for one row what `_finish` does, without numpy where there is one number."""
-        if len(sums) > 1 or self._classes is not None or self._link not in ("identity", "expit"):
-            return self._finish(np.array([sums]))
-        score = expit(sums[0]) if self._link == "expit" else sums[0]
-        return np.array([1.0 - score if self._complement else score])
+    def _finish_one(self, total: float) -> float:
+        """Do for the one number of one row what `_finish` does, without numpy."""
+        score = expit(total) if self._link == "expit" else total
+        return 1.0 - score if self._complement else score
 
     def _finish(self, sums: Floats) -> Floats:
         found = LINKS[self._link](sums)
