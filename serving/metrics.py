@@ -24,7 +24,7 @@ from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.prediction_log import shipping
 from serving.prediction_log.prediction_log import PredictionLog
-from serving.tally import Tally
+from serving.server.tally import Tally
 from updraft.model.prediction import Prediction
 from updraft.registry.monitor_state import MonitorState
 

@@ -10,7 +10,7 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from serving.metrics import SECONDS
-from serving.tally import FLUSH_SECONDS, Tally
+from serving.server.tally import FLUSH_SECONDS, Tally
 
 
 def test_durations_are_observed_as_prometheus_client_does_one_by_one() -> None:

@@ -68,7 +68,7 @@ class Tally:
 
 def _observe(histogram: Histogram, observed: list[float]) -> None:
     """Do what `Histogram.observe` does, for many values at once."""
-    # prometheus_client has no such method; tests/serving/test_tally.py compares the two.
+    # prometheus_client has no such method; tests/serving/server/test_tally.py compares the two.
     histogram._sum.inc(sum(observed))
     for bucket, count in Count(bisect_left(histogram._upper_bounds, seconds) for seconds in observed).items():
         histogram._buckets[bucket].inc(count)
