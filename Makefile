@@ -81,6 +81,7 @@ lock: $(STAMP) ## Compile requirements*.txt, also those of serving/; UPGRADE=1 t
 	$(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
 	$(COMPILE) --group serving-full -c requirements-dev.txt -o serving/requirements-full.txt
 	$(COMPILE) --group serving --no-emit-package scipy -c requirements-dev.txt -o serving/requirements.txt
+	$(COMPILE) --group shipper --no-emit-package scipy -c requirements-dev.txt -o serving/requirements-shipper.txt
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)

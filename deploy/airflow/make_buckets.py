@@ -1,4 +1,4 @@
-"""Create the buckets of models, task logs, runs' files and datasets, unless they exist."""
+"""Create the buckets of models, task logs, runs' files, datasets and predictions, unless they exist."""
 
 import os
 import sys
@@ -14,6 +14,7 @@ for variable in (
     "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER",
     "UPDRAFT_ARTIFACTS",
     "UPDRAFT_DATASETS",
+    "SERVING_PREDICTIONS",
 ):
     uri = os.environ[variable]
     if not uri.startswith("s3://"):

@@ -27,7 +27,7 @@ from updraft.defaults import ROOT
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.usefixtures("starts_compose")]
 log = logging.getLogger(__name__)
 LONG_RUNNING = {"postgres", "mongodb", "s3", "apiserver", "scheduler", "dag-processor", "triggerer", "serving"}
-LONG_RUNNING |= {"exporter", "prometheus", "grafana"}
+LONG_RUNNING |= {"shipper", "exporter", "prometheus", "grafana"}
 ONCE = {"secrets", "airflow-init"}
 SAME = ("version", "predictions", "probabilities", "threshold")
 MANY = 200_000  # rows: so many that reading them takes longer than a kill
@@ -44,7 +44,7 @@ MIXED = ("Age", "Policy_Sales_Channel", "Vehicle_Age", "Region_Code")  # what th
 
 @pytest.fixture(scope="module")
 def stack(starts_compose: None, request: pytest.FixtureRequest) -> Iterator[ComposeStack]:
-    yield from started(ComposeStack(), request.session)
+    yield from started(ComposeStack(SERVING_SHIP_SECONDS="5"), request.session)
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +84,12 @@ def test_make_login_shows_where_to_log_in_and_as_whom(stack: ComposeStack) -> No
 
 
 def test_a_service_sees_its_own_secrets_and_the_images_hold_no_more_than_they_need(stack: ComposeStack) -> None:
-    see = {name: stack.compose("exec", "-T", name, "ls", "/run/updraft").split() for name in ("serving", "scheduler")}
+    services = ("serving", "shipper", "scheduler")
+    see = {name: stack.compose("exec", "-T", name, "ls", "/run/updraft").split() for name in services}
     assert sorted(see["serving"]) == ["env", "verify.pem"]
+    assert see["shipper"] == ["env"]
     assert sorted(see["scheduler"]) == ["env", "signing.pem", "verify.pem"]
-    for name in ("serving", "scheduler", "apiserver"):
+    for name in (*services, "apiserver"):
         assert stack.compose("exec", "-T", name, "id", "-u").strip() != "0", name
     heavy = "('airflow', 'great_expectations', 'pyarrow')"
     lacks = f"import importlib.util as u; print(*[n for n in {heavy} if u.find_spec(n)])"
@@ -95,10 +97,11 @@ def test_a_service_sees_its_own_secrets_and_the_images_hold_no_more_than_they_ne
     assert stack.compose("exec", "-T", "serving", "sh", "-c", "command -v cc gcc uv || true").split() == []
 
 
-def test_the_image_of_the_service_is_small(stack: ComposeStack) -> None:
-    size = int(docker("image", "inspect", "--format", "{{.Size}}", f"{stack.project}-serving"))
-    log.warning("image of the service: %.0f MB", size / 1e6)
-    assert size <= 450e6
+def test_the_images_of_the_service_and_of_its_shipper_are_small(stack: ComposeStack) -> None:
+    for name in ("serving", "shipper"):
+        size = int(docker("image", "inspect", "--format", "{{.Size}}", f"{stack.project}-{name}"))
+        log.warning("image %s: %.0f MB", name, size / 1e6)
+        assert size <= 450e6, name
 
 
 def test_what_the_data_was_made_with_cannot_be_changed_by_a_setting_alone(stack: ComposeStack) -> None:
@@ -117,6 +120,14 @@ def test_a_run_triggered_by_the_service_user_is_served(stack: ComposeStack, admi
     assert ended(service, "first") == "success"
     assert until(lambda: version(stack), 60) == 1
     assert predict(stack)["version"] == 1
+
+
+def test_a_prediction_arrives_as_parquet_and_is_read_back(stack: ComposeStack) -> None:
+    answer = predict(stack)
+    (wanted,) = answer["prediction_ids"]
+    command = (*RUN, "cli", "updraft", "predictions", NAME, "--id", wanted)
+    shown = until(lambda: json.loads(stack.attempt(*command).stdout), 120)
+    assert (shown["version"], shown["value"]) == (answer["version"], answer["predictions"][0])
 
 
 def test_training_through_the_service_changes_what_it_answers(stack: ComposeStack, token: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from tests.imports import SHARED
 from updraft.defaults import ROOT
+from updraft.predictions.layout import VARIABLE
 
 COMPOSE, CELERY = ((ROOT / f"docker-compose{kind}.yaml").read_text(encoding="utf-8") for kind in ("", ".celery"))
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "serving" / "Dockerfile"]
@@ -26,10 +27,13 @@ def test_env_example_names_each_variable_of_the_compose_file_and_no_other() -> N
 def test_every_setting_of_the_service_can_be_given() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py"))
     read = set(re.findall(r'"((?:SERVING|SERVE)_[A-Z_]+)"', text)) - {"SERVING_CACHE", "SERVING_DATA"}
-    read -= {"SERVING_SHIP_SECONDS"}  # is the shipper's, which Compose does not start
     secret = {"SERVING_API_KEYS", "SERVING_TRAIN_TOKEN"}
-    given = {name for name in SERVICES["serving"]["environment"] if name.startswith("SERV")}
-    assert given == read - secret
+    given = {
+        name: {variable for variable in SERVICES[name]["environment"] if variable.startswith("SERV")}
+        for name in ("serving", "shipper")
+    }
+    assert given["shipper"] == {"SERVING_SHIP_SECONDS", "SERVING_LOG_LEVEL", "SERVING_LOG_FORMAT", VARIABLE}
+    assert given["serving"] == read - secret - {"SERVING_SHIP_SECONDS"} | {VARIABLE}
     assert secret <= set(re.findall(r"\$\{(SERVING_[A-Z_]+)", COMPOSE))
 
 
@@ -41,6 +45,7 @@ def test_the_services_image_holds_the_shared_modules_and_no_other_of_the_package
         "serving/prune.sh",
         "serving/requirements.txt",
         "serving/requirements-full.txt",
+        "serving/requirements-shipper.txt",
         "/app/.venv",
         "deploy/entrypoint.sh",
         "include/updraft/__init__.py",
@@ -69,8 +74,9 @@ def test_an_image_is_built_in_stages_from_locks_and_does_not_run_as_root(path: P
 
 def test_compose_builds_the_image_that_serves_every_model_unless_told_otherwise() -> None:
     targets = re.findall(r"^FROM service AS (\S+)", DOCKERFILES[1].read_text(encoding="utf-8"), re.M)
-    assert targets == ["serving", "serving-full"]
+    assert targets == ["serving", "serving-full", "shipper"]
     assert SERVICES["serving"]["build"]["target"] == "${SERVING_TARGET:-serving-full}"
+    assert SERVICES["shipper"]["build"]["target"] == "shipper"
 
 
 def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> None:

@@ -126,7 +126,7 @@ def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> Non
         "mongodb": {"mongodb_root_password"},
         "mongodb-init": {"mongodb_password"},
         "redis": {"redis_password"},
-        "s3": {"s3_access_key", "s3_secret_key", "s3_reader_access_key", "s3_reader_secret_key"},
+        "s3": {f"s3_{user}{half}_key" for user in ("", "reader_", "shipper_") for half in ("access", "secret")},
         "grafana": {"grafana_admin_password"},
         "prometheus": {"metrics_key"},
         "alertmanager": set(),
@@ -137,6 +137,7 @@ def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> Non
         "exporter": {"postgres_password"},
         "init": airflow | {"airflow_admin_password", "airflow_service_password"},
         "serving": {"s3_reader_access_key", "s3_reader_secret_key", "airflow_service_password", "train_token"},
+        "shipper": {"s3_shipper_access_key", "s3_shipper_secret_key"},
     }  # fmt: skip
     assert "signing.pem" not in got["serving"].files
 
@@ -144,7 +145,7 @@ def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> Non
 def test_a_login_for_another_s3_server_is_not_stored_as_ours(tmp_path: Path) -> None:
     before = resolve_secrets(tmp_path, {})
     there = folders_for(tmp_path, **ELSEWHERE, **MINE)
-    for name in ("airflow", "serving"):
+    for name in ("airflow", "serving", "shipper"):
         assert env(there[name])["AWS_SECRET_ACCESS_KEY"] == MINE["S3_SECRET_KEY"]
     assert resolve_secrets(tmp_path, {}) == before
     with_role = folders_for(tmp_path, S3_ENDPOINT="")
@@ -155,9 +156,11 @@ def test_our_s3_servers_logins_are_restricted_to_the_configured_buckets(tmp_path
     logins = json.loads(
         folders_for(tmp_path, UPDRAFT_REGISTRY="s3://models/a", UPDRAFT_LOGS="s3://models/b")["s3"].files["s3.json"]
     )
-    writer, reader = logins["identities"]
+    writer, reader, shipper = logins["identities"]
     assert reader["actions"] == ["Read:models", "List:models"]
-    assert {action.split(":")[1] for action in writer["actions"]} == {"models", "updraft-artifacts", "updraft-datasets"}
+    assert shipper["actions"] == [f"{verb}:updraft-predictions" for verb in ("Read", "Write", "List")]
+    others = {f"updraft-{name}" for name in ("artifacts", "datasets", "predictions")}
+    assert {action.split(":")[1] for action in writer["actions"]} == {"models", *others}
 
 
 def test_prometheus_gets_an_api_key_of_its_own_where_keys_are_used(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.aws_stacks import ACCESS, TEMPLATES, Aws, aws, resources, template
 
-BUCKETS = {"models", "datasets", "artifacts", "logs"}
+BUCKETS = {"models", "datasets", "predictions", "artifacts", "logs"}
 ISSUER = "oidc.eks.eu-central-1.amazonaws.com/id/ABC123"
 
 
@@ -77,8 +77,8 @@ def test_models_and_datasets_never_expire_and_what_was_replaced_can_be_had_back(
         assert rules.pop("unfinished-uploads")["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
         (rule,) = rules.values()
         days = rule.get("ExpirationInDays"), rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
-        kept = (None, {"Ref": "RecoveryDays"})
-        assert days == (kept if name in ("Models", "Datasets") else ({"Ref": "RunDays"}, 7))
+        kept = dict.fromkeys(("Models", "Datasets"), (None, {"Ref": "RecoveryDays"})) | {"Predictions": (None, 7)}
+        assert days == kept.get(name, ({"Ref": "RunDays"}, 7))
 
 
 def test_image_tags_never_move_and_images_are_scanned(account: Aws) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,11 +15,16 @@ from botocore.exceptions import ClientError
 
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
+from serving.shipper.ship import Pace, Shipper
 from tests.support import s3_permissions, small_models
 from tests.support.aws_stacks import ACCESS, Aws, aws
+from tests.support.prediction_log_files import entry
+from tests.support.shipping import filled
 from tests.support.small_models import NAME
 from updraft.datasets.manifest import Description, hashes
 from updraft.datasets.store import open_datasets
+from updraft.predictions.layout import open_bucket
+from updraft.predictions.reading import read
 from updraft.registry.registry import open_registry
 from updraft.registry.s3 import Bucket, s3_client
 from updraft.stages.runs import MissingFiles
@@ -50,6 +57,7 @@ def environ(account: Aws, roles: dict[str, str], s3: dict[str, str], key_files: 
         "UPDRAFT_DATASETS": "datasets",
         "UPDRAFT_ARTIFACTS": "artifacts",
         "UPDRAFT_LOGS": "logs",
+        "SERVING_PREDICTIONS": "predictions",
     }
     return {**s3, **key_files, **{variable: f"s3://{names[name]}" for variable, name in of.items()}}
 
@@ -113,17 +121,41 @@ def write_task_log(environ: dict[str, str], folder: Path) -> None:
     assert texts and "first" in texts[0] and "second" in texts[0]
 
 
+def ship(environ: dict[str, str], folder: Path) -> list[str | None]:
+    """Ship a prediction, and again as if the first shipper had died before it noted that; return each If-None-Match."""
+    bucket, conditions = open_bucket(environ), list[str | None]()
+    assert bucket
+    bucket.client.meta.events.register(
+        "provide-client-params.s3.PutObject", lambda params, **_: conditions.append(params.get("IfNoneMatch"))
+    )
+    with filled(folder / "log") as it:
+        it.add(entry(1, use_case=NAME))
+        for _ in range(2):
+            Shipper(it.folder, bucket, Pace(0.0)).run_once()
+            with closing(sqlite3.connect(it.folder / "shipper.sqlite", isolation_level=None)) as state:
+                state.execute("UPDATE ranges SET rows = NULL")
+    return conditions
+
+
+def watch(environ: dict[str, str], folder: Path) -> None:
+    """Read what was shipped, as the monitor does."""
+    bucket = open_bucket(environ)
+    assert bucket and sum(batch.num_rows for batch in read(bucket, NAME))
+
+
 def test_training_needs_what_its_role_has(
     account: Aws, roles: dict[str, str], environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in s3_permissions.LOGIN:
         monkeypatch.setenv(name, environ[name])  # for Airflow, which has no connection here
+    ship(environ, tmp_path)
     with s3_permissions.recorded() as requests:
-        for step in (train_and_promote, keep_rows, pass_files_on, write_task_log):
+        for step in (train_and_promote, keep_rows, pass_files_on, write_task_log, watch):
             (tmp_path / step.__name__).mkdir()
             step(environ, tmp_path / step.__name__)
     assert {"PutObject", "UploadPart", "HeadBucket"} <= {operation for operation, _ in requests}
-    more = {("s3:AbortMultipartUpload", bucket) for _, bucket in requests if not bucket.startswith("updraft-logs")}
+    no_parts = ("updraft-logs", "updraft-predictions")
+    more = {("s3:AbortMultipartUpload", bucket) for _, bucket in requests if not bucket.startswith(no_parts)}
     granted = s3_permissions.granted(account.policies(roles["Trainer"]))
     assert s3_permissions.needed(requests) | more == granted  # `more`: see the last test
 
@@ -138,7 +170,11 @@ def test_the_service_needs_what_its_role_has(
         live = LiveModels(open_registry(reader), Cache(tmp_path / "cache"))
         assert live.refresh() and live.live.keys() == {NAME}
         assert live.refresh()
-    assert s3_permissions.needed(requests) == s3_permissions.granted(account.policies(roles["Service"]))
+        assert set(ship(environ, tmp_path)) == {"*"}
+    policies = account.policies(roles["Service"])
+    assert s3_permissions.needed(requests) == s3_permissions.granted(policies)
+    (create,) = (each for each in policies if each["Action"] == "s3:PutObject")
+    assert create["Condition"] == {"Null": {"s3:if-none-match": "false"}}  # which moto does not enforce
 
 
 def test_an_upload_that_breaks_off_may_be_cleaned_up(

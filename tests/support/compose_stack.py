@@ -86,7 +86,8 @@ class ComposeStack:
     def remove(self) -> None:
         """End it and remove its volumes and images."""
         self.compose("--profile", "*", "down", "--volumes", "--timeout", "10", check=False)
-        docker("image", "rm", "--force", f"{self.project}-airflow", f"{self.project}-serving", check=False)
+        images = [f"{self.project}-{name}" for name in ("airflow", "serving", "shipper")]
+        docker("image", "rm", "--force", *images, check=False)
 
     def containers(self, *services: str) -> list[dict[str, Any]]:
         """Give what Docker knows of the containers, of some services or of all."""

@@ -16,6 +16,8 @@ GENERATORS = MAKE | {
     "grafana_admin_password": lambda: secrets.token_hex(8),
     "s3_reader_access_key": lambda: secrets.token_hex(10).upper(),
     "s3_reader_secret_key": lambda: secrets.token_hex(20),
+    "s3_shipper_access_key": lambda: secrets.token_hex(10).upper(),
+    "s3_shipper_secret_key": lambda: secrets.token_hex(20),
     "metrics_key": lambda: secrets.token_hex(24),
 }
 # Stored data depends on these: databases keep their first password, and the Fernet key encrypts Airflow's connections.

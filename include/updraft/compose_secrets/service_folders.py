@@ -11,7 +11,7 @@ from updraft.compose_secrets.alertmanager import alertmanager_yml, receivers, ta
 from updraft.compose_secrets.variables import PROMETHEUS, URIS, bucket, own_s3
 from updraft.defaults import DATABASE
 
-AIRFLOW = 50000
+AIRFLOW, SERVICE = 50000, 10001
 DATABASE_URL = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
 
@@ -43,6 +43,7 @@ def folders(secrets: Mapping[str, str], environ: Mapping[str, str], keys: Mappin
         "init": Folder(AIRFLOW, {"env": _env(airflow | users)}),
         "exporter": Folder(AIRFLOW, {"env": _env({DATABASE_URL: airflow[DATABASE_URL]})}),
         "serving": _serving(secrets, environ, keys),
+        "shipper": Folder(SERVICE, {"env": _env(_s3_login(secrets, environ, "s3_shipper"))}),
     }
 
 
@@ -83,7 +84,7 @@ def _serving(secrets: Mapping[str, str], environ: Mapping[str, str], keys: Mappi
     if environ.get("SERVING_API_KEYS"):
         files["api_keys"] = f"{environ['SERVING_API_KEYS']}\n{PROMETHEUS}:{secrets['metrics_key']}\n"
         env["SERVING_API_KEYS_FILE"] = "/run/updraft/api_keys"
-    return Folder(10001, {**files, "env": _env(env)})
+    return Folder(SERVICE, {**files, "env": _env(env)})
 
 
 def _s3_login(secrets: Mapping[str, str], environ: Mapping[str, str], user: str) -> dict[str, str]:
@@ -96,12 +97,17 @@ def _s3_login(secrets: Mapping[str, str], environ: Mapping[str, str], user: str)
 
 
 def _s3(secrets: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """Return SeaweedFS's configuration: Airflow may use its buckets, the service may read the models."""
-    models, *others = [bucket(uri, environ) for uri in URIS]
+    """Return SeaweedFS's configuration.
+
+    Airflow may use its buckets, the service may read the models, the shipper may write predictions. To SeaweedFS a
+    right to create objects is one to replace and delete them, too.
+    """
+    buckets = {uri: bucket(uri, environ) for uri in URIS}
     verbs = ("Admin", "Read", "Write", "List", "Tagging")
     actions = {
-        "s3": sorted({f"{verb}:{name}" for name in (models, *others) for verb in verbs}),
-        "s3_reader": [f"{verb}:{models}" for verb in ("Read", "List")],
+        "s3": sorted({f"{verb}:{name}" for name in buckets.values() for verb in verbs}),
+        "s3_reader": [f"{verb}:{buckets['UPDRAFT_REGISTRY']}" for verb in ("Read", "List")],
+        "s3_shipper": [f"{verb}:{buckets['SERVING_PREDICTIONS']}" for verb in ("Read", "Write", "List")],
     }
     logins = {
         user: [{"accessKey": secrets[f"{user}_access_key"], "secretKey": secrets[f"{user}_secret_key"]}]

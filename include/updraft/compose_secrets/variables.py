@@ -15,6 +15,7 @@ URIS = {
     "UPDRAFT_LOGS": "s3://updraft-logs",
     "UPDRAFT_ARTIFACTS": "s3://updraft-artifacts",
     "UPDRAFT_DATASETS": "s3://updraft-datasets",
+    "SERVING_PREDICTIONS": "s3://updraft-predictions",
 }
 COUNTS = ("AIRFLOW_PARALLELISM", "AIRFLOW_WORKER_TASKS", "SERVING_WORKERS")
 PROMETHEUS = "prometheus"
