@@ -45,21 +45,23 @@ def address_of(connection: str, connections: Connections) -> Address:
 
 
 @contextmanager
-def sql_engine(address: Address, *, reads_only: bool = False) -> Iterator[Engine]:
+def sql_engine(address: Address, *, reads_only: bool = False, is_pooled: bool = False) -> Iterator[Engine]:
     """Make an engine for an address, for a while; nothing is contacted yet. Raises BadDatabase.
 
-    A file of SQLite is created where it is absent, but not by what `reads_only`.
+    A file of SQLite is created where it is absent, but not by what `reads_only`. One that `is_pooled` keeps a
+    connection for the next transaction.
     """
     from sqlalchemy import create_engine
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-    from sqlalchemy.pool import NullPool
+    from sqlalchemy.pool import NullPool, QueuePool
 
     url = _read_only(_url(address)) if reads_only else _url(address)
     options = dict(address.options)
     if url.get_backend_name() in ("postgresql", "mysql", "mariadb"):
         options.setdefault("connect_timeout", CONNECT_SECONDS)
     try:
-        engine = create_engine(url, poolclass=NullPool, connect_args=options, hide_parameters=True)
+        pool = QueuePool if is_pooled else NullPool
+        engine = create_engine(url, poolclass=pool, connect_args=options, hide_parameters=True)
     except (NoSuchModuleError, ImportError):
         raise BadDatabase(f"{address.origin}: no driver for {url.drivername}:// is installed") from None
     except (ArgumentError, TypeError):

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -383,15 +384,61 @@ def kill_half_way(root: Path, environ: dict[str, str], half_way: Callable[[], bo
     assert process.wait(60) == -signal.SIGKILL
 
 
+@contextmanager
+def half_loaded(url: str) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """Yield a URL by which no load comes to its end, and what tells that it is half-way."""
+    if url.startswith("sqlite"):
+        many = ", ".join(f"things AS t{number}" for number in range(9))
+        body = f"SELECT count(*) FROM {many};"  # for ever
+        execute(url, f"CREATE TRIGGER stall BEFORE INSERT ON things WHEN NEW.price = 12000 BEGIN {body} END")
+        yield url, lambda: count(url) > 1
+        execute(url, "DROP TRIGGER stall")
+        return
+    found = sa.make_url(url)
+    assert found.port
+    with Stall(found.port, after=2_000_000) as stall:
+        yield found.set(port=stall.port).render_as_string(hide_password=False), stall.reached.is_set
+
+
 @pytest.mark.usefixtures("takes_long")
 def test_a_load_that_is_killed_is_finished_by_the_next(url: str, tmp_path: Path) -> None:
     total = 20_000
     loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": url})
+    assert loads(*things(1)) == Counts(new=1)
     etl, dataset = loads.etl_and_rows(*things(total))
-    kill_half_way(tmp_path, {"SQL_URL": url}, lambda: count(url) > 0)
+    with half_loaded(url) as (address, half_way):
+        kill_half_way(tmp_path, {"SQL_URL": address}, half_way)
     counts = load(etl, dataset, loads.connections, tmp_path / "load")
-    assert 0 < counts.unchanged < total and counts == Counts(new=total - counts.unchanged, unchanged=counts.unchanged)
+    assert 1 < counts.unchanged < total and counts == Counts(new=total - counts.unchanged, unchanged=counts.unchanged)
     assert sorted(row["price"] for row in table(url)) == [*range(total)]
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_load_goes_on_after_its_connection_was_lost(
+    kind: str, request: pytest.FixtureRequest, starts_servers: None, tmp_path: Path
+) -> None:
+    address = request.getfixturevalue(kind)
+    loads = Loads(tmp_path, "{sql: {table: things}}", {"SQL_URL": address})
+    etl, dataset = loads.etl_and_rows(*things(5_001))
+    ends: list[int] = []
+
+    def end_connections() -> None:
+        with sql_engine(Address("x", address)) as engine, engine.connect() as connection:
+            for number in connection.execute(sa.text(OTHERS[kind])).scalars().all():
+                connection.execute(sa.text(END[kind]), {"number": number})
+                ends.append(number)
+
+    assert load(etl, dataset, loads.connections, tmp_path / "load", on_change=end_connections) == Counts(new=5_001)
+    assert len(ends) == 2  # one for each batch
+    assert load(etl, dataset, loads.connections, tmp_path / "load") == Counts(unchanged=5_001)
+    execute(address, "DROP TABLE things")
+
+
+OTHERS = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()",
+    "mariadb": "SELECT id FROM information_schema.processlist WHERE id <> connection_id() AND user = 'updraft'",
+}
+END = {"postgresql": "SELECT pg_terminate_backend(:number)", "mariadb": "KILL CONNECTION :number"}
 
 
 @pytest.mark.usefixtures("takes_long")

@@ -42,6 +42,7 @@ class Stall:
                     self._left = max(0, self._left - len(data))
                     if not self._left:
                         self.reached.set()
+                server.shutdown(socket.SHUT_RDWR)  # closing it tells the server nothing while `_copy` waits for it
             except OSError:
                 return
 

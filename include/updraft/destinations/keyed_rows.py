@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from updraft.model.columns import Column
+
+LINES = json.JSONEncoder(sort_keys=True, separators=(",\n", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Store(Protocol):
         """Return the content hashes of those of the rows that are there, by key."""
         ...
 
-    def write(self, rows: Sequence[KeyedRow]) -> None:
+    def write(self, new: Sequence[KeyedRow], changed: Sequence[KeyedRow]) -> None:
         """Write rows, each once, in place of those with the same key; another load may write them at the same time."""
         ...
 
@@ -79,17 +81,25 @@ class WholeStore(Protocol):
 OpenStore = Callable[..., AbstractContextManager[Store | WholeStore]]
 
 
-def keyed(row: dict[str, Any], id_column: str | None, occurrence: int) -> KeyedRow:
-    """Give a row its key: its id or, without one, the hash of its content and how often that came before."""
-    sha256 = content_hash(row)
-    return KeyedRow(f"{sha256}-{occurrence}" if id_column is None else row[id_column], sha256, row)
+def keyed(rows: Sequence[dict[str, Any]], id_column: str | None, occurrences: Iterable[int]) -> list[KeyedRow]:
+    """Give rows their keys: their ids or, without any, the hash of a row's content and how often that came before."""
+    hashed = zip(rows, content_hashes(rows), occurrences, strict=False)
+    return [
+        KeyedRow(f"{sha256}-{occurrence}" if id_column is None else row[id_column], sha256, row)
+        for row, sha256, occurrence in hashed
+    ]
 
 
-def content_hash(row: dict[str, Any]) -> str:
-    """Hash a row's content: canonical JSON, in which a whole float and the integer are the same number."""
-    plain = {name: _canonical(value) for name, value in row.items()}
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def content_hashes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Hash the contents of rows with the same columns: canonical JSON, in which a whole float is an integer.
+
+    One text of all rows takes half as long as one for each. No value has a line end in JSON: it separates them here.
+    """
+    width = len(rows[0]) if rows else 1
+    plain = [{name: _canonical(value) for name, value in row.items()} for row in rows]
+    values = LINES.encode(plain)[1:-1].split(",\n") if rows else []
+    texts = (",".join(values[start : start + width]) for start in range(0, len(values), width))
+    return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
 
 
 def _canonical(value: Any) -> Any:

@@ -72,8 +72,8 @@ class DynamoDBTable:
                     found[values[self._key]] = values.get(CONTENT)
         return {row.key: found[self._key_of(row.key)] for row in rows if self._key_of(row.key) in found}
 
-    def write(self, rows: Sequence[KeyedRow]) -> None:
-        for part in _parts(rows, WRITE):
+    def write(self, new: Sequence[KeyedRow], changed: Sequence[KeyedRow]) -> None:
+        for part in _parts([*new, *changed], WRITE):
             puts = [{"PutRequest": {"Item": self._packed(self._item(row))}} for row in part]
             for _ in self._until_done("batch_write_item", "UnprocessedItems", {self._table: puts}):
                 pass

@@ -18,7 +18,7 @@ from updraft.sources.source import CONTENT
 from updraft.usecase.load_blocks import MongoDBCollection
 
 if TYPE_CHECKING:
-    from pymongo import ReplaceOne
+    from pymongo import InsertOne, ReplaceOne
     from pymongo.collection import Collection
 
 log = logging.getLogger(__name__)
@@ -77,28 +77,33 @@ class MongoDBStore:
             found = self._collection.find({"_id": {"$in": [row.key for row in rows]}}, {CONTENT: 1})
             return {document["_id"]: document.get(CONTENT) for document in found}
 
-    def write(self, rows: Sequence[KeyedRow]) -> None:
+    def write(self, new: Sequence[KeyedRow], changed: Sequence[KeyedRow]) -> None:
+        """Insert new rows, which takes a third of the time, and replace changed ones."""
         from bson.errors import BSONError
-        from pymongo import ReplaceOne
+        from pymongo import InsertOne, ReplaceOne
 
+        rows = [*new, *changed]
         documents = [{"_id": row.key, **row.values, CONTENT: row.sha256} for row in rows]
-        replacements = [ReplaceOne({"_id": document["_id"]}, document, upsert=True) for document in documents]
+        inserts = [InsertOne(document) for document in documents[: len(new)]]
+        replacements = [ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in documents[len(new) :]]
         try:
-            faults = self._bulk_write(replacements)
+            faults = self._bulk_write([*inserts, *replacements])
         except (BSONError, OverflowError, UnicodeError) as error:  # too large, or nothing that BSON holds
             raise BadData(f"{self.name}: {' '.join(str(error).split())}") from None
         if others := [fault for fault in faults if fault["code"] != DUPLICATE_KEY]:
-            raise BadData(f"{self.name}: _id {others[0]['op']['q']['_id']!r}: {others[0]['errmsg']}")
+            raise BadData(f"{self.name}: _id {rows[others[0]['index']].key!r}: {others[0]['errmsg']}")
         if faults:  # inserted by another load at the same time
-            self.write([rows[fault["index"]] for fault in faults])
+            self.write([], [rows[fault["index"]] for fault in faults])
 
-    def _bulk_write(self, replacements: Sequence[ReplaceOne[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """Send replacements, and return the faults of those that the server did not take."""
+    def _bulk_write(
+        self, operations: Sequence[InsertOne[dict[str, Any]] | ReplaceOne[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """Send operations, and return the faults of those that the server did not take."""
         from pymongo.errors import BulkWriteError
 
         with translated(self._collection):
             try:
-                self._collection.bulk_write(replacements, ordered=False)
+                self._collection.bulk_write(operations, ordered=False)
             except BulkWriteError as error:  # an OperationFailure, too
                 faults: list[dict[str, Any]] = error.details["writeErrors"]
                 if not faults:

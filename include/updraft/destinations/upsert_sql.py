@@ -6,30 +6,33 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from updraft.addresses import Address, Connections
 from updraft.destinations.keyed_rows import Cleaned, KeyedRow
 from updraft.destinations.sql_fit import require_fit
+from updraft.destinations.sql_upserts import UPSERTS, key_is_one_of
 from updraft.model.columns import Column
 from updraft.sources.source import CONTENT, KEY
 from updraft.sql_engine import BadDatabase, address_of, place_of, sql_engine, translated
 from updraft.usecase.load_blocks import SQLStore
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import Connection, Engine, Table
     from sqlalchemy.types import TypeEngine
 
 LONGEST_KEY = 255  # characters of a text that identifies a row
 LONGEST_NAME = 63  # bytes in PostgreSQL, which cuts a longer one
 STRICT = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
-TRIES = 5  # of a batch that another load's transaction stands against
+TRIES = 5  # of a batch
+
+T = TypeVar("T")
 
 
 @contextmanager
 def open_sql(settings: SQLStore, connections: Connections, cleaned: Cleaned) -> Iterator[SQLTable]:
     """Open a table; it is created when it is absent."""
-    with sql_engine(_strict(address_of(settings.connection, connections))) as engine:
+    with sql_engine(_strict(address_of(settings.connection, connections)), is_pooled=True) as engine:
         name = f"SQL table {settings.table!r} of {place_of(engine)}"
         with translated(name), engine.connect():
             pass  # from now on the dialect knows whether MySQL is MariaDB
@@ -44,7 +47,7 @@ def open_sql(settings: SQLStore, connections: Connections, cleaned: Cleaned) -> 
 class SQLTable:
     """A table that holds each row once; `key` is the name of its primary key."""
 
-    size = 500
+    size = 5_000
 
     def __init__(self, engine: Engine, table: Table, name: str, key: str) -> None:
         self._engine, self._table, self._key, self.name = engine, table, key, name
@@ -52,66 +55,39 @@ class SQLTable:
     def there(self, rows: Sequence[KeyedRow]) -> dict[int | str, str | None]:
         import sqlalchemy as sa
 
-        key = self._table.c[self._key]
-        select = sa.select(key, self._table.c[CONTENT]).where(key.in_([row.key for row in rows]))
-        with translated(self.name), self._engine.connect() as connection:
-            return {row[0]: row[1] for row in connection.execute(select)}
+        key, keys = self._table.c[self._key], [row.key for row in rows]
 
-    def write(self, rows: Sequence[KeyedRow]) -> None:
+        def read(connection: Connection) -> dict[int | str, str | None]:
+            found = sa.select(key, self._table.c[CONTENT]).where(key_is_one_of(connection, key, keys))
+            return {row[0]: row[1] for row in connection.execute(found)}
+
+        return self._retried(read)
+
+    def write(self, new: Sequence[KeyedRow], changed: Sequence[KeyedRow]) -> None:
         """Write rows in the order of their keys, so that two loads wait for each other rather than block each other."""
-        ordered = sorted(rows, key=lambda row: row.key)
+        ordered = sorted([*new, *changed], key=lambda row: row.key)
         values = [{**row.values, self._key: row.key, CONTENT: row.sha256} for row in ordered]
-        statement = UPSERTS[self._engine.dialect.name](self._table, self._key)
-        if self._engine.driver == "pymysql" and any("%" in column.name for column in self._table.columns):
-            statement, values = (
-                statement.values(values),
-                [],
-            )  # its fast way for many rows leaves %% at a statement's end
-        for number in range(TRIES):
+        upsert = UPSERTS[self._engine.dialect.name]
+        self._retried(lambda connection: upsert(connection, self._table, self._key, values))
+
+    def _retried(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a transaction, again where another load's stands against it or the connection is lost."""
+        for number in range(1, TRIES):
             try:
-                with translated(self.name), self._engine.begin() as connection:
-                    connection.execute(statement, values or None)
+                return self._once(work)
             except ConnectionError:
-                if number == TRIES - 1:
-                    raise
-                time.sleep(0.1 * 2**number)
-            else:
-                return
+                time.sleep(0.05 * 2**number)
+        return self._once(work)
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        with translated(self.name), self._engine.begin() as connection:
+            return work(connection)
 
 
 def _strict(address: Address) -> Address:
     """Let MySQL refuse what it would cut otherwise, whatever its own sql_mode is; an id of 0 is 0."""
     is_mysql = address.url.startswith(("mysql", "mariadb"))
     return replace(address, options={**address.options, "sql_mode": STRICT}) if is_mysql else address
-
-
-def _on_conflict(dialect: str) -> Callable[[Table, str], Any]:
-    def upsert(table: Table, key: str) -> Any:
-        from sqlalchemy.dialects import postgresql, sqlite
-
-        insert: Any = (postgresql if dialect == "postgresql" else sqlite).insert(table)
-        others = {column.name: insert.excluded[column.name] for column in table.columns if column.name != key}
-        return insert.on_conflict_do_update(index_elements=[key], set_=others)
-
-    return upsert
-
-
-def _on_duplicate_key(table: Table, key: str) -> Any:
-    import sqlalchemy as sa
-    from sqlalchemy.dialects import mysql
-
-    names = [column.name for column in table.columns if column.name != key]
-    # `insert.inserted` would escape a % in a name twice.
-    return mysql.insert(table).on_duplicate_key_update({name: sa.func.VALUES(sa.column(name)) for name in names})
-
-
-# The dialect → a statement that inserts a row, or takes the place of the one with its key.
-UPSERTS: dict[str, Callable[[Table, str], Any]] = {
-    "postgresql": _on_conflict("postgresql"),
-    "sqlite": _on_conflict("sqlite"),
-    "mysql": _on_duplicate_key,
-    "mariadb": _on_duplicate_key,
-}
 
 
 def _table(name: str, cleaned: Cleaned, engine: Engine) -> Table:

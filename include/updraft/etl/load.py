@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import cached_property
-from itertools import chain, islice, repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from updraft.addresses import Connections
 from updraft.destinations import open_store
-from updraft.destinations.keyed_rows import Cleaned, Counts, KeyedRow, Store, WholeStore, content_hash, keyed
+from updraft.destinations.keyed_rows import Cleaned, Counts, KeyedRow, Store, WholeStore, content_hashes, keyed
 from updraft.errors import BadData
 from updraft.etl.cleaned_files import JSON_LINES
 from updraft.etl.duplicates import RowHashes
@@ -30,7 +30,7 @@ from updraft.stages.stage_folder import recreate_folder, write_json
 log = logging.getLogger(__name__)
 
 LOADED = "load.json"
-READ, CELLS = 10_000, 2_000_000  # rows that are read at a time, and the most values
+READ, CELLS = 10_000, 2_000_000  # rows that are hashed at a time, and the most values that are read
 
 
 def load(
@@ -71,12 +71,9 @@ class Rows:
 
     def batches(self, size: int) -> Iterator[list[KeyedRow]]:
         """Yield all rows, at most `size` at a time."""
-        rows = map(self._keyed, chain.from_iterable(self._values()), self._occurrences)
-        while batch := list(islice(rows, min(size, self._most))):
-            yield batch
-
-    def _keyed(self, row: dict[str, Any], occurrence: int) -> KeyedRow:
-        return keyed(row, self._cleaned.id, int(occurrence))
+        occurrences = iter(self._occurrences)
+        for rows in self._values(size):
+            yield keyed(rows, self._cleaned.id, map(int, islice(occurrences, len(rows))))
 
     @cached_property
     def _occurrences(self) -> Iterable[int]:
@@ -84,13 +81,13 @@ class Rows:
         if self._cleaned.id is not None:
             return repeat(0)
         hashes = RowHashes(self.total)
-        for rows in self._values():
-            hashes.add(content_hash(row).encode() for row in rows)
+        for rows in self._values(READ):
+            hashes.add(sha256.encode() for sha256 in content_hashes(rows))
         return hashes.occurrences()
 
-    def _values(self) -> Iterator[list[dict[str, Any]]]:
+    def _values(self, size: int) -> Iterator[list[dict[str, Any]]]:
         with pq.ParquetFile(self._cleaned.parquet) as parquet:
-            for batch in parquet.iter_batches(min(READ, self._most)):
+            for batch in parquet.iter_batches(min(size, self._most)):
                 yield batch.to_pylist()
 
 
@@ -123,5 +120,5 @@ def _write_changes(store: Store, rows: list[KeyedRow], on_change: Callable[[], N
     new = [row for row in rows if row.key not in there]
     if new or changed:
         on_change()
-        store.write([*changed, *new])
+        store.write(new, changed)
     return Counts(len(new), len(changed), len(rows) - len(new) - len(changed))
