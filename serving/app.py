@@ -17,9 +17,9 @@ from serving.body import json_body, request_rows
 from serving.metrics import Metrics
 from serving.models.live_models import LiveModels
 from serving.pages import views as pages
+from serving.predict import responses
 from serving.predict.loop_route import LoopLimits, LoopRoute
 from serving.predict.predictor import RETRY_AFTER, Predictor
-from serving.predict.responses import as_csv, as_json, wants_csv
 from serving.prediction_log import views as log_views
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server import json_logging, security_headers
@@ -88,11 +88,11 @@ def create_app(
 
     @app.post("/predict/<use_case>")
     def predict(use_case: str) -> Response:
+        respond = responses.form(request.headers.get("Accept", ""))
         live = predictor.find_model(use_case, request, lambda: json_body.read_body(request, max_body, keep=True))
         g.version = live.version
         rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows)
-        result = predictor.predict(live, rows, g.start)
-        return as_csv(result) if wants_csv(request.headers.get("Accept", "")) else as_json(result)
+        return respond(predictor.predict(live, rows, g.start))
 
     _add_status_views(app, live_models, metrics)
     app.register_blueprint(train.blueprint(options.trainer))

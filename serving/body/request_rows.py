@@ -1,4 +1,4 @@
-"""Reads the rows of a request: a single JSON object, rows, columns, CSV or JSON lines."""
+"""Reads the rows of a request: a single JSON object, rows, columns, CSV, JSON lines or a stream of Arrow."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
-from serving.body import delimited_body, fast_csv, json_body
+from serving.body import delimited_body, fast_columns, json_body
 from serving.body.fast_json import Decoder
 from updraft.model.columns import quoted
 from updraft.model.signature import (
@@ -26,6 +26,7 @@ from updraft.model.signature import (
     single_row_pointer,
 )
 
+ARROW = "application/vnd.apache.arrow.stream"
 SPARE_VALUES = 1000  # above the limit, so that a few unknown fields are reported by name instead of as 413
 
 
@@ -41,6 +42,8 @@ def read(request: Request, signature: Signature, decoder: Decoder, max_body: int
         return read_csv(raw, signature, max_rows)
     if media_type == "application/json" and (rows := decoder.decode(raw, max_rows)) is not None:
         return rows
+    if media_type == ARROW:
+        return _arrow(raw, signature, max_rows)
     json_body.check_value_count(raw, _max_values(signature, max_rows))
     return READERS[media_type](raw, signature, max_rows)
 
@@ -114,7 +117,7 @@ def read_csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     if wrong := [(index, len(cells)) for index, cells in enumerate(rows) if len(cells) != len(header)]:
         expected = f"expected {len(header)} cells, as in the header"
         raise BadRow([_error(row_pointer(index, None), f"{expected}, found {n}") for index, n in wrong[:MAX_ERRORS]])
-    if (found := fast_csv.read(header, rows, signature)) is not None:
+    if (found := fast_columns.read(fast_columns.of_lines(header, rows), signature, textual=True)) is not None:
         return found
     return signature.check((dict(zip(header, cells, strict=True)) for cells in rows), row_pointer, textual=True)
 
@@ -134,9 +137,27 @@ def _error(pointer: str, detail: str) -> FieldError:
     return {"pointer": pointer, "detail": detail}
 
 
+def _arrow(raw: bytes, signature: Signature, max_rows: int) -> Rows:
+    try:
+        from serving.body import arrow_body
+    except ModuleNotFoundError:
+        raise UnsupportedMediaType(f"{ARROW} needs pyarrow: use the image serving-full.") from None
+    columns = arrow_body.read(raw, max_rows, _max_values(signature, max_rows))
+    names = [name for name, _ in columns]
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name in signature.uses(names)]:
+        raise BadRequest(f"The stream has the column {quoted(twice[0])} twice.")
+    if errors := [_error(pointer, detail) for pointer, detail in islice(signature.name_errors(names), MAX_ERRORS)]:
+        raise BadRow(errors)
+    _check_row_count(len(columns[0][1]) if columns else 0, max_rows, "")
+    lists = dict(columns)
+    if (found := fast_columns.read(lists, signature)) is not None:
+        return found
+    return signature.check(dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
+
+
 READERS: dict[str, Callable[[bytes, Signature, int], Rows]] = {
     "application/json": _json,
     "application/jsonl": _lines,
     "application/x-ndjson": _lines,
 }
-MEDIA_TYPES = (*READERS, "text/csv")
+MEDIA_TYPES = (*READERS, "text/csv", ARROW)

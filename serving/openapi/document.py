@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from serving.body.request_rows import ARROW
 from serving.models.live_model import LiveModel
 from serving.openapi import responses, samples, schemas
 from serving.openapi.paths import ID, operations, ref
@@ -114,6 +115,7 @@ def _predict(live: LiveModel, max_rows: int) -> dict[str, Any]:
                 "content": {
                     "application/json": {"schema": ref(f"{name}.answer"), "example": as_json(predictions).get_json()},
                     "text/csv": {"schema": {"type": "string"}, "example": as_csv(predictions).get_data(as_text=True)},
+                    ARROW: {},
                 },
             },
             **responses.references(),
@@ -137,6 +139,7 @@ def _bodies(name: str, signature: Signature) -> dict[str, Any]:
         "text/csv": {"schema": {"type": "string"}, "example": samples.csv_of([example], signature.reading)},
         "application/jsonl": lines,
         "application/x-ndjson": lines,
+        ARROW: {},
     }
 
 

@@ -18,7 +18,7 @@ from serving.body import json_body
 from serving.metrics import Metrics
 from serving.models.live_model import LiveModel
 from serving.predict.predictor import Predictor
-from serving.predict.responses import json_answer, wants_csv
+from serving.predict.responses import JSON, json_answer, wanted
 from serving.server import json_logging, problems, security_headers
 from serving.server.auth import ApiKeys, is_served, presented_key
 from serving.server.problems import ModelFailed
@@ -116,7 +116,7 @@ class LoopRoute:
         content_type, accept = sent.get("content-type", ""), sent.get("accept", "")
         if not LEFT_TO_APP.isdisjoint(sent) or len(content_type) > MAX_CACHED or len(accept) > MAX_CACHED:
             return False
-        return self._is_served(scope, sent) and json_body.is_plain_json(content_type) and not wants_csv(accept)
+        return self._is_served(scope, sent) and json_body.is_plain_json(content_type) and wanted(accept) == JSON
 
     def _is_served(self, scope: Scope, sent: dict[str, str]) -> bool:
         host, reported = sent.get("host"), sent.get("x-forwarded-host", "") if self._trusted_proxies else ""

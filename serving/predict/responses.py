@@ -1,27 +1,39 @@
-"""Predictions as a JSON or CSV response."""
+"""Predictions as a response: JSON, CSV or a stream of Arrow."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 from flask import Response
 from werkzeug.datastructures import MIMEAccept
+from werkzeug.exceptions import NotAcceptable
 from werkzeug.http import parse_accept_header
 
+from serving.body.request_rows import ARROW
 from serving.predict.predictor import PredictionResult
 
+JSON = "application/json"
 ENCODER = msgspec.json.Encoder()
 
 
 @lru_cache(maxsize=64)
-def wants_csv(accept: str) -> bool:
-    """Whether an Accept header, empty if there is none, prefers CSV to JSON."""
-    accepted = parse_accept_header(accept, MIMEAccept)
-    return accepted.best_match(["application/json", "text/csv"], "application/json") == "text/csv"
+def wanted(accept: str) -> str:
+    """Return the media type that an Accept header, empty if there is none, prefers: one of ANSWERS."""
+    return parse_accept_header(accept, MIMEAccept).best_match(ANSWERS, ANSWERS[0])
+
+
+def form(accept: str) -> Form:
+    """Return what makes the response that an Accept header prefers. Raises NotAcceptable for Arrow without pyarrow."""
+    media_type = wanted(accept)
+    if media_type == ARROW and find_spec("pyarrow") is None:
+        raise NotAcceptable(f"{ARROW} needs pyarrow: use the image serving-full.")
+    return FORMS[media_type]
 
 
 def as_json(result: PredictionResult) -> Response:
@@ -55,6 +67,33 @@ def as_csv(result: PredictionResult) -> Response:
 
     Probabilities are those of each label, or of the positive one. The header X-Warnings has the number of warnings.
     """
+    columns = _table(result)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return Response(text.getvalue(), content_type="text/csv; charset=utf-8", headers=_headers(result))
+
+
+def as_arrow(result: PredictionResult) -> Response:
+    """Return the columns of `as_csv` as a stream of Arrow."""
+    import pyarrow as pa  # memory for those who use it
+
+    table = pa.table({name: _typed(values) for name, values in _table(result).items()})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return Response(sink.getvalue().to_pybytes(), content_type=ARROW, headers=_headers(result))
+
+
+def _typed(values: list[Any]) -> list[Any]:
+    """Make a column's values texts unless they are all of one type: callers' own ids may be anything."""
+    if len({type(value) for value in values if value is not None}) < 2:
+        return values
+    return [None if value is None else str(value) for value in values]
+
+
+def _table(result: PredictionResult) -> dict[str, list[Any]]:
     columns: dict[str, Any] = {}
     if result.rows.ids is not None:
         columns[f"{result.live.model.signature.id}"] = result.rows.ids
@@ -64,12 +103,7 @@ def as_csv(result: PredictionResult) -> Response:
     columns |= _probabilities(result)
     if result.ids is not None:
         columns["prediction_id"] = result.ids
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    headers = _version(result) | {"X-Warnings": str(len(result.rows.warnings))}
-    return Response(text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
+    return columns
 
 
 def _probabilities(result: PredictionResult) -> dict[str, Any]:
@@ -83,3 +117,16 @@ def _probabilities(result: PredictionResult) -> dict[str, Any]:
 
 def _version(result: PredictionResult) -> dict[str, str]:
     return {"X-Model-Version": str(result.live.version)}
+
+
+def _headers(result: PredictionResult) -> dict[str, str]:
+    return _version(result) | {"X-Warnings": str(len(result.rows.warnings))}
+
+
+Form = Callable[[PredictionResult], Response]
+FORMS: dict[str, Form] = {
+    JSON: as_json,
+    "text/csv": as_csv,
+    ARROW: as_arrow,
+}
+ANSWERS = tuple(FORMS)

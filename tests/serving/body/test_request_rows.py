@@ -158,7 +158,7 @@ BAD: dict[str, tuple[str, str | bytes, int, list[str]]] = {
     "51 in columns": ("application/json", json.dumps({"columns": columns(*[ROW] * 51)}), 413, []),
     "a list of columns": ("application/json", '{"columns": []}', 422, [*(f"/{name}" for name in ROW), "/columns"]),
     "a form": ("application/x-www-form-urlencoded", "Age=44", 415, []),
-    "Arrow": ("application/vnd.apache.arrow.stream", b"\xff\xff\xff\xff", 415, []),
+    "Arrow": ("application/vnd.apache.arrow.file", b"\xff\xff\xff\xff", 415, []),
     "another charset": ("text/csv; charset=utf-16", ONE.encode("utf-16"), 415, []),
     "no type": ("", ONE, 415, []),
 }  # fmt: skip

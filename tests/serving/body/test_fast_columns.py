@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving.body import fast_csv
+from serving.body import fast_columns
 from tests.serving.body.test_fast_json import ODD, SIGNATURES, same
 from tests.support.all_kinds import GOOD
 from updraft.model.signature import BadRow, Rows, Signature, row_pointer
@@ -29,6 +29,10 @@ TEXTS = [
 ]
 
 
+def read(header: list[str], lines: list[list[str]], signature: Signature) -> Rows | None:
+    return fast_columns.read(fast_columns.of_lines(header, lines), signature, textual=True)
+
+
 def slow(header: list[str], lines: list[list[str]], signature: Signature) -> Rows | None:
     try:
         return signature.check((dict(zip(header, cells, strict=True)) for cells in lines), row_pointer, textual=True)
@@ -40,7 +44,7 @@ def assert_agrees(header: list[str], lines: list[list[str]]) -> int:
     """Compare both ways, with reading rules and without; return how often the fast way gave rows."""
     matches = 0
     for signature in SIGNATURES.values():
-        found, expected = fast_csv.read(header, lines, signature), slow(header, lines, signature)
+        found, expected = read(header, lines, signature), slow(header, lines, signature)
         assert (found is None) == (expected is None), (header, lines)
         if found is not None and expected is not None:
             assert same(found, expected), (header, lines)
@@ -73,6 +77,6 @@ def test_the_first_hundred_warnings_are_those_of_the_first_rows() -> None:
     rows = [GOOD | {"rough": 20 + number % 3, "new kind": "xyz"[number % 3]} for number in range(300)]
     lines = [cells(row) for row in rows]
     assert assert_agrees([*GOOD], lines)
-    found = fast_csv.read([*GOOD], lines, SIGNATURES["plain"])
+    found = read([*GOOD], lines, SIGNATURES["plain"])
     assert found is not None
     assert [each["pointer"] for each in found.warnings[-2:]] == ["/rows/49/new kind", "/rows/49/rough"]
