@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.body.request_rows import ARROW
 from tests.support.compiled_models import fitted
 from tests.support.environments import bin_of
 from tests.support.service import PREDICT, granian, service, surroundings
@@ -22,7 +23,7 @@ from updraft.local_stack.servers import free_port
 from updraft.registry.registry import open_registry
 from updraft.usecase import load
 
-PIPELINES = {"joblib", "pandas", "scikit-learn", "scipy"}
+PIPELINES = {"joblib", "pandas", "pyarrow", "scikit-learn", "scipy"}
 
 
 def pins(file: str) -> list[str]:
@@ -40,7 +41,7 @@ def slim(takes_long: None) -> Path:
     return bin_of("--no-deps", *pins("requirements.txt"))
 
 
-def test_the_locks_differ_by_what_pipelines_need() -> None:
+def test_the_locks_differ_by_what_pipelines_and_arrow_streams_need() -> None:
     assert not names("requirements.txt") & PIPELINES
     assert names("requirements-full.txt") >= PIPELINES
     assert set(pins("requirements.txt")) < set(pins("requirements-full.txt"))
@@ -96,8 +97,11 @@ def test_texts_are_scored_as_their_pipeline_does(
         status, _, answer = running.ask("POST", "/predict/made", body)
         ones = [running.ask("POST", "/predict/made", json.dumps({"message": text}).encode()) for text in texts[-20:]]
         form = json.loads(running.ask("GET", "/models")[2])["models"][0]["form"]
+        without = running.ask("POST", "/predict/made", b"", ARROW)
     expected = made.predict_rows(made.signature.check([{"message": text} for text in texts]))
     assert (status, form) == (200, "compiled")
+    assert without[0] == 415
+    assert "use the image serving-full" in json.loads(without[2])["detail"]
     assert json.loads(answer)["predictions"] == expected.predictions
     assert json.loads(answer)["probabilities"] == expected.probabilities
     assert [json.loads(body)["probabilities"] for _, _, body in ones] == [[it] for it in expected.probabilities[-20:]]

@@ -17,20 +17,13 @@ from serving.body import arrow_body, fast_columns
 from serving.body.request_rows import ARROW
 from tests.serving.body.test_fast_json import ODD, SIGNATURES, same
 from tests.support.all_kinds import GOOD
+from tests.support.arrow_streams import arrow_stream
 from tests.support.service import PREDICT, problem
 from tests.support.small_models import OTHER, ROW
 from updraft.model.signature import BadRow
 
 OFFSETS = pa.timestamp("ns", "Europe/Berlin")
 PLAIN = SIGNATURES["plain"]
-
-
-def stream(table: pa.Table, **options: Any) -> bytes:
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
-        for batch in table.to_batches(max_chunksize=2):
-            writer.write_batch(batch)
-    return sink.getvalue()
 
 
 def table(*rows: dict[str, Any]) -> pa.Table:
@@ -44,10 +37,10 @@ def read(raw: bytes, max_rows: int = 10, max_values: int = 1000) -> dict[str, li
 def test_a_stream_is_answered_as_json_is(client: FlaskClient) -> None:
     rows = [ROW, OTHER, ROW]
     expected = client.post(PREDICT, json={"rows": rows}).get_json()
-    found = client.post(PREDICT, data=stream(table(*rows)), content_type=ARROW)
+    found = client.post(PREDICT, data=arrow_stream(table(*rows)), content_type=ARROW)
     assert found.status_code == 200, found.text
     assert found.get_json()["probabilities"] == expected["probabilities"]
-    answer = client.post(PREDICT, data=stream(table(*rows)), content_type=ARROW, headers={"Accept": ARROW})
+    answer = client.post(PREDICT, data=arrow_stream(table(*rows)), content_type=ARROW, headers={"Accept": ARROW})
     assert (answer.content_type, answer.headers["X-Model-Version"], answer.headers["X-Warnings"]) == (ARROW, "1", "0")
     columns = pa.ipc.open_stream(answer.data).read_all().to_pydict()
     assert columns["prediction"] == expected["predictions"]
@@ -75,7 +68,7 @@ def test_a_stream_is_answered_as_json_is(client: FlaskClient) -> None:
     ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
 )  # fmt: skip
 def test_each_scalar_type_is_read(values: pa.Array, expected: list[Any]) -> None:
-    assert read(stream(pa.table({"a": values})))["a"] == expected
+    assert read(arrow_stream(pa.table({"a": values})))["a"] == expected
 
 
 def test_columns_of_values_agree_with_the_slow_path() -> None:
@@ -104,15 +97,15 @@ def test_columns_of_values_agree_with_the_slow_path() -> None:
     [
         (lambda: b"", BadRequest, "Arrow stream"),
         (lambda: b"a,b\n1,2\n", BadRequest, "not an Arrow stream, or not all of it"),
-        (lambda: stream(table(ROW))[:-60], BadRequest, "not all of it"),
-        (lambda: stream(table(ROW), compression="zstd"), BadRequest, "without compression"),
-        (lambda: stream(table(ROW), compression="lz4"), BadRequest, "without compression"),
-        (lambda: stream(pa.table({"a": [[1]]})), BadRequest, "'a' is of Arrow's type list<item: int64>"),
-        (lambda: stream(pa.table({"a": [b"x"]})), BadRequest, "'a' is of Arrow's type binary"),
-        (lambda: stream(pa.table({"a": range(11)})), RequestEntityTooLarge, "More than 10 rows"),
+        (lambda: arrow_stream(table(ROW))[:-60], BadRequest, "not all of it"),
+        (lambda: arrow_stream(table(ROW), compression="zstd"), BadRequest, "without compression"),
+        (lambda: arrow_stream(table(ROW), compression="lz4"), BadRequest, "without compression"),
+        (lambda: arrow_stream(pa.table({"a": [[1]]})), BadRequest, "'a' is of Arrow's type list<item: int64>"),
+        (lambda: arrow_stream(pa.table({"a": [b"x"]})), BadRequest, "'a' is of Arrow's type binary"),
+        (lambda: arrow_stream(pa.table({"a": range(11)})), RequestEntityTooLarge, "More than 10 rows"),
         (lambda: _nulls(10**9), RequestEntityTooLarge, "More than 10 rows"),
-        (lambda: stream(pa.table({f"c{number}": [1] for number in range(1001)})), RequestEntityTooLarge, "1000 values"),
-        (lambda: stream(pa.table({"a": _long_dictionary()})), RequestEntityTooLarge, "1000 values"),
+        (lambda: arrow_stream(pa.table({f"c{at}": [1] for at in range(1001)})), RequestEntityTooLarge, "1000 values"),
+        (lambda: arrow_stream(pa.table({"a": _long_dictionary()})), RequestEntityTooLarge, "1000 values"),
     ],
     ids=["nothing", "csv", "cut off", "zstd", "lz4", "lists", "bytes", "rows", "nulls", "columns", "dictionary"],
 )  # fmt: skip
@@ -124,17 +117,17 @@ def test_what_cannot_be_read_is_refused_by_name(make: Callable[[], bytes], error
 
 
 def test_rows_that_do_not_fit_are_named(client: FlaskClient) -> None:
-    rows = stream(table(ROW, OTHER).drop_columns("Gender").append_column("new", [[1, 2]]))
+    rows = arrow_stream(table(ROW, OTHER).drop_columns("Gender").append_column("new", [[1, 2]]))
     found = client.post(PREDICT, data=rows, content_type=ARROW)
     assert {each["pointer"] for each in problem(found, 422)["errors"]} == {"/Gender", "/new"}
-    rows = stream(table(*({**ROW, "Age": value} for value in ("old", "44"))))
+    rows = arrow_stream(table(*({**ROW, "Age": value} for value in ("old", "44"))))
     found = client.post(PREDICT, data=rows, content_type=ARROW)
     assert [each["pointer"] for each in problem(found, 422)["errors"]] == ["/rows/0/Age", "/rows/1/Age"]
 
 
 def test_streams_spoiled_at_random_are_read_or_refused() -> None:
     rows = table(*([GOOD] * 3)).append_column("code", pa.array(["x", "y", "x"]).dictionary_encode())
-    whole, draw, refused = stream(rows), random.Random(7), 0
+    whole, draw, refused = arrow_stream(rows), random.Random(7), 0
     for _ in range(4000):
         raw = bytearray(whole)
         for _ in range(draw.choice([1, 1, 2, 4])):

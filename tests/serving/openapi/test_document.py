@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from serving.app import create_app
+from serving.body.request_rows import ARROW
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from serving.openapi import schemas
 from serving.openapi.document import document
+from tests.support.arrow_streams import arrow_stream
 from tests.support.key_pairs import write_key_pair
 from tests.support.served_models import ODD, load_live_models
 from tests.support.small_cases import date, integer, real, text
@@ -74,16 +77,17 @@ def test_its_examples_are_valid_requests_and_responses(client: FlaskClient) -> N
         expected = operation["responses"]["200"]["content"]
         answer = schema_of(spec, f"{name}.answer")
         answer.validate(expected["application/json"]["example"])
-        for kind, body in operation["requestBody"]["content"].items():
+        row = operation["requestBody"]["content"]["application/json"]["examples"]["row"]["value"]
+        binary = {ARROW: {"example": arrow_stream(pa.Table.from_pylist([row]))}}
+        for kind, body in (operation["requestBody"]["content"] | binary).items():
             listed = [each["value"] for each in body.get("examples", {}).values()]
-            values = listed or [body.get("example", body["schema"].get("description", "").partition(": ")[2])]
+            values = listed or [body.get("example", body.get("schema", {}).get("description", "").partition(": ")[2])]
             for value in values:
-                data = value if isinstance(value, str) else json.dumps(value)
+                data = value if isinstance(value, str | bytes) else json.dumps(value)
                 found = client.post(f"/predict/{name}", data=data, content_type=kind)
                 assert found.status_code == 200, (name, kind, found.text)
                 answer.validate(found.get_json())
                 assert found.get_json()["predictions"] == expected["application/json"]["example"]["predictions"]
-        row = operation["requestBody"]["content"]["application/json"]["examples"]["row"]["value"]
         table = client.post(f"/predict/{name}", json=row, headers={"Accept": "text/csv"})
         assert table.mimetype == "text/csv"
         assert expected["text/csv"]["example"].startswith(table.text.splitlines()[0])
