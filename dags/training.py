@@ -1,10 +1,11 @@
-"""### Train, judge and push a model
+"""#### Tasks
 
-`ingest → validate → transform → train (one for each candidate) → evaluate → push`
+`ingest → validate → transform → train (one for each candidate) → evaluate → approve → push`
 
 Each task passes on URIs of what is in the run's folder, and nothing else. `ingest` quarantines rows that do not fit the
 suite's types, `validate` stops the run when a critical expectation fails, `evaluate` decides, and `push` is
-**skipped**, with its reason in the log, when the challenger does not beat the champion.
+**skipped**, with its reason in the log, when the challenger does not beat the champion. `approve` waits for a person
+where `promote` says so, and is skipped elsewhere.
 
 Everything else, the schedule, candidates, floors and margins, is in the use case's YAML and suite. `ingest` keeps both
 in the run's folder, and the run goes on with them whatever becomes of the files; cleared from `ingest`, it takes the
@@ -16,20 +17,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from outcome_messages import FailedRun, tell_of_outcome, tell_of_quarantine
+from approval import FORM, ApproveOperator, Question, question, read_answer
+from dag_docs import describe
+from links import (
+    CARD,
+    VALIDATION,
+    ModelCardLink,
+    ReportLink,
+    ServiceLink,
+    VersionLink,
+    service_url,
+    tab_url,
+    version_url,
+)
+from outcome_messages import FailedRun, tell_of_outcome, tell_of_quarantine, tell_of_question
 from stage_tasks import (
     StageRun,
     common_arguments,
     dag_ids,
     folded,
+    linked_task,
     nothing_from,
     reported,
     retraining_asset,
@@ -37,14 +52,19 @@ from stage_tasks import (
     run_url,
     timetable,
 )
+from task_summary import summary
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.run_params import RunParams, as_strict
 from updraft.stages.runs import SPLIT, Stage
 from updraft.usecase import UseCase, check_params, parse, paths, unreadable, with_params
 
+if TYPE_CHECKING:
+    from updraft.stages.push import Outcome
+
 log = logging.getLogger("airflow.task")
 
+APPROVE: Literal["approve"] = "approve"  # a task's id: no stage, as it writes nothing
 PREFIX = "train_"  # of a DAG's id; the rest is the use case's name
 
 
@@ -54,6 +74,7 @@ class TrainingRun(StageRun):
 
     case: UseCase
     params: RunParams
+    lines: list[str]  # that the log shows after the folded part
 
     def dataset(self, uri: str | None, stage: Stage) -> Path:
         """Return the local path of a dataset, its manifest beside it."""
@@ -71,22 +92,25 @@ class TrainingRun(StageRun):
 
 
 @contextmanager
-def stage(name: str, verb: Stage) -> Iterator[TrainingRun]:
+def stage(name: str, verb: Stage | Literal["approve"], part: str = "") -> Iterator[TrainingRun]:
     """Load the run's configuration, fold a task's log, and fail for good, in one line, on what a person must mend.
 
     The run's parameters are those that it was triggered with: the defaults in `context["params"]` are the live YAML's.
+    The stage writes to its folder of the run, or to `part` of it.
     """
     from updraft.stages.configuration import begin, resume
 
     context = get_current_context()
     run_id: str = context["run_id"]
-    with reported(verb):
+    with reported(verb), folded(f"{verb} {name}") as lines:
         params = check_params(context["dag_run"].conf or {})
         with run_files(name, run_id, verb, first="ingest") as files:
             case = begin(name, files, context["ti"].max_tries) if verb == "ingest" else resume(name, files)
-            with folded(f"{verb} {name}"):
-                case = with_params(case, params)
-                yield TrainingRun(case=case, params=params, run_id=run_id, files=files, out=files.out(verb))
+            out, case = files.out(verb) / part, with_params(case, params)
+            try:
+                yield TrainingRun(case=case, params=params, run_id=run_id, files=files, out=out, lines=lines)
+            finally:
+                lines[:0] = summary(verb, out)
 
 
 def cause(name: str) -> dict[str, Any] | None:
@@ -129,6 +153,11 @@ def _url() -> str | None:
     return run_url(context["dag"].dag_id, context["run_id"])
 
 
+def _tab(tab: str) -> str | None:
+    context = get_current_context()
+    return tab_url(context["dag"].dag_id, context["run_id"], tab)
+
+
 @contextmanager
 def noted_rows(case: UseCase) -> Iterator[None]:
     """Note how many rows there were before they were read, for the trigger that counts new ones, if there is one."""
@@ -148,7 +177,7 @@ def noted_rows(case: UseCase) -> Iterator[None]:
         context["asset_state_store"][asset].set(SEEN, seen)
 
 
-@task
+@linked_task(ReportLink())
 def validate(name: str, dataset: str) -> str:
     """Hold the dataset against the use case's suite; a critical expectation that fails stops the run.
 
@@ -159,6 +188,7 @@ def validate(name: str, dataset: str) -> str:
     from updraft.stages.validate import validate
 
     with stage(name, "validate") as run:
+        run.lines.append(f"report: {_tab(VALIDATION) or run.out}")
         validated = validate(run.case, run.dataset(dataset, "ingest"), run.out)
         keep(run.case, validated, datasets(), registry, run.run_id, goes_on=run.params.limit is None)
         return run.files.upload(validated, run.out)
@@ -185,12 +215,12 @@ def train(name: str, split: str, model: str) -> str:
 
     candidate = unquote(model.rpartition("/")[2])
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
-    with stage(name, "train") as run:
-        folder = train(run.case, candidate, run.download(split, "transform"), run.out / candidate)
+    with stage(name, "train", candidate) as run:
+        folder = train(run.case, candidate, run.download(split, "transform"), run.out)
         return run.files.upload(folder, folder)
 
 
-@task
+@linked_task(ModelCardLink())
 def evaluate(name: str, split: str, models: list[str]) -> str:
     """Choose a candidate, measure it and the champion on the same held-out rows, and decide."""
     from connections import registry
@@ -201,11 +231,35 @@ def evaluate(name: str, split: str, models: list[str]) -> str:
         trained, rows, store = run.models(models), run.download(split, "transform"), registry()
         current, holds = champion(run.case, store), store.states(name).holds
         evaluation = evaluate(run.case, trained, rows, current, run.out, holds=holds, cause=cause(name))
+        run.lines.append(f"model card: {_tab(CARD) or run.out}")
         return run.files.upload(evaluation, run.out)
 
 
-@task
-def push(name: str, models: list[str], split: str, dataset: str, evaluation: str) -> str:
+def ask(name: str, evaluation: str) -> Question:
+    """Return what a person is asked of a model that may be promoted; skip where nobody needs to be asked."""
+    from connections import registry
+    from updraft.registry import monitor_state
+    from updraft.stages.evaluate import EVALUATION
+    from updraft.stages.stage_folder import read_json
+
+    with stage(name, APPROVE) as run:
+        if run.case.promote != "approve":
+            raise AirflowSkipException(f"nobody is asked: promote is {run.case.promote!r}")
+        evaluated = read_json(run.download(evaluation, "evaluate") / EVALUATION)
+        if evaluated["decision"] != "promote":
+            raise AirflowSkipException(
+                f"nobody is asked: the decision is {evaluated['decision']}, because {evaluated['reason']}"
+            )
+        store = registry()
+        asked = question(run.case, evaluated, monitor_state.read(store.bucket, store.keys, name), _tab(CARD))
+        url = f"{here}/tasks/{APPROVE}/required_actions" if (here := _url()) else None
+        tell_of_question(run.case, asked, url)
+        run.lines.append(f"{asked.subject} Answer within {asked.hours:g} hours: {url}")
+        return asked
+
+
+@linked_task(VersionLink(), ServiceLink())
+def push(name: str, models: list[str], split: str, dataset: str, evaluation: str, answer: dict[str, Any] | None) -> str:
     """Store the version and move production to it when the decision says so; skip when it does not."""
     from connections import registry
     from updraft.stages.push import push
@@ -218,13 +272,35 @@ def push(name: str, models: list[str], split: str, dataset: str, evaluation: str
         trained, rows = run.models(models), run.download(split, "transform")
         data, evaluated = run.dataset(dataset, "validate"), run.download(evaluation, "evaluate")
         store = registry()
-        outcome = push(run.case, trained, rows, data, evaluated, store, this_run)
-        tell_of_outcome(run.case, outcome, this_run)
+        answered = read_answer(answer)
+        outcome = push(run.case, trained, rows, data, evaluated, store, this_run, answer=answered)
+        by = replace(this_run, who=answered.who) if answered and answered.who else this_run
+        tell_of_outcome(run.case, outcome, by)
+        run.lines.extend(outcome_lines(run.case, outcome, dag_id))
         if outcome.version is None:
             raise AirflowSkipException(outcome.reason)
         event = {"version": outcome.version.number, "decision": outcome.decision, "reason": outcome.reason}
+        event |= {"answered_by": answered.who, "answer": answered.choice} if answered else {}
         context["outlet_events"][model_asset(name)].extra = event
         return f"{store.bucket}/{name}/versions/{outcome.version.number:04d}"
+
+
+def outcome_lines(case: UseCase, outcome: Outcome, dag_id: str) -> Iterator[str]:
+    """Say what became of the model, where to look, and how a person promotes it where no run does."""
+    from updraft.stages.push import by_hand
+
+    if outcome.version is None:
+        yield f"no new version: {outcome.reason}"
+        return
+    number = outcome.version.number
+    yield f"version {number}: {outcome.decision}, because {outcome.reason}"
+    if outcome.decision == "hold":
+        yield f"to put it into production: {by_hand(outcome.version)}"
+    yield from (
+        f"{what}: {url}"
+        for what, url in (("version", version_url(dag_id, number)), ("service", service_url(case.name)))
+        if url
+    )
 
 
 def model_asset(name: str) -> Asset:
@@ -268,7 +344,7 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
         dag_id=dag_id,
         dag_display_name=f"train {case.name}",
         schedule=timetable(case.schedule, *new_rows(case), *retraining(case)),
-        **common_arguments(case, "training", faults, str(__doc__)),
+        **common_arguments(case, "training", faults, describe(case, str(__doc__))),
         on_failure_callback=FailedRun(case.notify) if case.notify else None,
         params={
             "limit": Param(
@@ -287,7 +363,8 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
                 type="string",
                 enum=list(as_strict(case.promote)),
                 title="Promote",
-                description="Of a winner. canary, shadow: try it beside production; never: a person promotes it.",
+                description="Of a winner. canary, shadow: try it beside production; approve: a person is asked; "
+                "never: a person promotes it.",
             ),
             "read_all": Param(
                 False,
@@ -303,7 +380,8 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
         split = folders[SPLIT]
         models = train.partial(name=case.name, split=split).expand(model=folders)
         evaluation = evaluate(case.name, split, models)
-        push.override(outlets=[model_asset(case.name)])(case.name, models, split, dataset, evaluation)
+        approved = ApproveOperator(task_id=APPROVE, params=FORM, ask=ask, use_case=case.name, evaluation=evaluation)
+        push.override(outlets=[model_asset(case.name)])(case.name, models, split, dataset, evaluation, approved.output)
     return dag
 
 

@@ -17,6 +17,7 @@ from airflow.sdk import BaseHook, BaseNotifier, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]  # what masks the log, too
 
+from updraft.airflow_client import FAILURE
 from updraft.errors import UserError
 from updraft.usecase.notify_block import Event, Notify
 
@@ -29,7 +30,6 @@ log = logging.getLogger("airflow.task")
 SECONDS = 15.0  # for a message, whatever the receiver does
 MAX_TEXT = 600  # characters of a reason
 MIN_SECRET = 16  # characters: masking a path such as `hook` would garble the log
-FAILURE = "failure"  # the key of the XCom in which a task leaves why it failed
 
 
 class Undelivered(Exception):

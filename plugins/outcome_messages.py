@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notifications import FAILURE, Message, tell
+from notifications import Message, tell
 from stage_tasks import run_url
+from updraft.airflow_client import FAILURE
 from updraft.usecase import UseCase
 from updraft.usecase.notify_block import Notify
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from approval import Question
     from updraft.stages.push import Outcome
     from updraft.stages.runs import Run
 
@@ -67,6 +69,11 @@ def tell_of_outcome(case: UseCase, outcome: Outcome, run: Run) -> None:
         title = f"{case.name}: version {outcome.version.number} {state}"
         message = Message("not_promoted", title, outcome.reason, run.url)
     tell(case.notify, message)
+
+
+def tell_of_question(case: UseCase, asked: Question, link: str | None) -> None:
+    """Tell that a run waits for a person's answer."""
+    tell(case.notify, Message("question", asked.subject, f"answer within {asked.hours:g} hours", link))
 
 
 def tell_of_quarantine(case: UseCase, ingested: Path, link: str | None) -> None:

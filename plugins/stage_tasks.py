@@ -1,4 +1,4 @@
-"""What the tasks of every DAG have in common: a run's files, folded logs, errors in one line, schedules and roles."""
+"""What the tasks of every DAG have in common: a run's files, errors in one line, links, schedules and roles."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import Asset, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, TriggerRule, get_parsing_context
+from airflow.providers.standard.decorators.python import _PythonDecoratedOperator
+from airflow.sdk import (
+    Asset,
+    AssetAny,
+    AssetOrTimeSchedule,
+    BaseOperatorLink,
+    CronTriggerTimetable,
+    TriggerRule,
+    get_parsing_context,
+)
+from airflow.sdk.bases.decorator import task_decorator_factory
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
+from links import run_url as run_url
 from notifications import note_failure
+from task_summary import folded as folded
 from updraft.errors import UserError
 from updraft.stages.runs import RunFiles, artifacts, folder_of
 from updraft.usecase.blocks import Retry
@@ -90,25 +102,15 @@ def _files(folder: str, run_id: str, verb: str, first: str) -> Iterator[RunFiles
         yield files
 
 
-@contextmanager
-def folded(title: str) -> Iterator[None]:
-    """Fold what is logged meanwhile into one line of the task's log."""
-    log.info("::group::%s", title)
-    try:
-        yield
-    finally:
-        log.info("::endgroup::")
+def linked_task(*links: BaseOperatorLink) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator like `@task`, of a task that shows links: a class of operators has these, not an operator."""
+    operator = type("LinkedTask", (_PythonDecoratedOperator,), {"operator_extra_links": links})
+    return lambda function: task_decorator_factory(function, decorated_operator_class=operator)
 
 
 def nothing_from(stage: str) -> str:
     """Say that a stage has no result, and what mends it."""
     return f"`{stage}` left nothing: a person marked it as success or skipped it; clear the run from `{stage}`"
-
-
-def run_url(dag_id: str, run_id: str) -> str | None:
-    """Return the URL of a run's page, where Airflow's own is known."""
-    base = os.environ.get("AIRFLOW_URL") or os.environ.get("AIRFLOW__API__BASE_URL")
-    return f"{base}/dags/{dag_id}/runs/{quote(run_id, safe='')}" if base else None
 
 
 def rows_asset(etl: str) -> Asset:

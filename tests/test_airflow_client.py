@@ -14,6 +14,7 @@ from tests.support.airflow_server import LIVE, AirflowServer
 from updraft.airflow_client import Airflow, AirflowError, ModelEvent
 from updraft.local_stack.credentials import SERVICE
 from updraft.local_stack.servers import HOST, free_port, wait_for_port
+from updraft.stages.runs import STAGES
 from updraft.usecase import paths
 
 DAG = f"train_{LIVE}"
@@ -28,7 +29,7 @@ def test_a_run_from_trigger_to_failure(api_server: AirflowServer) -> None:
     assert airflow.state(DAG, "a.run~1") == "queued"
 
     tasks = airflow.tasks(DAG, "a.run~1")
-    assert {task.task_id for task in tasks} == {"ingest", "validate", "transform", "train", "evaluate", "push"}
+    assert {task.task_id for task in tasks} == {*STAGES, "approve"}
     assert {(task.state, task.start_date, task.pid) for task in tasks} == {(None, None, None)}
     assert airflow.failure(tasks[0]) == "No logs available for this task."
     assert airflow.result(DAG, "a.run~1", "evaluate") is None

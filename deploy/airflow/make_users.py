@@ -1,8 +1,8 @@
 """Create Airflow's two users, for the FAB auth manager: `admin`, a person, and `service`, which may start training.
 
-The role of `service` lets it read runs, their tasks and the resulting models. The `access_control` of each training DAG
-grants it that DAG, and to start it; in FAB this includes pausing and backfilling. Passwords come from the environment
-and are reset at each start.
+The role of `service` lets it read runs, their tasks, why these failed and the resulting models. The `access_control`
+of each training DAG grants it that DAG, and to start it; in FAB this includes pausing and backfilling. Passwords come
+from the environment and are reset at each start.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
-READS = ("DAG Runs", "Task Instances", "Assets")
+READS = ("DAG Runs", "Task Instances", "XComs", "Assets")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from urllib3.util import Retry, Timeout
 from updraft.errors import UserError
 
 DAG_PREFIX = "train_"  # of the ids of our DAGs
+FAILURE = "failure"  # the key of the XCom in which a task of ours leaves why it failed
 PAGE_SIZE = 100  # the most that Airflow returns at once
 # Retry-After is ignored: a response must not put a thread of the service to sleep.
 RETRY_ONCE = Retry(
@@ -207,9 +208,10 @@ class Airflow:
         tasks = self._get_all(f"{_run(dag_id, run_id)}/taskInstances", _Tasks, lambda page: page.task_instances)
         return sorted(tasks, key=lambda task: (task.start_date or LAST, task.map_index))
 
-    def result(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+    def result(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return the value that a task returned, or pushed under another key; None when there is none."""
-        xcom = self._get(f"{_run(dag_id, run_id)}/taskInstances/{_segment(task_id)}/xcomEntries/{key}", _XCom)
+        path = f"{_run(dag_id, run_id)}/taskInstances/{_segment(task_id)}/xcomEntries/{key}"
+        xcom = self._get(f"{path}?{urlencode({'map_index': map_index})}", _XCom)
         return xcom.value if xcom else None
 
     def model_event(self, dag_id: str, run_id: str) -> ModelEvent:
@@ -229,6 +231,18 @@ class Airflow:
             return f"{exceptions[0].exc_type}: {' '.join(exceptions[0].exc_value.split())}"
         events = [line.event for line in lines if not line.event.startswith("::")]  # a group's head or end
         return events[-1] if events else "no log"
+
+    def reason(self, task: TaskInstance) -> str | None:
+        """Return why a task of ours failed, as it left it for people; None where it was killed, or may not be read."""
+        try:
+            found = self.result(task.dag_id, task.dag_run_id, task.task_id, FAILURE, task.map_index)
+        except AirflowError:
+            return None
+        return str(found) if found else None
+
+    def page(self, dag_id: str, run_id: str, url: str | None = None) -> str:
+        """Return the address of a run's page for people, of Airflow at `url`, else where this client finds it."""
+        return f"{(url or self.url).rstrip('/')}/{_run(dag_id, run_id).replace('/dagRuns/', '/runs/')}"
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request to a path below /api/v2/ and return the decoded JSON; None for an empty response."""

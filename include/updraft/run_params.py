@@ -11,7 +11,6 @@ from updraft.model.columns import quoted
 from updraft.model.signature import MAX_ERRORS, MAX_KEY_LENGTH, BadRow, escape_pointer
 
 Promote = Literal["auto", "canary", "shadow", "approve", "never"]  # from the least strict to the strictest
-NOT_WAITING: tuple[Promote, ...] = ("canary", "shadow", "never")  # for a person's approval
 # JSON does not distinguish 1 from 1.0.
 Whole = Annotated[int, BeforeValidator(lambda v: int(v) if isinstance(v, float) and v.is_integer() else v)]
 
@@ -44,7 +43,7 @@ class RunParams(BaseModel):
 def as_strict(promote: Promote) -> tuple[Promote, ...]:
     """Return the values of `promote` that a run may have where the YAML says `promote`: this, and stricter ones."""
     order: tuple[Promote, ...] = get_args(Promote)
-    return tuple(value for value in order[order.index(promote) :] if value in (promote, *NOT_WAITING))
+    return order[order.index(promote) :]
 
 
 def _format(model: type[BaseModel], fault: Mapping[str, Any]) -> dict[str, str]:

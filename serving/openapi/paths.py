@@ -112,7 +112,12 @@ def _parameters() -> dict[str, Any]:
 def _run() -> dict[str, Any]:
     task = {"name": TEXT, "candidate": NULLABLE_TEXT, "state": TEXT, "started": NULLABLE_TEXT, "ended": NULLABLE_TEXT}
     run = {"use_case": NAME, "run_id": RUN, "state": TEXT, "started": NULLABLE_TEXT, "ended": NULLABLE_TEXT}
-    run |= {"outcome": NULLABLE_TEXT, "version": _nullable(WHOLE), "reason": NULLABLE_TEXT}
+    run |= {
+        "outcome": NULLABLE_TEXT,
+        "version": _nullable(WHOLE),
+        "reason": NULLABLE_TEXT,
+        "airflow_url": NULLABLE_TEXT,
+    }
     return _object(run | {"tasks": {"type": "array", "items": _object(task)}})
 
 

@@ -21,7 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 COOKIE = "updraft_train"
 ENDED = {"success", "failed"}
 REFRESH_SECONDS = 3  # between two reloads of a run's page
-STAGES = ("ingest", "validate", "transform", "train", "evaluate", "push")
+STAGES = ("ingest", "validate", "transform", "train", "evaluate", "approve", "push")
 FIELDS = ("use_case", "limit", "seed", "promote", "read_all")
 
 

@@ -25,7 +25,7 @@ class Run:
     """A run: `queued` until its turn, since a use case has one at a time, then `running`, `success` or `failed`.
 
     The outcome of a finished run is `promoted` or `stored`, with the version, `rejected` if nothing was stored, or
-    `failed`.
+    `failed`, with the task and its reason. `airflow_url` is the page of the run in Airflow.
     """
 
     use_case: str
@@ -37,19 +37,28 @@ class Run:
     version: int | None = None
     reason: str | None = None
     tasks: tuple[Task, ...] = ()
+    airflow_url: str | None = None
 
 
-def read_run(airflow: Airflow, use_case: str, run_id: str) -> Run | None:
-    """Read a run from Airflow; None if it does not exist. Raises AirflowError."""
+def read_run(airflow: Airflow, use_case: str, run_id: str, airflow_pages: str | None = None) -> Run | None:
+    """Read a run from Airflow, whose pages are at `airflow_pages`; None if it does not exist. Raises AirflowError."""
     dag_run = airflow.run(DAG_PREFIX + use_case, run_id)
     if dag_run is None:
         return None
     state, tasks = dag_run.state, airflow.tasks(DAG_PREFIX + use_case, run_id)
     parts = tuple(map(_task, tasks))
     outcome = _outcome(airflow, use_case, run_id, tasks) if state == "success" else {}
-    outcome = {"outcome": "failed"} if state == "failed" else outcome
+    outcome = {"outcome": "failed", "reason": _failure(airflow, tasks)} if state == "failed" else outcome
+    url = airflow.page(DAG_PREFIX + use_case, run_id, airflow_pages)
     return Run(
-        use_case, run_id, state, iso_time(dag_run.start_date), iso_time(dag_run.end_date), tasks=tuple(parts), **outcome
+        use_case,
+        run_id,
+        state,
+        iso_time(dag_run.start_date),
+        iso_time(dag_run.end_date),
+        tasks=tuple(parts),
+        airflow_url=url,
+        **outcome,
     )
 
 
@@ -61,6 +70,14 @@ def iso_time(at: datetime | None) -> str | None:
 def _task(task: TaskInstance) -> Task:
     candidate = task.rendered_map_index or str(task.map_index) if task.map_index >= 0 else None
     return Task(task.task_id, candidate, task.state or "waiting", iso_time(task.start_date), iso_time(task.end_date))
+
+
+def _failure(airflow: Airflow, tasks: list[TaskInstance]) -> str:
+    """Return which task failed first, and the reason that it left."""
+    failed = next((task for task in tasks if task.state == "failed"), None)
+    if failed is None:
+        return "No task of it failed: somebody set the run's state."
+    return f"{failed.task_id}: {airflow.reason(failed) or 'it left no reason; see its log in Airflow'}"
 
 
 def _outcome(airflow: Airflow, use_case: str, run_id: str, tasks: list[TaskInstance]) -> dict[str, Any]:

@@ -48,16 +48,23 @@ log = logging.getLogger(__name__)
 class Trainer:
     """Starts and follows training runs, with one request to Airflow at a time: a slow Airflow occupies few threads.
 
-    Callers need the `token`, and start at most `starts` runs per minute together. All methods raise HTTP errors.
+    Callers need the `token`, and start at most `starts` runs per minute together. `airflow_pages` is where browsers
+    reach Airflow, if not where the service does. All methods raise HTTP errors.
     """
 
     def __init__(
-        self, airflow: Airflow, token: str, rate_limiter: RateLimiter | None = None, starts: int = STARTS_PER_MINUTE
+        self,
+        airflow: Airflow,
+        token: str,
+        rate_limiter: RateLimiter | None = None,
+        starts: int = STARTS_PER_MINUTE,
+        airflow_pages: str | None = None,
     ) -> None:
         self._airflow = airflow
         self._token = digest(token)
         self._rate_limiter = rate_limiter or RateLimiter()
         self._starts = starts
+        self._airflow_pages = airflow_pages
         self._turn = threading.Lock()
         self._cache: dict[tuple[str, str], tuple[float, Run]] = {}
 
@@ -109,7 +116,7 @@ class Trainer:
             return cached
         with self._airflow_session() as airflow:
             # Looked up again: another thread may have asked Airflow while this one waited for its turn.
-            run = self._cached(use_case, run_id) or read_run(airflow, use_case, run_id)
+            run = self._cached(use_case, run_id) or read_run(airflow, use_case, run_id, self._airflow_pages)
             if run is None:
                 raise NotFound(NOT_STARTED_HERE)
             now = time.monotonic()
@@ -153,7 +160,10 @@ def open_trainer(environment: Mapping[str, str], folder: Path, starts: int = STA
         raise ValueError("AIRFLOW_URL: expected Airflow's http:// or https:// URL, as SERVING_TRAIN_TOKEN is set")
     if not user or not password:
         raise ValueError(f"AIRFLOW_USER and {PASSWORD}: expected both, as SERVING_TRAIN_TOKEN is set")
-    return Trainer(Airflow(str(url), user, password), token, RateLimiter(folder / "rates.sqlite"), starts)
+    pages = environment.get("AIRFLOW_PUBLIC_URL") or None
+    if pages and not re.match("https?://[^/]", pages):
+        raise ValueError(f"AIRFLOW_PUBLIC_URL: {pages!r} is no http:// or https:// URL")
+    return Trainer(Airflow(str(url), user, password), token, RateLimiter(folder / "rates.sqlite"), starts, pages)
 
 
 def _unknown_use_case(airflow: Airflow) -> NoReturn:

@@ -75,7 +75,7 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
     training = {dag_id: dag for dag_id, dag in dags.items() if "training" in dag.tags}
     assert sorted(training) == sorted(f"train_{path.stem}" for path in paths())
     for dag in training.values():
-        assert dag.task_ids == [*STAGES]
+        assert dag.task_ids == [*STAGES[:-1], "approve", "push"]
         assert (dag.catchup, dag.max_active_runs) == (False, 1)
         assert dag.doc_md and "ingest" in dag.doc_md
         assert set(dag.params) == {"limit", "seed", "promote", "read_all"}
@@ -144,7 +144,7 @@ def test_a_broken_yaml_keeps_its_dag_and_is_an_import_error_with_file_and_line(
         "train_not_text",
         *(f"train_{path.stem}" for path in paths()),
     ])
-    assert [tasks for _, tasks, _ in training.values()] == [[*STAGES]] * len(training)
+    assert [tasks for _, tasks, _ in training.values()] == [[*STAGES[:-1], "approve", "push"]] * len(training)
     assert {dag_id for dag_id, (tags, *_) in dags.items() if "cannot be loaded" in tags} == {
         *("train_broken", "train_odd_name", "train_not_text", "train_sms_spam", "train_vehicle_price"),
         "etl_broken",
@@ -176,7 +176,7 @@ def test_a_run_from_mongodb_to_the_registry_and_a_second_one_that_does_not_win(
     first = dag.test(logical_date=None, run_conf={"promote": "auto"})
     assert states(first) == dict.fromkeys(
         ["ingest", "validate", "transform", "train[0]", "train[1]", "evaluate", "push"], "success"
-    )
+    ) | {"approve": "skipped"}
     assert registry.production(case.name) == 1
     folder = tmp_path / "runs" / case.name / first.run_id
     assert {path.name for path in folder.iterdir()} == {*STAGES, "configuration"}
@@ -202,7 +202,7 @@ def test_with_artifacts_on_s3_nothing_stays_on_the_machine(
     monkeypatch.setenv("UPDRAFT_ARTIFACTS", root)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"promote": "auto"})
-    assert set(states(run).values()) == {"success"}
+    assert {name for name, state in states(run).items() if state != "success"} == {"approve"}
     assert registry.production(case.name) == 1
     place = f"{case.name}/{run.run_id}"
     passed = {ti.task_id: ti.xcom_pull(task_ids=ti.task_id) for ti in run.get_task_instances() if ti.map_index < 0}

@@ -113,13 +113,14 @@ def test_no_program_is_given_secrets_that_it_does_not_need(stack: Stack) -> None
     assert not {each for each in training if secret[each] in values}
 
 
-def test_the_service_trains_with_a_user_that_can_do_no_more(stack: Stack, tmp_path: Path) -> None:
-    """A POST leads to a version that serves; its user sees no connection of Airflow's."""
+def test_the_service_trains_with_a_user_that_can_do_no_more_and_a_person_approves(stack: Stack, tmp_path: Path) -> None:
+    """A POST leads to a version that serves, once a person said so; its user sees no connection of Airflow's."""
     settings, store = stack.settings(), registry(stack)
     store.remove(CASE, who="tests", why="no champion: whatever this run makes wins")
     headers = {"Authorization": f"Bearer {settings['SERVING_TRAIN_TOKEN']}", "Idempotency-Key": "end-to-end"}
+    params, server, answered = {"seed": 7, "promote": "approve"}, airflow(stack), False
     started = [
-        requests.post(f"{settings['SERVING_URL']}/train/{CASE}", json={"seed": 7}, headers=headers, timeout=60)
+        requests.post(f"{settings['SERVING_URL']}/train/{CASE}", json=params, headers=headers, timeout=60)
         for _ in range(2)
     ]
     assert [answer.status_code for answer in started] == [202, 202], started[0].text
@@ -128,9 +129,14 @@ def test_the_service_trains_with_a_user_that_can_do_no_more(stack: Stack, tmp_pa
     until = time.monotonic() + 240
     while (run := requests.get(url, headers=headers, timeout=60).json())["state"] not in ("success", "failed"):
         assert time.monotonic() < until, run
+        if not answered and any(task["state"] == "awaiting_input" for task in run["tasks"]):
+            answer(server, DAG, run["run_id"], "promote", "it sells")
+            answered = True
         time.sleep(0.5)
+    assert answered
+    require_traces(server, store, settings, run["run_id"])
     assert (run["outcome"], run["version"]) == ("promoted", store.production(CASE)), run
-    assert run["reason"] == "there is no champion yet"
+    assert run["reason"] == f"{ADMIN} approved it: it sells; there is no champion yet"
     assert {task["candidate"] for task in run["tasks"] if task["name"] == "train"} == {*load(CASE).candidates}
     assert {task["state"] for task in run["tasks"]} == {"success"}
     row = Model.load(store.pull(CASE, run["version"], tmp_path / "version")).signature.example
@@ -144,6 +150,34 @@ def test_the_service_trains_with_a_user_that_can_do_no_more(stack: Stack, tmp_pa
         service.request("GET", "connections")
     with pytest.raises(AirflowError, match="403"):
         service.request("GET", "variables")
+
+
+def answer(server: Airflow, dag: str, run_id: str, choice: str, reason: str) -> None:
+    """Answer what `approve` asks, after a look at it: no process waits, and the evidence is there."""
+    task = f"dags/{dag}/dagRuns/{run_id}/taskInstances/approve"
+    (asked,) = server.request("GET", f"dags/{dag}/dagRuns/{run_id}/hitlDetails")["hitl_details"]
+    assert asked["options"] == ["promote", "reject"] and asked["defaults"] == ["reject"]
+    assert "| random\\_forest" in asked["body"] and f"/runs/{run_id}/plugin/model-card)" in asked["body"]
+    pid = server.request("GET", task)["pid"]
+    until = time.monotonic() + 30
+    while pid and psutil.pid_exists(pid):
+        assert time.monotonic() < until, "a worker waits for the answer"
+        time.sleep(0.5)
+    server.request("PATCH", f"{task}/-1/hitlDetails", {"chosen_options": [choice], "params_input": {"reason": reason}})
+
+
+def require_traces(server: Airflow, store: Registry, settings: dict[str, str], run_id: str) -> None:
+    """Who answered is in the history and in the event; the task leads to the version and the service."""
+    last = store.history(CASE)[-1]
+    assert (last.action, last.who) == ("promote", f"{ADMIN} (airflow:{DAG})") and last.why.startswith("it sells; ")
+    (event,) = server.request("GET", f"assets/events?source_dag_id={DAG}&source_run_id={run_id}")["asset_events"]
+    assert (event["extra"]["answered_by"], event["extra"]["answer"]) == (ADMIN, "promote")
+    links = server.request("GET", f"dags/{DAG}/dagRuns/{run_id}/taskInstances/push/links")["extra_links"]
+    assert links == {
+        "Version": f"{settings['AIRFLOW_URL']}/updraft/versions/{DAG}/{last.version}",
+        "Service": f"{settings['SERVING_URL']}/{CASE}",
+    }
+    assert server.result(DAG, run_id, "approve")["chosen_options"] == ["promote"]
 
 
 def served(settings: dict[str, str], row: dict[str, Any]) -> tuple[int | None, str]:

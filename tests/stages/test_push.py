@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from updraft.registry import judgements
 from updraft.registry.registry import Registry, VerificationError, open_registry
 from updraft.registry.rollouts import Plan, abort, finish, start
 from updraft.stages.evaluate import evaluate
-from updraft.stages.push import Outcome, champion, push
+from updraft.stages.push import Answer, Choice, Outcome, champion, push
 from updraft.stages.runs import Run, RunFiles
 from updraft.stages.stage_folder import read_json, write_json
 from updraft.stages.train import train
@@ -239,6 +240,71 @@ def test_a_version_that_was_taken_back_is_not_tried_again(
     abort(registry, case.name, who="ann", why="it sells to nobody")
     outcome = push_run(tried, Run("manual__2", run.files, "tests", "http://airflow/run"), registry, beside)
     require_held(case, outcome, registry)
+
+
+# --- what a person answered -------------------------------------------------------------------------------------------
+
+ANN = Answer("promote", "ann", "it sells")
+
+
+def push_answered(case: UseCase, run: Run, registry: Registry, beside: Path, answer: Answer | None) -> Outcome:
+    folder, asked = run.files.folder, case.model_copy(update={"promote": "approve"})
+    models = [folder / "train" / candidate for candidate in case.candidates]
+    dataset = folder / "ingest" / "dataset.parquet"
+    return push(asked, models, folder / "transform", dataset, beside, registry, run, answer=answer)
+
+
+@pytest.mark.parametrize(("choice", "decision", "production"), [("promote", "promote", 2), ("canary", "canary", 1)])
+def test_what_a_person_approves_is_done_in_that_persons_name(
+    choice: Choice, decision: str, production: int, case: UseCase, run: Run, registry: Registry, beside: Path
+) -> None:
+    for _ in range(2):  # a retry finds it there
+        outcome = push_answered(case, run, registry, beside, replace(ANN, choice=choice))
+        assert outcome.version and (outcome.version.number, outcome.decision) == (2, decision)
+    last = registry.history(case.name)[-1]
+    assert (last.sequence, last.production, last.who) == (2, production, "ann (tests)")
+    assert last.why.startswith("it sells; ")
+
+
+def test_what_a_person_rejects_is_stored_and_held(case: UseCase, run: Run, registry: Registry, beside: Path) -> None:
+    for _ in range(2):
+        outcome = push_answered(case, run, registry, beside, Answer("reject", "ann", "it sells to nobody"))
+        assert outcome.version and (outcome.version.number, outcome.decision) == (2, "reject")
+    assert "it sells to nobody" in outcome.reason
+    last = registry.history(case.name)[-1]
+    assert (last.action, last.version, last.who, last.why) == ("hold", 2, "ann (tests)", "it sells to nobody")
+    assert registry.production(case.name) == 1
+    again = Run("manual__2", run.files, "tests", "http://airflow/run")
+    require_held(case, push_answered(case, again, registry, beside, ANN), registry)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(None, "nobody was asked"), (Answer("reject", None), "nobody answered in time")]
+)
+def test_without_an_answer_the_version_is_stored_and_not_held(
+    answer: Answer | None, reason: str, case: UseCase, run: Run, registry: Registry, beside: Path
+) -> None:
+    outcome = push_answered(case, run, registry, beside, answer)
+    assert outcome.version and (outcome.version.number, outcome.decision) == (2, "hold") and reason in outcome.reason
+    assert len(registry.history(case.name)) == 1
+    judgement = judgements.read(registry.bucket, registry.keys, case.name, 2)
+    assert judgement and (judgement.decision, judgement.reason) == ("hold", outcome.reason)
+    registry.promote(case.name, 2, expect=1, who="ben", why="by hand")
+
+
+@pytest.mark.parametrize("choice", ["promote", "canary"])
+def test_an_answer_to_what_is_no_longer_so_is_void(
+    choice: Choice, case: UseCase, run: Run, registry: Registry, beside: Path, tmp_path: Path
+) -> None:
+    other = registry.push(case.name, model_folder(tmp_path / "other"), {}, "other").number
+    registry.promote(case.name, other, expect=1, who="ben", why="meanwhile")
+    outcome = push_answered(case, run, registry, beside, replace(ANN, choice=choice))
+    assert outcome.version and (outcome.version.number, outcome.decision) == (3, "hold")
+    assert f"what ann answered ({choice}) is void: {case.name}: production is version 2" in outcome.reason
+    judgement = judgements.read(registry.bucket, registry.keys, case.name, 3)
+    assert judgement and (judgement.reason, judgement.who) == (outcome.reason, "ann (tests)")
+    pointer = registry.pointer(case.name)
+    assert pointer and (pointer.production, pointer.rollout) == (2, None)
 
 
 # --- what a person took back -----------------------------------------------------------------------------------------

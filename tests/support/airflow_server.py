@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import requests
+
 from tests.support.servers import server
 from updraft.airflow_client import Airflow
 from updraft.defaults import ROOT
@@ -20,6 +22,7 @@ from updraft.local_stack.servers import HOST, free_port
 TOKEN = "the-token-of-the-tests"  # that the service asks for before it trains
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 LIVE = "sms_spam"  # the use case whose DAG is unpaused
+VIEWER = "viewer"  # a user who may look, and change nothing
 
 
 class AirflowServer:
@@ -31,8 +34,10 @@ class AirflowServer:
         self.password = secrets.token_hex(16)
         self.log = folder.with_suffix(".log")
         self._running = ExitStack()
+        self.artifacts = folder / "artifacts"
         admin = secrets.token_hex(16)
-        (folder / "passwords.json").write_text(json.dumps({ADMIN: admin, SERVICE: self.password}))
+        self._passwords = {ADMIN: admin, SERVICE: self.password, VIEWER: secrets.token_hex(16)}
+        (folder / "passwords.json").write_text(json.dumps(self._passwords))
         for words in (("db", "migrate"), ("dags", "reserialize")):
             subprocess.run(_command(*words), env=self._environ(), check=True, capture_output=True)
         self.admin = Airflow.patient(self.url, ADMIN, admin)
@@ -45,6 +50,11 @@ class AirflowServer:
         """Stop it; its port is free then."""
         self._running.close()
 
+    def token(self, user: str) -> str:
+        """Log in as a user."""
+        login = {"username": user, "password": self._passwords[user]}
+        return str(requests.post(f"{self.url}/auth/token", json=login, timeout=60).json()["access_token"])
+
     def runs(self, dag_id: str) -> list[str]:
         """Name the runs of a DAG."""
         page = self.admin.request("GET", f"dags/{dag_id}/dagRuns?limit=100")
@@ -56,14 +66,18 @@ class AirflowServer:
             "CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin,{SERVICE}:user",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin,{SERVICE}:user,{VIEWER}:viewer",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.folder / 'airflow.db'}",
             "API__HOST": HOST,
             "API__PORT": str(self.port),
             "API_AUTH__JWT_SECRET": secrets.token_hex(64),
         }
-        path = {"AIRFLOW_HOME": str(self.folder), "PYTHONPATH": os.pathsep.join((str(ROOT / "include"), str(ROOT)))}
+        path = {
+            "AIRFLOW_HOME": str(self.folder),
+            "UPDRAFT_ARTIFACTS": str(self.artifacts),
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "include"), str(ROOT))),
+        }
         return {**os.environ, **path, **{f"AIRFLOW__{name}": value for name, value in settings.items()}}
 
 

@@ -388,9 +388,10 @@ def test_run_parameters_override_the_yaml_and_none_does_not() -> None:
 
 
 STRICTER = {
-    "auto": ["auto", "canary", "shadow", "never"],
-    "canary": ["canary", "shadow", "never"],
-    "shadow": ["shadow", "never"],
+    "auto": ["auto", "canary", "shadow", "approve", "never"],
+    "canary": ["canary", "shadow", "approve", "never"],
+    "shadow": ["shadow", "approve", "never"],
+    "approve": ["approve", "never"],
     "never": ["never"],
 }
 
@@ -429,14 +430,33 @@ def test_who_is_told_of_all_that_there_is_or_of_what_is_named(shop: Write) -> No
     notify = load("shop", root).notify
     assert notify and notify.email and notify.slack and notify.slack.connection == "chat"
     assert (notify.email.to, notify.email.connection) == (("ann@example.com",), "smtp_default")
-    assert notify.about == ("failed", "promoted", "not_promoted", "quarantine")
+    assert notify.about == ("failed", "promoted", "not_promoted", "quarantine", "question")
     root = shop(("{by: hash}", "{by: hash}\nnotify: {slack: {connection: chat}, about: failed}"))
     assert (again := load("shop", root).notify) and again.about == ("failed",)
 
 
-def test_approve_is_refused_until_it_is_there(shop: Write) -> None:
-    root = shop(("{by: hash}", "{by: hash}\npromote: approve"))
-    assert [fault for fault in refusal(root) if "promote: approve is not available yet" in fault] == refusal(root)
+@pytest.mark.parametrize(
+    ("block", "complaint"),
+    [
+        ("approve: {hours: 0}", ":11: approve.hours: expected greater than 0, found 0"),
+        (
+            "promote: approve\nschedule: '0 */6 * * *'",
+            ":11: approve.hours: 20, but the schedule has runs 6 hours apart",
+        ),
+        ("approve: {hours: 24}\nschedule: '0 3 * * *'", ":11: approve.hours: 24, but the schedule has runs 24 hours"),
+        ("promote: approve\nschedule: {cron: '0 3 1,2 * *', rows: 9}\napprove: {hours: 30}", ":13: approve.hours: 30"),
+    ],
+)
+def test_a_run_waits_for_a_person_for_less_time_than_to_the_next_run(shop: Write, block: str, complaint: str) -> None:
+    [fault] = [fault for fault in refusal(shop(("{by: hash}", f"{{by: hash}}\n{block}"))) if "approve" in fault]
+    assert complaint in fault
+
+
+@pytest.mark.parametrize("block", ["schedule: '0 3 * * 1'", "approve: {hours: 700}", "promote: approve"])
+def test_without_a_schedule_or_with_a_longer_one_there_is_time_to_answer(shop: Write, block: str) -> None:
+    more = "" if block.startswith("promote") else "\npromote: approve"
+    case = load("shop", shop(("{by: hash}", f"{{by: hash}}\n{block}{more}")))
+    assert case.promote == "approve" and case.approve.hours == (700 if "700" in block else 20)
 
 
 @pytest.mark.parametrize(

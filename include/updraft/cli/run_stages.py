@@ -25,7 +25,7 @@ from updraft.stages.evaluate import EVALUATION, NO_HOLDS, evaluate
 from updraft.stages.evaluation_table import evaluation_table
 from updraft.stages.ingest import ingest
 from updraft.stages.keep import keep
-from updraft.stages.push import Outcome, champion, push
+from updraft.stages.push import Outcome, by_hand, champion, push
 from updraft.stages.run_disk import explain_file_errors, warn_when_nearly_full
 from updraft.stages.runs import Run, RunFiles, artifacts
 from updraft.stages.stage_folder import read_json
@@ -97,6 +97,8 @@ def _print_outcome(facts: dict[str, Any], outcome: Outcome, evaluated: Path, as_
     console.print(evaluation_table(facts))
     console.print(f"[bold]{outcome.decision}[/]: {outcome.reason}", highlight=False)
     console.print(f"version {version}" if version else "no version was pushed", highlight=False)
+    if outcome.version and outcome.decision == "hold":
+        console.print(f"to promote it: {by_hand(outcome.version)}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"model card: {evaluated / 'card.html'}", highlight=False, soft_wrap=True)
     if version:
         next_step(f"updraft registry show {facts['use_case']} {version}")

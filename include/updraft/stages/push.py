@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from updraft.datasets.manifest import DATASET, Description, dvc_file
 from updraft.errors import UserError
@@ -21,6 +21,7 @@ from updraft.registry import judgements
 from updraft.registry.folder_hashes import sha256
 from updraft.registry.registry import HeldModel, Pointer, PointerMoved, Registry, Version
 from updraft.registry.rollouts import Plan, RolloutRunning, start
+from updraft.run_params import Promote
 from updraft.stages.evaluate import EVALUATION, Champion, evaluate
 from updraft.stages.keep import describe
 from updraft.stages.runs import Run
@@ -31,6 +32,7 @@ from updraft.version import commit
 
 log = logging.getLogger(__name__)
 
+Choice = Literal["promote", "canary", "reject"]
 JUDGEMENTS = 3
 DATASET_KEYS = {"source", "position", "rows", "quarantined", "md5", "size"}  # of its description, in the manifest
 
@@ -44,6 +46,23 @@ class Outcome:
     reason: str
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What came of the question whether to promote: what a person chose, who it was, and why.
+
+    Without `who` nobody answered in time, which is a `reject` that holds nothing.
+    """
+
+    choice: Choice
+    who: str | None
+    why: str = ""
+
+
+def by_hand(version: Version) -> str:
+    """Return the command by which a person promotes a stored version."""
+    return f'updraft registry promote {version.name} {version.number} --why "…"'
+
+
 def champion(case: UseCase, registry: Registry) -> Champion | None:
     """Read the version in production, verified, into memory; None when there is none yet."""
     number = registry.production(case.name)
@@ -53,12 +72,21 @@ def champion(case: UseCase, registry: Registry) -> Champion | None:
 
 
 def push(
-    case: UseCase, models: Sequence[Path], split: Path, dataset: Path, evaluation: Path, registry: Registry, run: Run
+    case: UseCase,
+    models: Sequence[Path],
+    split: Path,
+    dataset: Path,
+    evaluation: Path,
+    registry: Registry,
+    run: Run,
+    *,
+    answer: Answer | None = None,
 ) -> Outcome:
     """Store the chosen model as a version and, when the decision is `promote`, act on it as `promote:` says.
 
     `auto` points production at it, `canary` and `shadow` start a rollout; where nothing is in production there is
     nothing to try it beside, and it goes into production. While another version is tried, the new one is only stored.
+    By `approve` what a person answered is done, in that person's name; without an answer the version is only stored.
 
     Stores nothing when the decision is `reject`, nor when the model is held, by its bytes, whatever was decided before.
     When the pointer has moved since the evaluation, the model is judged again, against the new champion: before it is
@@ -73,7 +101,10 @@ def push(
     # A retried task makes the same bytes; a run that is cleared after a change makes others: a new version.
     model_sha256 = _require_evaluated(case, model, summary)
     once = f"{run.id}~{model_sha256[:12]}"
-    if hold := registry.states(case.name).hold(model_sha256):
+    hold = registry.states(case.name).hold(model_sha256)
+    if hold and answer and answer.choice == "reject" and (version := registry.version_of(case.name, once)):
+        return Outcome(version, "reject", f"this model is {hold}")  # by an earlier try of this task
+    if hold:
         reason = f"this very model is {hold}; only a person promotes it again: updraft registry promote {case.name} "
         reason += f"{hold.version} --force"
         log.warning("nothing is pushed: %s", reason)
@@ -82,7 +113,7 @@ def push(
         log.info("version %d is of this run", version.number)
         if done := _done(registry.pointer(case.name), version.number):
             return Outcome(version, done, summary["reason"])
-    elif summary["decision"] == "promote" and _moved(case, registry, summary):
+    elif summary["decision"] == "promote" and case.promote != "approve" and _moved(case, registry, summary):
         log.warning("judging again: production moved since the evaluation")
         evaluation = _judge_again(case, models, split, registry, run)
         summary = read_json(evaluation / EVALUATION)
@@ -95,7 +126,44 @@ def push(
     metadata = _metadata(case, summary, files, rows, run)
     version = registry.push(case.name, files, metadata, once, model_sha256=model_sha256)
     log.info("version %d is in the registry", version.number)
+    if case.promote == "approve" and summary["decision"] == "promote":
+        return _follow(answer, case, version, summary, registry, run)
     return _promote(case, models, split, version, summary, registry, run)
+
+
+def _follow(
+    answer: Answer | None, case: UseCase, version: Version, summary: dict[str, Any], registry: Registry, run: Run
+) -> Outcome:
+    """Do what a person answered, to the evaluation that the person saw: if production moved since, the answer is void.
+
+    A person's `reject` holds the model. What else is not promoted is noted beside the version, and can be by hand.
+    """
+    if answer is None or (answer.choice == "reject" and answer.who is None):
+        reason = "promote is 'approve', and nobody " + ("was asked" if answer is None else "answered in time")
+        return _stored(registry, version, reason, run)
+    by = replace(run, who=f"{answer.who} ({run.who})")
+    if answer.choice == "reject":
+        registry.hold(case.name, version.number, who=by.who, why=answer.why)
+        reason = f"{answer.who} rejected it: {answer.why}"
+        log.info("version %d is held: %s", version.number, reason)
+        return Outcome(version, "reject", reason)
+    summary = summary | {"reason": f"{answer.why}; {summary['reason']}"}
+    try:
+        done = _act(case, registry, version, summary, by, "auto" if answer.choice == "promote" else answer.choice)
+    except PointerMoved as moved:
+        return _stored(registry, version, f"what {answer.who} answered ({answer.choice}) is void: {moved}", by)
+    except (HeldModel, RolloutRunning) as error:
+        return _stored(registry, version, str(error), by)
+    reason = f"{answer.who} approved it: {summary['reason']}"
+    log.info("version %d: %s: %s", version.number, done, reason)
+    return Outcome(version, done, reason)
+
+
+def _stored(registry: Registry, version: Version, reason: str, run: Run) -> Outcome:
+    """Note beside a version why it is only stored."""
+    _note(registry, version, "hold", reason, run)
+    log.warning("version %d is not promoted: %s; to promote it: %s", version.number, reason, by_hand(version))
+    return Outcome(version, "hold", reason)
 
 
 def _promote(
@@ -110,10 +178,11 @@ def _promote(
     """Promote or try a stored version if it was decided; judge it again each time that production moves."""
     for _ in range(JUDGEMENTS):
         if summary["decision"] != "promote":
-            log.info("version %d is not promoted: %s", version.number, summary["reason"])
+            log.info("version %d is not promoted: %s; to promote it: %s", version.number, summary["reason"],
+                     by_hand(version))  # fmt: skip
             return Outcome(version, summary["decision"], summary["reason"])
         try:
-            done = _act(case, registry, version, summary, run)
+            done = _act(case, registry, version, summary, run, case.promote)
         except PointerMoved as moved:
             log.warning("judging again: %s", moved)
             summary = read_json(_judge_again(case, models, split, registry, run) / EVALUATION)
@@ -130,7 +199,7 @@ def _promote(
     raise PointerMoved(f"{case.name}: the pointer moved {JUDGEMENTS} times while version {version.number} was judged")
 
 
-def _act(case: UseCase, registry: Registry, version: Version, summary: dict[str, Any], run: Run) -> str:
+def _act(case: UseCase, registry: Registry, version: Version, summary: dict[str, Any], run: Run, mode: Promote) -> str:
     """Promote a version, or start its rollout, against the champion that it was compared with; return what was done.
 
     Raises PointerMoved when another one is in production, or anything moves meanwhile; RolloutRunning; HeldModel.
@@ -142,7 +211,6 @@ def _act(case: UseCase, registry: Registry, version: Version, summary: dict[str,
     if now and now.rollout and now.rollout.version != version.number:
         raise RolloutRunning(case.name, version.number, now.rollout)
     written: dict[str, Any] = {"who": run.who, "why": summary["reason"], "expected_sequence": sequence}
-    mode = case.promote
     if production is not None and (mode == "canary" or mode == "shadow"):
         plan = Plan(version.number, mode, case.rollout.percent if mode == "canary" else None)
         start(registry, case.name, plan, **written)

@@ -174,6 +174,12 @@ class Rollout(Part):
     min_rows: Annotated[int, Field(ge=1)] = 500
 
 
+class Approve(Part):
+    """How long `promote: approve` waits for a person; when nobody has answered after `hours`, nothing is promoted."""
+
+    hours: Annotated[float, Field(gt=0)] = 20
+
+
 class Serving(Part):
     """How the service treats values beyond the suite's critical bounds, and which columns it does not store.
 

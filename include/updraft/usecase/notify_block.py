@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from updraft.usecase.blocks import Names, Part, as_list
 
-Event = Literal["failed", "promoted", "not_promoted", "quarantine"]
+Event = Literal["failed", "promoted", "not_promoted", "quarantine", "question"]
 ConnectionName = Annotated[str, Field(pattern=r"\S")]
 MAIL = re.compile(r"[^\s@,<>\"]+@[^\s@,<>\"]+")
 

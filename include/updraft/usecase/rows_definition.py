@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -10,6 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from updraft.model.columns import Column
 from updraft.usecase.blocks import Names, Part, Reading, Retry
 from updraft.usecase.source_blocks import SourceBlock
+
+TICKS = 400  # of a schedule that are looked at: more than a year of days
 
 
 def _cron(value: str) -> str:
@@ -33,6 +37,16 @@ class Schedule(Part):
     def says_when(self) -> bool:
         """Whether anything is set."""
         return self.cron is not None or bool(self.after)
+
+    def least_hours(self) -> float | None:
+        """Return how many hours lie between two runs by the cron expression, at the least; None without one."""
+        if self.cron is None:
+            return None
+        from croniter import croniter
+
+        ticks = croniter(self.cron, datetime(2026, 1, 1, tzinfo=UTC))
+        times = [ticks.get_next(float) for _ in range(TICKS)]
+        return min(later - earlier for earlier, later in pairwise(times)) / 3600
 
     @model_validator(mode="after")
     def _require_when(self) -> Self:

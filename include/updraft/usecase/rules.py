@@ -246,10 +246,19 @@ def _schedule(case: UseCase) -> Faults:
 
 
 def _promote(case: UseCase) -> Faults:
-    if case.promote == "approve":
-        yield ("promote",), "promote: approve is not available yet; never stores the version for a person to promote"
     if case.promote in ("canary", "shadow") and case.monitor is None:
         yield ("promote",), f"promote: {case.promote} needs a monitor: block, which ends the rollout; {{}} is enough"
+
+
+def _approve(case: UseCase) -> Faults:
+    """Check that a run which waits for a person does not hold up the next one: a use case has one run at a time."""
+    least = case.schedule.least_hours() if case.schedule else None
+    if least is None or (case.promote != "approve" and "approve" not in case.model_fields_set):
+        return
+    if case.approve.hours >= least:
+        hint = "a run that waits for a person holds up the next one"
+        place = ("approve", "hours") if "approve" in case.model_fields_set else ("promote",)
+        yield place, f"approve.hours: {case.approve.hours:g}, but the schedule has runs {least:g} hours apart; {hint}"
 
 
 CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
@@ -263,5 +272,6 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _candidates: {"task", "text"},
     _metrics: {"task", "choose_by", "gate"},
     _promote: {"promote", "monitor"},
+    _approve: {"promote", "approve", "schedule"},
     demo_rules.cross_field_errors: {"labels"},
 }

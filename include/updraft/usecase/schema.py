@@ -13,6 +13,7 @@ from updraft.model.signature import Label, Task
 from updraft.run_params import Promote
 from updraft.usecase.blocks import (
     METRICS_OF,
+    Approve,
     Candidate,
     Datasets,
     Gate,
@@ -74,6 +75,7 @@ class UseCase(RowsDefinition):
     slices: dict[str, Slice] = Field(default_factory=dict)
     gate: Gate
     promote: Promote = "auto"
+    approve: Approve = Approve()
     rollout: Rollout = Rollout()
     serving: Serving = Serving()
     monitor: Monitor | None = None

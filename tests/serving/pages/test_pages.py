@@ -675,7 +675,7 @@ def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
     assert followed.headers["Refresh"] == "3"
     assert "queued" in page.text
     tasks = [each["text"].split()[0] for each in page.all("th", scope="row")]
-    assert list(dict.fromkeys(tasks)) == ["ingest", "validate", "transform", "train", "evaluate", "push"]
+    assert list(dict.fromkeys(tasks)) == ["ingest", "validate", "transform", "train", "evaluate", "approve", "push"]
     assert Page(trains.test_client().get(url, headers=BROWSER)).status == 401
     assert get(client, f"/runs/{LIVE}/service__another").status == 404
 

@@ -30,11 +30,12 @@ from serving.training.views import OFF, blueprint
 from tests.support import service
 from tests.support.airflow_server import BEARER, LIVE, TOKEN, AirflowServer
 from tests.support.rate_limits import let_in
-from updraft.airflow_client import Airflow
+from updraft.airflow_client import FAILURE, Airflow
 from updraft.local_stack.credentials import SERVICE
 from updraft.local_stack.servers import free_port
 from updraft.model.signature import BadRow
 from updraft.run_params import RunParams
+from updraft.stages.runs import STAGES
 from updraft.usecase import paths
 
 PAUSED = "vehicle_price"  # a use case
@@ -101,8 +102,9 @@ def test_a_post_starts_a_run_that_a_get_follows(client: FlaskClient, api_server:
         "state": "queued",
         **nothing,
         "tasks": tasks,
+        "airflow_url": f"{api_server.url}/dags/train_{LIVE}/runs/{body['run_id']}",
     }
-    assert {task["name"] for task in tasks} == {"ingest", "validate", "transform", "train", "evaluate", "push"}
+    assert {task["name"] for task in tasks} == {*STAGES, "approve"}
     assert {task["state"] for task in tasks} == {"waiting"}
 
 
@@ -242,11 +244,15 @@ def test_a_finished_run_has_an_outcome(client: FlaskClient, api_server: AirflowS
         run = run_id(client.post(POST, headers=BEARER))
         path = f"dags/train_{LIVE}/dagRuns/{run}"
         api_server.admin.request("PATCH", f"{path}/taskInstances/push", {"new_state": push})
+        if state == "failed":  # as `reported` leaves it
+            left = {"key": FAILURE, "value": "f1 is <NaN>", "map_index": -1}
+            api_server.admin.request("POST", f"{path}/taskInstances/push/xcomEntries", left)
         api_server.admin.request("PATCH", path, {"state": state})
         body = client.get(f"{POST}/{run}", headers=BEARER).json
         assert (body["state"], body["outcome"], body["version"]) == (state, outcome, None)
         assert [task["state"] for task in body["tasks"] if task["name"] == "push"] == [push]
         assert ("not good enough" in (body["reason"] or "")) == (outcome == "rejected")
+    assert body["reason"] == "push: f1 is <NaN>"
 
 
 def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_server: AirflowServer) -> None:

@@ -1,0 +1,258 @@
+"""Pages in Airflow's UI: the tabs of a run, Model card and Validation, and the page of a version.
+
+They are served by Airflow's API server to whoever may see the DAG's runs; an anonymous request is refused. What tasks
+have written is shown in a sandbox: it runs no script, sends nothing, and loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+from links import CARD, PAGES, VALIDATION, service_url
+from updraft.errors import UserError
+from updraft.stages.runs import BadArtifacts, artifacts, folder_of
+from updraft.usecase.load import ETL_PREFIX, MONITOR_PREFIX
+from updraft.usecase.schema import NAME
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Response
+
+log = logging.getLogger(__name__)
+
+TRAIN_PREFIX = "train_"
+CARD_FILE, EVALUATION = "card.html", "evaluation.json"  # as `evaluate` names them; its import would load pandas
+MAX_BYTES = 32 << 20  # of a file that is shown
+MAX_ARGUMENTS = 60  # characters of an expectation's arguments, where it passed
+CLOSED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+OURS = f"{CLOSED}frame-ancestors 'self'"
+SANDBOX = f"sandbox allow-popups; {OURS}"  # of what a task has written: an origin of its own, without scripts
+SUITE = {TRAIN_PREFIX: "validate/report.json", ETL_PREFIX: "clean/validate/report.json"}
+INGESTED = {TRAIN_PREFIX: "ingest/ingest.json", ETL_PREFIX: "extract/ingest.json"}
+Message = MutableMapping[str, Any]
+
+
+class Pages:
+    """The ASGI application. It is made at the first request: every program of Airflow's imports its plugins."""
+
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        await _application()(scope, receive, send)
+
+
+@cache
+def _application() -> FastAPI:
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+    from fastapi import Depends, FastAPI
+
+    may_see = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
+    app = FastAPI(docs_url=None, openapi_url=None, redoc_url=None, dependencies=[may_see])
+    app.get("/runs/{dag_id}/{run_id}/card")(card)
+    app.get("/runs/{dag_id}/{run_id}/validation")(validation)
+    app.get("/versions/{dag_id}/{number}")(version)
+    app.get("/versions/{dag_id}/{number}/card")(version_card)
+    return app
+
+
+def card(dag_id: str, run_id: str) -> Any:
+    """Show the model card of a run, or the report of a run of the monitor."""
+    kind, _ = _split(dag_id)
+    if kind == ETL_PREFIX:
+        return _nothing("No model card", "A run of an ETL makes no model.")
+    place = "decide/report.html" if kind == MONITOR_PREFIX else f"evaluate/{CARD_FILE}"
+    page = read_artifact(dag_id, run_id, place)
+    if page is None:
+        return _nothing(
+            "No model card yet", "It is there when the task evaluate has ended; or the run's files are gone."
+        )
+    return _page(page, SANDBOX)
+
+
+def validation(dag_id: str, run_id: str) -> Any:
+    """Show what the suite found in the rows of a run."""
+    kind, name = _split(dag_id)
+    if kind == MONITOR_PREFIX:
+        return _nothing("No validation", "A run of the monitor reads what the service has validated already.")
+    report = read_artifact(dag_id, run_id, SUITE[kind])
+    if report is None:
+        return _nothing(
+            "No report yet", "It is there when the suite has been run on the rows; or the run's files are gone."
+        )
+    ingested = read_artifact(dag_id, run_id, INGESTED[kind])
+    facts = json.loads(report)
+    shown = {"report": facts, "ingested": json.loads(ingested) if ingested else None}
+    return _render("validation.html.j2", name=name, run_id=run_id, entries=[*_entries(facts)], **shown)
+
+
+def version(dag_id: str, number: int) -> Any:
+    """Show a version of the registry: its state, where it comes from, its metrics, and its moves."""
+    from connections import registry
+    from updraft.registry import judgements
+
+    _, name = _split(dag_id)
+    store = registry()
+    try:
+        found, _, _ = store.read_verified(name, number)
+    except UserError as error:
+        return _nothing("No such version", str(error))
+    history, states = store.history(name), store.states(name)
+    moves = [move for move in history if number in (move.version, move.production, move.previous)]
+    evaluation = json.loads(store.read(name, number, [EVALUATION])[EVALUATION]) if EVALUATION in found.files else None
+    manifest = found.manifest
+    return _render(
+        "version.html.j2",
+        name=name,
+        version=found,
+        state=states.of(number, found.model_sha256),
+        hold=states.hold(found.model_sha256),
+        judgement=judgements.read(store.bucket, store.keys, name, number),
+        evaluation=evaluation,
+        card=f"{number}/card" if CARD_FILE in found.files else None,
+        run_url=manifest.get("run_url"),
+        service_url=service_url(name),
+        facts=[*_facts(manifest)],
+        metrics=manifest.get("metrics", {}),
+        moves=moves,
+    )
+
+
+def version_card(dag_id: str, number: int) -> Any:
+    """Show the model card that is stored with a version, verified."""
+    from connections import registry
+
+    try:
+        return _page(registry().read(_split(dag_id)[1], number, [CARD_FILE])[CARD_FILE], SANDBOX)
+    except UserError as error:
+        return _nothing("No model card", str(error))
+
+
+def read_artifact(dag_id: str, run_id: str, place: str) -> bytes | None:
+    """Read a file that a task of a run has written, from the artifacts folder or from S3; None if it is not there."""
+    kind, name = _split(dag_id)
+    try:
+        where = folder_of(Path(), name if kind == TRAIN_PREFIX else dag_id, run_id) / place
+    except BadArtifacts:
+        return None
+    root = os.environ.get("UPDRAFT_ARTIFACTS", "")
+    if not root.startswith("s3://"):
+        file = artifacts(os.environ) / where
+        return file.read_bytes() if file.is_file() and file.stat().st_size <= MAX_BYTES else None
+    from connections import s3_client
+    from updraft.registry.s3 import Bucket, split_uri
+
+    found = Bucket(s3_client(), *split_uri(root)).get(where.as_posix(), limit=MAX_BYTES)
+    return found[0] if found else None
+
+
+def _split(dag_id: str) -> tuple[str, str]:
+    """Return the kind of a DAG and the name of its use case or ETL; 404 for a DAG that is none of ours."""
+    from fastapi import HTTPException
+
+    for kind in (TRAIN_PREFIX, ETL_PREFIX, MONITOR_PREFIX):
+        if dag_id.startswith(kind) and NAME.fullmatch(name := dag_id.removeprefix(kind)):
+            return kind, name
+    raise HTTPException(404, f"{dag_id!r} is no DAG of a use case")
+
+
+def _entries(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what the table of expectations shows, the worst first."""
+
+    def badness(entry: Mapping[str, Any]) -> tuple[bool, bool, int]:
+        return entry["success"], entry["severity"] != "critical", -int(entry["result"].get("unexpected_count") or 0)
+
+    for entry in sorted(report["all"], key=badness):
+        result, kwargs = entry["result"], entry["kwargs"]
+        count = int(result.get("unexpected_count") or 0)
+        outcome = (
+            ("passed, as few enough" if count else "passed") if entry["success"] else f"failed, {entry['severity']}"
+        )
+        observed = None if entry["success"] else result.get("observed_value")
+        arguments = ", ".join(f"{key.strip('_')} {value}" for key, value in kwargs.items())
+        if entry["success"] and len(arguments) > MAX_ARGUMENTS:
+            arguments = f"{arguments[: MAX_ARGUMENTS - 1]}…"
+        examples = ", ".join(map(repr, result.get("partial_unexpected_list", [])[:3]))
+        yield {
+            "outcome": outcome,
+            "colour": ("warn" if count else "good") if entry["success"] else "bad",
+            "column": entry["column"] or "",
+            "rule": entry["expectation"].removeprefix("expect_").replace("_", " "),
+            "arguments": arguments,
+            "count": f"{count:,}" if count else "",
+            "examples": entry.get("error") or examples or ("" if observed is None else f"found {observed}"),
+        }
+
+
+def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield where a version comes from."""
+    rows = (manifest.get("dataset") or {}).get("rows")
+    yield "made", str(manifest.get("created_at", ""))[:16].replace("T", " ")
+    yield "candidate", manifest.get("candidate", "")
+    yield (
+        "parameters",
+        ", ".join(f"{key} {value}" for key, value in (manifest.get("params") or {}).items()) or "defaults",
+    )
+    yield "rows", f"{rows:,}" if isinstance(rows, int) else ""
+    yield "dataset, sha256", manifest.get("data_sha256", "")
+    yield "model, sha256", manifest.get("model_sha256", "")
+    yield "threshold", manifest.get("threshold") if manifest.get("threshold") is not None else "none"
+    yield "commit", manifest.get("code_commit") or "unknown"
+    yield "run", manifest.get("run_id", "").partition("~")[0]
+    if cause := manifest.get("cause"):
+        yield "asked for by the monitor", cause.get("reason", "")
+
+
+@cache
+def _templates() -> Any:
+    import jinja2
+
+    return jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    )
+
+
+def _render(template: str, **values: Any) -> Response:
+    return _page(_templates().get_template(template).render(**values).encode(), OURS)
+
+
+def _nothing(heading: str, text: str) -> Response:
+    page = _templates().get_template("nothing.html.j2").render(heading=heading, text=text)
+    return _page(page.encode(), OURS, 404)
+
+
+def _page(body: bytes, policy: str, status: int = 200) -> Response:
+    from fastapi import Response
+
+    headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    headers |= {"Referrer-Policy": "no-referrer", "Vary": "Cookie"}
+    return Response(body, status, headers, "text/html; charset=utf-8")
+
+
+def _tab(name: str, route: str, page: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "href": f"{PAGES.strip('/')}/runs/{{DAG_ID}}/{{RUN_ID}}/{page}",
+        "destination": "dag_run",
+        "url_route": route,
+    }
+
+
+class PagesPlugin(AirflowPlugin):
+    """Register the pages, and the tabs of a run."""
+
+    name = "updraft_pages"
+    fastapi_apps = [{"app": Pages(), "url_prefix": PAGES, "name": "Updraft"}]  # noqa: RUF012  # as the base class has it
+    external_views = [  # noqa: RUF012
+        _tab("Model card", CARD, "card"),
+        _tab("Validation", VALIDATION, "validation"),
+    ]
