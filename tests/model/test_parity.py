@@ -22,7 +22,7 @@ from updraft.model.signature import BadRow, Signature
 from updraft.model.suite import read_columns
 from updraft.regex_texts import matching_texts
 from updraft.sources.rows import RowConverter
-from updraft.stages.validate import load_suite
+from updraft.stages.suite import load_suite
 from updraft.usecase import paths
 
 ROWS = 1500

@@ -6,12 +6,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import great_expectations as gx
 import pandas as pd
 import pytest
 
 from tests.support.small_cases import date, integer, real, small_case, text
+from updraft.stages import failed_rows, suite_run
 from updraft.stages.stage_folder import read_json
-from updraft.stages.validate import BadSuite, ValidationFailed, load_suite, validate
+from updraft.stages.suite import BadSuite, load_suite
+from updraft.stages.validate import ValidationFailed, validate
 from updraft.usecase import UseCase
 
 Spoil = Callable[[pd.DataFrame], pd.DataFrame]
@@ -103,6 +106,75 @@ def test_a_critical_fault_stops_the_run_with_the_column_named(
     assert len(str(failure.value).splitlines()) == 1
     assert read_json(tmp_path / "out" / "report.json")["success"] is False
     assert (tmp_path / "out" / "data_docs" / "index.html").is_file()
+
+
+SPANNING: list[dict[str, Any]] = [
+    {"type": "expect_column_pair_values_a_to_be_greater_than_b", "kwargs": {"column_A": "Vintage", "column_B": "Age"}},
+    {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["Age", "Region_Code", "Gender"]}},
+    {
+        "type": "expect_column_values_to_be_between",
+        "kwargs": {"column": "Vintage", "max_value": 90, "row_condition": "Age > 70", "condition_parser": "pandas"},
+    },
+    {"type": "expect_column_values_to_be_between", "kwargs": {"column": "Gender", "min_value": 1}},
+    {"type": "expect_column_to_exist", "kwargs": {"column": "Vintage", "column_index": 10}},
+    {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "Age"}, "severity": "warning"},
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*condition:DeprecationWarning")  # how a suite's JSON has them until GX 2
+@pytest.mark.usefixtures("takes_long")
+@pytest.mark.parametrize("columns_at_a_time", [1, 3, 12])
+def test_the_report_is_that_of_great_expectations_on_the_whole_dataset(
+    case: UseCase, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns_at_a_time: int
+) -> None:
+    raw = json.loads(case.suite.read_text())
+    raw["expectations"] += SPANNING
+    suite = tmp_path / "suite.json"
+    suite.write_text(json.dumps(raw))
+    frame["Age"] = frame["Age"].where(frame["id"] % 7 > 0, 17)
+    frame["Vehicle_Age"] = frame["Vehicle_Age"].where(frame["id"] % 3 > 0, None)
+    path = dataset(frame, tmp_path)
+    batch = (
+        gx
+        .get_context(mode="ephemeral")
+        .data_sources.add_pandas("rows")
+        .add_dataframe_asset("rows")
+        .add_batch_definition_whole_dataframe("all")
+        .get_batch({"dataframe": pd.read_parquet(path)})
+    )
+    whole = batch.validate(load_suite(suite), result_format="SUMMARY").to_json_dict()["results"]
+    monkeypatch.setattr(suite_run, "CELLS", columns_at_a_time * len(frame))
+    with pytest.raises(ValidationFailed):
+        validate(case.model_copy(update={"suite": suite}), path, tmp_path / "out")
+    reported = read_json(tmp_path / "out" / "report.json")["all"]
+    assert [entry["expectation"] for entry in reported] == [each["expectation_config"]["type"] for each in whole]
+    assert [entry["column"] for entry in reported] == [
+        each["expectation_config"]["kwargs"].get("column") for each in whole
+    ]
+    assert json.dumps([entry["result"] for entry in reported]) == json.dumps([each["result"] for each in whole])
+    assert sum(not entry["success"] for entry in reported) == sum(not each["success"] for each in whole) >= 7
+
+
+def test_rows_that_break_a_critical_expectation_are_quarantined_with_their_reasons(
+    case: UseCase, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame.loc[frame.index[[3, 1999]], "Age"] = 17
+    frame.loc[frame.index[[3, 8]], "Gender"] = "?"
+    path = dataset(frame, tmp_path)
+    monkeypatch.setattr(failed_rows, "BATCH", 6)
+
+    def rejected() -> list[dict[str, Any]]:
+        with pytest.raises(ValidationFailed):
+            validate(case, path, tmp_path / "out")
+        return [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+
+    found = rejected()
+    assert [each["place"] for each in found] == ["row 4", "row 9", "row 2000"]
+    assert [each["row"] for each in found] == json.loads(frame.iloc[[3, 8, 1999]].to_json(orient="records"))
+    assert [each["reason"].count("column_values") for each in found] == [2, 1, 1]
+    assert found[2]["reason"] == "Age: column_values_to_be_between(min_value=18, max_value=100)"
+    monkeypatch.setattr(failed_rows, "MOST", 2)
+    assert rejected() == found[:2]
 
 
 def test_a_warning_is_reported_and_lets_pass(case: UseCase, frame: pd.DataFrame, tmp_path: Path) -> None:
