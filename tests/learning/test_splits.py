@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from datetime import date as day
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.datasets.manifest import DATASET
 from updraft.learning.splits import FOLD
 from updraft.model.columns import Column
+from updraft.stages import row_buckets, usable_rows
 from updraft.stages.stage_folder import TEST, TRAIN, read_json
 from updraft.stages.transform import BadData, transform
 from updraft.usecase import UseCase
@@ -52,6 +54,14 @@ RULES = [
     {"by": "group", "column": "group"},
 ]
 
+AS_EVER = {  # sha256 of the ids and folds of 1,000 rows: a model's test rows must not become another's training rows
+    "hash": "5f6727c6db1312d2",
+    "random": "f8a336af8969c195",
+    "random-True": "c880a7c954dc8424",
+    "time-day": "2f3082661939cb56",
+    "group-group": "49f0166910f8aba7",
+}
+
 
 @pytest.mark.parametrize("split", RULES, ids=lambda split: "-".join(map(str, split.values())))
 def test_every_rule_gives_each_row_one_side_and_the_folds_to_train(tmp_path: Path, split: dict[str, Any]) -> None:
@@ -75,6 +85,27 @@ def test_the_same_seed_gives_the_same_sides_and_another_others(tmp_path: Path, s
         pd.testing.assert_frame_equal(one, other)
     reseeded, _ = divided(case.model_copy(update={"split_seed": 7}), frame, tmp_path / "reseeded")
     assert (set(reseeded["id"]) == set(first[0]["id"])) == (split["by"] == "time")
+
+
+@pytest.mark.parametrize("split", RULES, ids=lambda split: "-".join(map(str, split.values())))
+def test_rows_in_many_buckets_are_split_as_in_one_and_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: dict[str, Any]
+) -> None:
+    frame = made(1000)
+    frame = pd.concat([frame, frame.head(200).assign(id=lambda rows: rows["id"] + 1000)], ignore_index=True)
+    case = by(**split).model_copy(update={"deduplicate": True})
+    one = divided(case, frame, tmp_path / "one")
+    facts = read_json(tmp_path / "one" / "split" / "split.json")
+    monkeypatch.setattr(row_buckets, "CELLS", 400)
+    monkeypatch.setattr(usable_rows, "ROWS", 90)
+    many = divided(case, frame, tmp_path / "many")
+    for side, other in zip(one, many, strict=True):
+        pd.testing.assert_frame_equal(side, other)
+    assert read_json(tmp_path / "many" / "split" / "split.json") == facts
+    assert (facts["rows"], facts["duplicates"], facts["distinct_rows"]) == (1000, 200, 1000)
+    assert {file.name for file in (tmp_path / "many" / "split").iterdir()} == {TRAIN, TEST, "split.json"}
+    digest = hashlib.sha256(pd.concat(many)[["id", FOLD]].to_csv().encode()).hexdigest()[:16]
+    assert digest == AS_EVER["-".join(map(str, split.values()))]
 
 
 @pytest.mark.parametrize("stratify", [False, True])

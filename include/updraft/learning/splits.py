@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from updraft.errors import BadData
+from updraft.model.columns import DATE
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import GroupSplit, RandomSplit, TimeSplit
 
@@ -16,28 +18,6 @@ if TYPE_CHECKING:
 
 FOLD = "__fold"
 Sides = tuple[pd.DataFrame, pd.DataFrame]
-
-
-def split_rows(case: UseCase, frame: pd.DataFrame) -> Sides:
-    """Split rows into train and test by the use case's rule; train gets its folds in a column `__fold`, int8.
-
-    By hash and by group the rows are sorted, so that the source's order does not matter. By time they keep that order.
-    At random they stay as scikit-learn shuffles them, so that results published on its split can be reproduced.
-    """
-    if isinstance(case.split, RandomSplit):
-        train, test, folds = _random(case, case.split, frame)
-    elif isinstance(case.split, TimeSplit):
-        train, test, folds = _by_time(case, case.split, frame)
-    else:
-        train, test, folds = _by_hash(case, frame)
-    for name, side in (("train", train), ("test", test)):
-        if side.empty:
-            raise BadData(f"{case.name}: split by {case.split.by} leaves no row for {name}, of {len(frame)}")
-    train = train.assign(**{FOLD: np.asarray(folds).astype("int8")})
-    if empty := set(range(case.folds)) - set(train[FOLD].tolist()):
-        message = f"{case.name}: {len(train)} training rows leave {len(empty)} of {case.folds} folds empty"
-        raise BadData(f"{message}; use fewer folds or more rows")
-    return train, test
 
 
 def row_hash(frame: pd.DataFrame, seed: int) -> pd.Series[Any]:
@@ -54,60 +34,101 @@ def feature_hash(case: UseCase, frame: pd.DataFrame) -> pd.Series[Any]:
     return row_hash(frame[case.feature_names], case.split_seed)
 
 
-def _by_hash(case: UseCase, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
-    """Assign rows by a seeded hash of the features, or of the group; equal hashes share a side and a fold."""
-    by_features = feature_hash(case, frame)
-    drawn = row_hash(frame[[case.split.column]], case.split_seed) if isinstance(case.split, GroupSplit) else by_features
+def by_hash(case: UseCase, frame: pd.DataFrame) -> Sides:
+    """Assign rows by a seeded hash of the features, or of the group; equal hashes share a side and a fold.
+
+    `frame` has the hash of the features in a column `__row`, and all rows of the dataset between its least and its
+    greatest one. Rows are sorted by it.
+    """
+    drawn = frame["__row"]
+    if isinstance(case.split, GroupSplit):
+        drawn = row_hash(frame[[case.split.column]], case.split_seed)
     order = ["__row", case.target] + ([case.id] if case.id else [])
-    rows = frame.assign(__row=by_features, __draw=drawn).sort_values(order, kind="stable", ignore_index=True)
+    rows = frame.assign(__draw=drawn).sort_values(order, kind="stable", ignore_index=True)
     in_test = (rows["__draw"] // 2**11).astype("float64") / 2**53 < case.split.share
     folds = rows["__draw"][~in_test].mod(case.folds)
     rows = rows.drop(columns=["__row", "__draw"])
-    return rows[~in_test], rows[in_test], folds
+    return _with_folds(rows[~in_test], folds), rows[in_test]
 
 
-def _random(case: UseCase, split: RandomSplit, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
-    """Split by scikit-learn in the source's order, with the split's seed as `random_state`."""
-    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+class RandomRule:
+    """scikit-learn's split in the source's order, with the split's seed as `random_state`.
 
-    strata = frame[case.target] if split.stratify else None
-    if split.stratify and case.task == "regression":
-        raise BadData(f"{case.name}: split.stratify: a regression has no labels to keep in proportion")
-    try:
-        train, test = train_test_split(frame, test_size=split.share, random_state=case.split_seed, stratify=strata)
-        rule = (StratifiedKFold if split.stratify else KFold)(case.folds, shuffle=True, random_state=case.split_seed)
-        folds = np.zeros(len(train))
-        for fold, (_, held) in enumerate(rule.split(train, train[case.target])):
-            folds[held] = fold
-    except ValueError as error:
-        raise BadData(f"{case.name}: random split of {len(frame)} rows: {' '.join(str(error).split())}") from None
-    return train, test, folds
+    `places` has the place of each row among the shuffled ones, training rows first.
+    """
 
+    def __init__(self, case: UseCase, split: RandomSplit, rows: int, strata: pd.Series[Any] | None) -> None:
+        from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
-def _by_time(case: UseCase, split: TimeSplit, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, Any]:
-    """Take the latest rows for test; rows of one time stay together. Folds are consecutive periods."""
-    times = frame[split.column]
-    if nulls := int(times.isna().sum()):
-        raise BadData(f"{case.name}: split by time: {split.column} is null in {nulls:,} of {len(frame):,} rows")
-    if not (dated := pd.api.types.is_datetime64_dtype(times)) and not pd.api.types.is_numeric_dtype(times):
-        raise BadData(f"{case.name}: split by time: {split.column} is {times.dtype}, expected a date or a number")
-    if split.since is None:
-        in_test = _latest(times, split.share)
-    elif dated:
-        in_test = times >= pd.Timestamp(split.since)
-    else:
-        raise BadData(f"{case.name}: split.since: {split.column} is {times.dtype}, expected a date")
-    train = frame[~in_test]
-    folds = (train[split.column].rank(method="average") - 1) * case.folds // max(len(train), 1)
-    return train, frame[in_test], folds
+        if split.stratify and case.task == "regression":
+            raise BadData(f"{case.name}: split.stratify: a regression has no labels to keep in proportion")
+        seed, numbers = case.split_seed, np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
+        labels = None if strata is None else strata.to_numpy()
+        try:
+            train, test = train_test_split(numbers, test_size=split.share, random_state=seed, stratify=labels)
+            self.places = numbers  # the memory is used again
+            self.places[train], self.places[test] = np.arange(len(train)), np.arange(len(train), rows)
+            self._folds = np.zeros(len(train), np.int8)
+            rule = (StratifiedKFold if split.stratify else KFold)(case.folds, shuffle=True, random_state=seed)
+            for fold, (_, held) in enumerate(rule.split(train, None if labels is None else labels[train])):
+                self._folds[held] = fold
+        except ValueError as error:
+            raise BadData(f"{case.name}: random split of {rows} rows: {' '.join(str(error).split())}") from None
+
+    def split(self, frame: pd.DataFrame) -> Sides:
+        """Split rows that are sorted by their places, in a column `__place`."""
+        places, rows = frame["__place"].to_numpy(), frame.drop(columns="__place")
+        trained = int(np.searchsorted(places, len(self._folds)))
+        return _with_folds(rows[:trained], self._folds[places[:trained]]), rows[trained:]
 
 
-def _latest(times: pd.Series[Any], share: float) -> pd.Series[bool]:
-    """Mark the latest rows, as close to `share` of them as ties allow; neither all nor none if possible."""
+class TimeRule:
+    """The latest rows are for test; rows of one time stay together. Folds are consecutive periods."""
+
+    def __init__(self, case: UseCase, split: TimeSplit, rows: int, times: Iterable[pd.Series[Any]]) -> None:
+        self._case, self._split = case, split
+        type_ = case.column(split.column).type
+        values = np.empty(rows, type_ if type_ != "str" else object)
+        start = nulls = 0
+        for part in times:
+            values[start : start + len(part)] = part.to_numpy()
+            start, nulls = start + len(part), nulls + int(part.isna().sum())
+        if nulls:
+            raise BadData(f"{case.name}: split by time: {split.column} is null in {nulls:,} of {rows:,} rows")
+        if type_ == "str":
+            raise BadData(f"{case.name}: split by time: {split.column} is str, expected a date or a number")
+        if split.since is not None and type_ != DATE:
+            raise BadData(f"{case.name}: split.since: {split.column} is {type_}, expected a date")
+        values.sort()
+        first = (
+            _first_latest(values, split.share)
+            if split.since is None
+            else values.searchsorted(np.datetime64(split.since))
+        )
+        self._train, self._latest = values[:first], values[first : first + 1]
+
+    def split(self, frame: pd.DataFrame) -> Sides:
+        """Split any of the rows."""
+        times = frame[self._split.column].to_numpy()
+        in_test = times >= self._latest[0] if len(self._latest) else np.zeros(len(times), np.bool_)
+        before, until = (self._train.searchsorted(times[~in_test], side) for side in ("left", "right"))
+        rank = (before + until - 1) / 2  # the mean of those of equal times; the earliest has rank 0
+        return _with_folds(frame[~in_test], rank * self._case.folds // max(len(self._train), 1)), frame[in_test]
+
+
+def _first_latest(times: NDArray[Any], share: float) -> int:
+    """Return the place in sorted times of the first of the latest: as close to `share` of them as ties allow.
+
+    Neither all nor none if possible.
+    """
     wanted = share * len(times)
-    cut = times.sort_values().iloc[-max(round(wanted), 1)]
-    options = [times >= cut, times > cut]
-    return min(options, key=lambda marked: (marked.all() or not marked.any(), abs(marked.sum() - wanted)))
+    cut = times[-max(round(wanted), 1)]
+    options = [int(times.searchsorted(cut, side)) for side in ("left", "right")]
+    return min(options, key=lambda first: (first in (0, len(times)), abs(len(times) - first - wanted)))
+
+
+def _with_folds(train: pd.DataFrame, folds: Any) -> pd.DataFrame:
+    return train.assign(**{FOLD: np.asarray(folds).astype("int8")})
 
 
 def _splitmix64(seed: int) -> int:

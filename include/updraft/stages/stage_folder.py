@@ -20,8 +20,12 @@ WIDE = 90  # columns from which pandas may warn that a frame is fragmented, whic
 
 def read_frame(case: UseCase, path: Path) -> pd.DataFrame:
     """Read a dataset, or one side of a split, in the suite's dtypes."""
-    frame = pd.read_parquet(path)
-    frame = frame.astype({c.name: c.type for c in case.columns if frame[c.name].dtype != c.type})
+    return in_suite_types(case, pd.read_parquet(path))
+
+
+def in_suite_types(case: UseCase, frame: pd.DataFrame) -> pd.DataFrame:
+    """Give the columns of a frame, all or some of the suite's, the suite's dtypes."""
+    frame = frame.astype({c.name: c.type for c in case.columns if c.name in frame and frame[c.name].dtype != c.type})
     return frame.copy() if frame.shape[1] >= WIDE else frame
 
 

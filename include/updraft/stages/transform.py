@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from updraft.errors import BadData
-from updraft.learning.splits import feature_hash, split_rows
-from updraft.stages.stage_folder import (
-    TEST,
-    TRAIN,
-    other_columns,
-    read_frame,
-    recreate_folder,
-    uneven_quarantine,
-    write_json,
-)
+from updraft.stages.split_rows import split_rows
+from updraft.stages.stage_folder import TEST, TRAIN, other_columns, recreate_folder, uneven_quarantine, write_json
+from updraft.stages.usable_rows import UsableRows
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import TimeSplit
 
@@ -34,41 +32,74 @@ def transform(case: UseCase, dataset: Path, out: Path) -> Path:
     regression's target is not finite or constant. Returns `out`.
     """
     recreate_folder(out)
-    frame, summary = _usable(case, read_frame(case, dataset))
-    sides = dict(zip((TRAIN, TEST), split_rows(case, frame), strict=True))
+    rows = UsableRows(case, dataset)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".rows-") as scratch:
+        _write(split_rows(rows, Path(scratch)), out)
+    sides = {name: _columns_that_count(case, out / name) for name in (TRAIN, TEST)}
     for name, side in sides.items():
         _check_target(case, side[case.target], name)
-        side.to_parquet(out / name, compression="zstd", index=False)
-    summary |= {"configuration_sha256": case.configuration_sha256}
-    summary |= {"constant": [column.name for column in case.features if _constant(sides[TRAIN][column.name])]}
+    summary = _summary(case, rows) | {"constant": constant_columns(out / TRAIN, case.feature_names)}
     summary |= {Path(name).stem: _counts(case, side) for name, side in sides.items()}
     summary |= {"other_columns": other_columns(dataset), "uneven_quarantine": uneven_quarantine(dataset)}
     write_json(out / "split.json", summary)
-    log.info("%s rows, %s of them distinct in their features", f"{len(frame):,}", f"{summary['distinct_rows']:,}")
+    if rows.null_targets:
+        log.warning("%s of %s rows are left out: %s is null", f"{rows.null_targets:,}", f"{rows.total:,}", case.target)
+    if case.deduplicate:
+        log.info("%s duplicates are left out", f"{rows.duplicates:,}")
+    log.info("%s rows, %s of them distinct in their features", f"{len(rows):,}", f"{rows.distinct:,}")
     log.info("by %s: train %s · test %s", case.split.by, _sentence(summary["train"]), _sentence(summary["test"]))
     if summary["constant"]:
         log.warning("columns that are constant in the training rows: %s", ", ".join(summary["constant"]))
     return out
 
 
-def _usable(case: UseCase, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Drop rows without a target, and duplicates if configured; return the rest, and a summary of what was dropped."""
-    rows = frame[frame[case.target].notna()]
-    no_target = len(frame) - len(rows)
-    if no_target:
-        log.warning("%s of %s rows are left out: %s is null", f"{no_target:,}", f"{len(frame):,}", case.target)
-    if case.deduplicate:
-        rows = rows.drop_duplicates([column.name for column in case.columns if column.name != case.id])
-        log.info("%s duplicates are left out", f"{len(frame) - no_target - len(rows):,}")
-    if rows.empty:
-        raise BadData(f"{case.name}: none of {len(frame):,} rows has a {case.target}")
-    summary: dict[str, Any] = {
+def _write(parts: Iterable[tuple[pd.DataFrame, pd.DataFrame]], out: Path) -> None:
+    """Write the parts of both sides, each as a row group."""
+    with ExitStack() as stack:
+        writers: dict[str, pq.ParquetWriter] = {}
+        for sides in parts:
+            for name, side in zip((TRAIN, TEST), sides, strict=True):
+                table = pa.Table.from_pandas(side, preserve_index=False)
+                if name not in writers:
+                    writers[name] = stack.enter_context(pq.ParquetWriter(out / name, table.schema, compression="zstd"))
+                if table.num_rows:
+                    writers[name].write_table(table)
+
+
+def _columns_that_count(case: UseCase, side: Path) -> pd.DataFrame:
+    """Read what the summary of a side needs."""
+    columns = [case.target, *([case.split.column] if isinstance(case.split, TimeSplit) else ())]
+    return pd.read_parquet(side, columns=list(dict.fromkeys(columns)))
+
+
+def _summary(case: UseCase, rows: UsableRows) -> dict[str, Any]:
+    return {
         "seed": case.split_seed,
         "split": case.split.model_dump(mode="json"),
         "folds": case.folds,
+        "rows": len(rows),
+        "null_targets": rows.null_targets,
+        "duplicates": rows.duplicates,
+        "distinct_rows": rows.distinct,
+        "configuration_sha256": case.configuration_sha256,
     }
-    summary |= {"rows": len(rows), "null_targets": no_target, "duplicates": len(frame) - no_target - len(rows)}
-    return rows, summary | {"distinct_rows": int(feature_hash(case, rows).nunique())}
+
+
+def constant_columns(file: Path, names: Sequence[str]) -> list[str]:
+    """Return the columns that have only one value, or none; once a column varies it is not read on."""
+    left, values = list(names), dict[str, Any]()
+    with pq.ParquetFile(file) as parquet:
+        for group in range(parquet.num_row_groups if left else 0):
+            frame = parquet.read_row_group(group, columns=left).to_pandas()
+            for name in left.copy():
+                value = frame[name].iloc[0]
+                if not _constant(frame[name]) or not _same(values.setdefault(name, value), value):
+                    left.remove(name)
+    return left
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(pd.isna(one) and pd.isna(other)) or bool(one == other)
 
 
 def _check_target(case: UseCase, target: pd.Series[Any], name: str) -> None:
