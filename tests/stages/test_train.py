@@ -28,7 +28,7 @@ from updraft.usecase.blocks import NO_TEXT, EstimatorName, Regressor, Slice
 METRICS = {"roc_auc": 0.9, "pr_auc": 0.5, "f1": 0.5, "precision": 0.4, "recall": 0.6, "brier": 0.1, "accuracy": 0.8}
 
 
-def test_the_same_rows_and_seed_give_the_same_bytes_in_another_process(
+def test_the_same_rows_and_seed_give_the_same_bytes_in_another_process_with_more_threads(
     case: UseCase, trained: Trained, tmp_path: Path
 ) -> None:
     script = (
@@ -38,8 +38,9 @@ def test_the_same_rows_and_seed_give_the_same_bytes_in_another_process(
         "for each in candidates: train(load('vehicle_insurance'), each, Path(split), Path(out, each))"
     )
     command = [sys.executable, "-c", script, trained.split, tmp_path, *(model.name for model in trained.models)]
-    subprocess.run(command, check=True, env=trained.environ)
+    subprocess.run(command, check=True, env={**trained.environ, "OMP_NUM_THREADS": "2", "LOKY_MAX_CPU_COUNT": "2"})
     for model in trained.models:
+        assert [read_json(folder / "training.json")["threads"] for folder in (model, tmp_path / model.name)] == [1, 2]
         for file in ("model.joblib", "signature.json"):
             assert (tmp_path / model.name / file).read_bytes() == (model / file).read_bytes(), (model.name, file)
 

@@ -7,12 +7,14 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.pipeline import Pipeline
@@ -21,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from updraft.errors import BadData
 from updraft.learning.estimators import BadParameter, build
 from updraft.learning.example_row import example_row
+from updraft.learning.fits import side_by_side, spread_over, threads_for_fits
 from updraft.learning.metrics import Floats, find_threshold, gain, measure_all
 from updraft.learning.score import check_metrics, encode_target, format_metrics
 from updraft.learning.splits import FOLD
@@ -41,20 +44,30 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
     """Fit one candidate on the training rows; write the model and `training.json` to the folder `out` and return it.
 
     The parameters (with a `search`), the metrics by which candidates are compared, and the decision threshold come from
-    cross-validation on the training rows. Runs in one thread: equal rows, seed and libraries give equal bytes. Raises
-    BadParameter when the estimator does not accept its parameters, BadData when a fold cannot be fitted.
+    cross-validation on the training rows. Fits run side by side, each computing in one thread, and a forest's trees are
+    spread over threads, which changes none: equal rows, seed and libraries give equal bytes. Raises BadParameter when
+    the estimator does not accept its parameters, BadData when a fold cannot be fitted.
     """
     recreate_folder(out)
     started = time.monotonic()
     frame = read_frame(case, split / TRAIN)
-    with threadpool_limits(limits=1):
-        params, validation, threshold = _cross_validate(case, candidate, frame)
-        pipeline = build(case, case.candidates[candidate].estimator, params)
+    threads = threads_for_fits()
+    params, validation, threshold = _cross_validate(case, candidate, frame, threads)
+    pipeline = build(case, case.candidates[candidate].estimator, params)
+    with threadpool_limits(limits=1), spread_over(threads, pipeline["model"]):
         pipeline.fit(frame[case.feature_names], frame[case.target])
-    log.info("%s: fitted on %s rows, %.1f s in all", candidate, f"{len(frame):,}", time.monotonic() - started)
+    log.info("%s: fitted on %s rows, %.1f s in all, in %d threads", candidate, f"{len(frame):,}",
+             time.monotonic() - started, threads)  # fmt: skip
     Model(_signature(case, candidate, frame, threshold, split), pipeline).save(out)
     summary = {"candidate": candidate, "params": params, "validation": validation, "threshold": threshold}
-    summary |= {"choose_by": case.choose_by, "rows": len(frame), "folds": case.folds, "seed": case.seed}
+    summary |= {
+        "threads": threads,
+        "threads_of_a_fit": 1,
+        "choose_by": case.choose_by,
+        "rows": len(frame),
+        "folds": case.folds,
+        "seed": case.seed,
+    }
     summary |= {"configuration_sha256": case.configuration_sha256}
     write_json(out / TRAINING, summary | {"seconds": round(time.monotonic() - started, 2)})
     suffix = "" if threshold is None else f"; threshold {threshold:.4f}"
@@ -63,15 +76,20 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
 
 
 def _cross_validate(
-    case: UseCase, candidate: str, frame: pd.DataFrame
+    case: UseCase, candidate: str, frame: pd.DataFrame, threads: int
 ) -> tuple[dict[str, Any], dict[Any, float], float | None]:
     """Return the parameters with the best out-of-fold score, their metrics and their threshold."""
     truth = encode_target(case, frame[case.target])
     best: tuple[float, dict[str, Any], dict[Any, float], float | None] | None = None
     combinations = _combinations(case, candidate)
+    held_out = _held_out(case, frame)
+    estimator = case.candidates[candidate].estimator
+    pipelines = [build(case, estimator, params) for params in combinations]
+    fits = [partial(_score_fold, case, pipeline, frame, rows) for pipeline in pipelines for rows in held_out]
+    scores_by_fold = side_by_side(fits, threads)
+    started = time.monotonic()
     for number, params in enumerate(combinations, 1):
-        started = time.monotonic()
-        scores = _out_of_fold(case, build(case, case.candidates[candidate].estimator, params), frame)
+        scores = _out_of_fold(held_out, scores_by_fold)
         threshold = find_threshold(case.threshold, truth, scores) if case.task == "binary" else None
         metrics = measure_all(case.metrics, truth, scores, decide(case.task, scores, threshold))
         check_metrics(case, metrics)
@@ -82,6 +100,7 @@ def _cross_validate(
             case.choose_by, metrics[case.choose_by], time.monotonic() - started,
             values,
         )  # fmt: skip
+        started = time.monotonic()
         if best is None or score > best[0]:
             best = score, params, metrics, threshold
     if best is None:
@@ -101,26 +120,36 @@ def _combinations(case: UseCase, candidate: str) -> list[dict[str, Any]]:
     return [spec.params | combination for combination in sampler]
 
 
-def _out_of_fold(case: UseCase, pipeline: Pipeline, frame: pd.DataFrame) -> Floats:
-    """Score each training row by a model that was fitted without its fold."""
-    labels = [label.value for label in case.labels]
-    features, target, folds = frame[case.feature_names], frame[case.target], frame[FOLD]
-    scores: Floats | None = None
-    for fold in range(case.folds):
-        held_out = (folds == fold).to_numpy()
-        if not held_out.any() or held_out.all():
-            raise BadData(
-                f"{case.name}: fold {fold} has {held_out.sum()} of {len(held_out)} rows; use fewer folds or more rows"
-            )
-        if case.task != "regression" and target[~held_out].nunique() < 2:
+def _held_out(case: UseCase, frame: pd.DataFrame) -> list[NDArray[np.bool_]]:
+    """Return the rows of each fold; raise BadData where a model cannot be fitted without them."""
+    masks = [(frame[FOLD] == fold).to_numpy() for fold in range(case.folds)]
+    for fold, rows in enumerate(masks):
+        if not rows.any() or rows.all():
+            message = f"{case.name}: fold {fold} has {rows.sum()} of {len(rows)} rows; use fewer folds or more rows"
+            raise BadData(message)
+        if case.task != "regression" and frame[case.target][~rows].nunique() < 2:
             raise BadData(f"{case.name}: all rows but fold {fold} have one label only; use fewer folds or more rows")
-        with _one_line_errors(case):
-            fitted = clone(pipeline).fit(features[~held_out], target[~held_out])
-        fold_scores = predict_scores(case.task, fitted, features[held_out], labels, case.positive)
-        if scores is None:
-            scores = np.full((len(target), *fold_scores.shape[1:]), np.nan)
-        scores[held_out] = fold_scores
-    return scores if scores is not None else np.empty(0)
+    return masks
+
+
+def _score_fold(case: UseCase, pipeline: Pipeline, frame: pd.DataFrame, held_out: NDArray[np.bool_]) -> Floats:
+    """Score the rows of a fold by a model that is fitted without them."""
+    features, target = frame[case.feature_names], frame[case.target]
+    with _one_line_errors(case):
+        fitted = clone(pipeline).fit(features[~held_out], target[~held_out])
+    labels = [label.value for label in case.labels]
+    return predict_scores(case.task, fitted, features[held_out], labels, case.positive)
+
+
+def _out_of_fold(held_out: list[NDArray[np.bool_]], scores_by_fold: Iterator[Floats]) -> Floats:
+    """Put the scores of the next folds together: each row's by the model that has not seen it."""
+    scores = np.empty(0)
+    for number, rows in enumerate(held_out):
+        fold_scores = next(scores_by_fold)
+        if not number:
+            scores = np.full((len(rows), *fold_scores.shape[1:]), np.nan)
+        scores[rows] = fold_scores
+    return scores
 
 
 @contextmanager

@@ -1,0 +1,57 @@
+"""Fits side by side in threads of this process, each computing in one thread: models are what one thread makes of them.
+
+Threads share the rows, which processes would copy, and end with the last fit: an idle worker process of joblib's would
+hold Airflow's slot for a minute.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from joblib import cpu_count
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+
+
+def threads_for_fits() -> int:
+    """Return how many fits run at once: one for each core that this process may use, fewer by OMP_NUM_THREADS."""
+    cores, limit = int(cpu_count()), os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
+
+
+def side_by_side(fits: Sequence[Callable[[], T]], threads: int) -> Iterator[T]:
+    """Yield what fits return, in their order, while others run in so many threads.
+
+    OpenMP and BLAS get one thread for each fit. The first error ends it: what has not begun is not run.
+    """
+    if threads == 1 or len(fits) == 1:
+        with threadpool_limits(limits=1):
+            yield from (fit() for fit in fits)
+        return
+    with threadpool_limits(limits=1, user_api="blas"):
+        # The number of OpenMP's threads is one of the thread that calls it, so each has its own set.
+        pool = ThreadPoolExecutor(threads, "fit", lambda: threadpool_limits(limits=1, user_api="openmp"))
+        try:
+            for future in [pool.submit(fit) for fit in fits]:
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def spread_over(threads: int, model: Any) -> Iterator[None]:
+    """Let a forest grow its trees in so many threads during a block; it is the same forest, and stored with one."""
+    if not isinstance(model, RandomForestClassifier | RandomForestRegressor):
+        yield
+        return
+    model.set_params(n_jobs=threads)
+    try:
+        yield
+    finally:
+        model.set_params(n_jobs=1)
