@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from serving.app import create_app
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
 from tests.support.repository import add_file_case, copy_repository
+from tests.support.shell import Shell
 from tests.support.small_cases import SHARED_DATA
 from updraft.defaults import ROOT
 from updraft.demo.rows import generate
@@ -27,14 +27,13 @@ REAL = SHARED_DATA / "vehicle_insurance" / "data.csv"
 
 
 @pytest.fixture
-def updraft(registry_environ: dict[str, str], tmp_path: Path) -> Any:
+def updraft(updraft_shell: Shell, registry_environ: dict[str, str], tmp_path: Path) -> Any:
     """Give a function that runs the `updraft` command in a folder and a registry of the test's own."""
     environ = {**os.environ, **registry_environ, "UPDRAFT_HOME": str(tmp_path / "home")}
     environ |= {"UPDRAFT_ARTIFACTS": str(tmp_path / "runs"), "PYTHONPATH": str(ROOT / "include"), "COLUMNS": "200"}
 
     def run(*words: str, **others: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from updraft.cli.main import main; main()", *words]
-        return subprocess.run(command, env={**environ, **others}, capture_output=True, text=True, check=False)
+        return updraft_shell.run({**environ, **others}, *words)
 
     return run
 
