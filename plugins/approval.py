@@ -5,6 +5,8 @@ Airflow parks the task until somebody answers in its UI or by REST, or the time 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
 
 import evidence
 from links import ModelCardLink
+from notifications import note_failure
+from updraft.errors import UserError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from airflow.sdk import Context
 
     from updraft.registry.monitor_state import MonitorState
@@ -25,6 +32,10 @@ if TYPE_CHECKING:
 
 PROMOTE, CANARY, REJECT = "promote", "canary", "reject"
 REASON = "reason"
+STALE = (
+    "Airflow keeps the question of a task that is cleared, and would show the evidence of an earlier evaluation; "
+    "trigger a new run"
+)
 MAX_SLICES = 8
 
 
@@ -34,12 +45,16 @@ FORM = {REASON: Param("", type="string", title="Reason", description="For the si
 
 @dataclass(frozen=True)
 class Question:
-    """What a person is asked: a heading, the evidence as Markdown, for how many hours, and what can be answered."""
+    """What a person is asked: a heading, the evidence as Markdown, for how many hours, and what can be answered.
+
+    `evidence` stands in the body, and is another one for each evaluation.
+    """
 
     subject: str
     body: str
     hours: float
     options: tuple[str, ...]
+    evidence: str
 
 
 class ApproveOperator(HITLOperator):
@@ -67,7 +82,27 @@ class ApproveOperator(HITLOperator):
         question = self.ask(self.use_case, self.evaluation)
         self.subject, self.body = question.subject, question.body  # not templates: there are people's words in them
         self.options, self.response_timeout = list(question.options), timedelta(hours=question.hours)
+        if question.evidence not in self._shown(context["ti"].id):
+            note_failure(UserError(STALE))
+            raise AirflowFailException(STALE)
         return super().execute(context)
+
+    def _shown(self, ti_id: UUID) -> str:
+        """Put the question to people; return the text that they are shown: of a cleared task it is the former one."""
+        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        asked = CreateHITLDetailPayload(
+            ti_id=ti_id,
+            options=self.options,
+            subject=self.subject,
+            body=self.body,
+            defaults=self.defaults,
+            multiple=False,
+            params=self.serialized_params,
+            assigned_users=[],
+        )
+        return str(getattr(SUPERVISOR_COMMS.send(asked), "body", ""))
 
 
 def question(case: UseCase, evaluation: Mapping[str, Any], monitor: MonitorState | None, card: str | None) -> Question:
@@ -81,6 +116,7 @@ def question(case: UseCase, evaluation: Mapping[str, Any], monitor: MonitorState
         *map(evidence.escape, _notes(evaluation, monitor)),
         *([f"[Model card, with pictures]({card})"] if card else []),
         *_choices(case, canary=bool(champion)),
+        f"Evaluation {(digest := _digest(evaluation))}",
     ]
     against = f" in place of version {champion['version']}" if champion else ", the first one"
     return Question(
@@ -88,7 +124,12 @@ def question(case: UseCase, evaluation: Mapping[str, Any], monitor: MonitorState
         "\n\n".join(parts),
         case.approve.hours,
         (PROMOTE, CANARY, REJECT) if champion else (PROMOTE, REJECT),
+        digest,
     )
+
+
+def _digest(evaluation: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(evaluation, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _choices(case: UseCase, *, canary: bool) -> Iterator[str]:

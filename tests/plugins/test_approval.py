@@ -70,6 +70,8 @@ def test_the_question_has_the_evidence_and_takes_values_of_columns_as_text(case:
     )
     assert r"| f1 | 0\.6123 | 0\.4 |" in lines and "[Model card, with pictures](http://airflow/card)" in lines
     assert r"95 % \+0\.0500 to \+0\.1700" in asked.body and r"covariate\: Vintage psi 0\.4" in asked.body
+    assert asked.evidence in asked.body
+    assert question(case, EVALUATION | {"rows": 1}, DRIFTED, None).evidence != asked.evidence
     worst = [line for line in lines if line.startswith("| Region")]
     assert [line.split("|")[-2].strip() for line in worst] == [r"0\.3000", r"0\.8000"]
     assert r"\[a\]\(javascript\:x\) \| \<img" in worst[0]
