@@ -21,7 +21,18 @@ from dataclasses import asdict, dataclass
 from airflow.sdk import DAG, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from stage_tasks import StageRun, common_arguments, dag_ids, folded, reported, rows_asset, run_files, timetable
+from outcome_messages import FailedRun, tell_of_quarantine
+from stage_tasks import (
+    StageRun,
+    common_arguments,
+    dag_ids,
+    folded,
+    reported,
+    rows_asset,
+    run_files,
+    run_url,
+    timetable,
+)
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.etl.definitions import parse, paths, unreadable
@@ -70,6 +81,7 @@ def extract(name: str) -> str:
         etl = from_file(run.etl, file_of(run.params.data, os.environ)) if run.params.data else run.etl
         with open_source(etl.extracted, source_address, run.params.limit) as source:
             dataset = extract(etl, source, run.out)
+        tell_of_quarantine(etl, run.out, run_url(etl.dag_id, run.run_id))
         return run.files.upload(dataset, run.out)
 
 
@@ -125,6 +137,7 @@ def build(dag_id: str, etl: Etl, faults: str) -> DAG:
         dag_id=dag_id,
         dag_display_name=f"etl {etl.name}",
         schedule=timetable(etl.schedule),
+        on_failure_callback=FailedRun(etl.notify) if etl.notify else None,
         params={
             "limit": Param(
                 None, type=["null", "integer"], minimum=1, title="Row limit", description="Empty: all rows."

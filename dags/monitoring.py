@@ -18,19 +18,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from airflow.sdk import DAG, TriggerRule, get_current_context, get_parsing_context, task
+from airflow.sdk import DAG, Asset, TriggerRule, get_current_context, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from outcome_messages import FailedRun, tell_of_finish, tell_of_roll_back
 from stage_tasks import (
     StageRun,
     common_arguments,
-    cron_timetable,
     dag_ids,
     folded,
     reported,
     retraining_asset,
     run_files,
     run_url,
+    timetable,
 )
 from updraft.usecase import UseCase, parse, paths, unreadable
 from updraft.usecase.load import MONITOR_PREFIX
@@ -47,6 +48,11 @@ class MonitoringRun(StageRun):
 
     case: UseCase
     monitor: Monitor
+
+    @property
+    def url(self) -> str | None:
+        """The run's page in Airflow."""
+        return run_url(f"{MONITOR_PREFIX}{self.case.name}", self.run_id)
 
 
 @contextmanager
@@ -80,10 +86,21 @@ def collect(name: str) -> str:
             raise AirflowSkipException(f"{name}: nothing is in production yet")
         subject, until = read_subject(store, name), datetime.now(UTC)
         since = until - run.monitor.window
+        note_shipped(run.case)
         bucket = predictions()
         observed = observe(shipped(bucket, name, Period(since, until)), subject)
         collected = collect(subject, observed, Extent(str(bucket), since.isoformat(), until.isoformat()), run.out)
         return run.files.upload(collected, run.out)
+
+
+def note_shipped(case: UseCase) -> None:
+    """Note what is shipped before it is read, for the trigger that counts new predictions, if there is one."""
+    context = get_current_context()
+    for asset in context["inlets"]:
+        if isinstance(asset, Asset):
+            from new_rows import SEEN, prediction_counter, state_of_shipped
+
+            context["asset_state_store"][asset].set(SEEN, state_of_shipped(case, prediction_counter(case.name)))
 
 
 @task
@@ -119,7 +136,7 @@ def decide(name: str, collected: str, drift: str, performance: str) -> str:
         store = registry()
         former = former_points(store, name)
         report(rows, drifted, measured, decision, former, run.out)
-        page = publish(store, name, run.out, former, run_url(f"{MONITOR_PREFIX}{name}", run.run_id))
+        page = publish(store, name, run.out, former, run.url)
         uri = run.files.upload(decision, run.out)
     log.info("report: %s", page)
     return uri
@@ -160,9 +177,11 @@ def roll_back(name: str, decision: str) -> str:
         if not decided.follows(ROLL_BACK):
             raise AirflowSkipException("no roll back follows")
         try:
-            roll_back(run.monitor, decided, registry(), run.run_id)
+            below = roll_back(run.monitor, decided, registry(), run.run_id)
         except Nothing as nothing:
             raise AirflowSkipException(str(nothing)) from None
+        taken_back = f"version {decided.version} is taken back, version {below} is in production"
+        tell_of_roll_back(run.case, taken_back, decided.reason(ROLL_BACK), run.url)
         return decision
 
 
@@ -173,20 +192,27 @@ def rollout(name: str) -> None:
     It goes by itself, beside the other tasks: what is tried is not what is in production.
     """
     from connections import predictions, registry
+    from updraft.predictions import reading
     from updraft.predictions.reading import Period
-    from updraft.predictions.reading import read as shipped
     from updraft.stages.monitor.act import Nothing
-    from updraft.stages.monitor.rollout import rollout
+    from updraft.stages.monitor.rollout import Shipped, rollout
 
     with stage(name, "rollout") as run:
+        shipped = Shipped(
+            lambda since: reading.read(predictions(), name, Period(since)),
+            lambda since: reading.read_errors(predictions(), name, Period(since)),
+        )
         try:
-            judged = rollout(
-                run.case, registry(), lambda since: shipped(predictions(), name, Period(since)), run.run_id
-            )
+            judged = rollout(run.case, registry(), shipped, run.run_id)
         except Nothing as nothing:
             raise AirflowSkipException(str(nothing)) from None
         if judged.verdict == "wait":
             raise AirflowSkipException(judged.reason)
+        if judged.verdict == "finish":
+            tell_of_finish(run.case, judged.version, judged.reason, run.url)
+        else:
+            taken_back = f"version {judged.version}, tried beside production, is taken back"
+            tell_of_roll_back(run.case, taken_back, judged.reason, run.url)
 
 
 def read(name: str) -> UseCase | None:
@@ -203,6 +229,15 @@ def read(name: str) -> UseCase | None:
     return (case or unreadable(name)) if get_parsing_context().dag_id else None
 
 
+def new_predictions(case: UseCase) -> list[Asset]:
+    """Return the asset that has an event when enough predictions are new, where the schedule asks for it."""
+    if case.monitor is None or not case.monitor.schedule.counts_rows:
+        return []
+    from new_rows import new_predictions_asset
+
+    return [new_predictions_asset(case.name, case.monitor.schedule)]
+
+
 def build(dag_id: str, case: UseCase) -> DAG:
     """Build the DAG that watches one use case."""
     arguments = common_arguments(case, "monitoring", "", str(__doc__))
@@ -210,10 +245,11 @@ def build(dag_id: str, case: UseCase) -> DAG:
     with DAG(
         dag_id=dag_id,
         dag_display_name=f"monitor {case.name}",
-        schedule=cron_timetable((case.monitor or Monitor()).schedule),
+        schedule=timetable((case.monitor or Monitor()).schedule, *new_predictions(case)),
+        on_failure_callback=FailedRun(case.notify) if case.notify else None,
         **arguments,
     ) as dag:
-        collected = collect(case.name)
+        collected = collect.override(inlets=new_predictions(case))(case.name)
         drifted = drift(case.name, collected)
         measured = performance(case.name, collected)
         decision = decide(case.name, collected, drifted, measured)

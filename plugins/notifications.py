@@ -19,7 +19,7 @@ from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]  #
 
 from updraft.airflow_client import FAILURE
 from updraft.errors import UserError
-from updraft.usecase.notify_block import Event, Notify
+from updraft.usecase.notify_block import Event, Receivers
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -57,7 +57,7 @@ def one_line(text: object) -> str:
     return line if len(line) <= MAX_TEXT and len(masked) <= 4 * MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
 
 
-def tell(notify: Notify | None, message: Message) -> None:
+def tell(notify: Receivers | None, message: Message) -> None:
     """Send a message to every receiver that is told of its event; log a warning for each that cannot be reached."""
     if notify is None or message.event not in notify.about:
         return

@@ -1,4 +1,4 @@
-"""What people are told of a run: that it failed, what became of its version, rows that nearly were too many."""
+"""What people are told of a run: that it failed, what became of a version, rows that nearly were too many."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from notifications import Message, tell
 from stage_tasks import run_url
 from updraft.airflow_client import FAILURE
 from updraft.usecase import UseCase
-from updraft.usecase.notify_block import Notify
+from updraft.usecase.notify_block import Receivers
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from approval import Question
+    from updraft.etl.schema import Etl
     from updraft.stages.push import Outcome
     from updraft.stages.runs import Run
 
@@ -35,7 +36,7 @@ class FailedRun:
     what the task left in its XCom.
     """
 
-    notify: Notify
+    notify: Receivers
 
     def __call__(self, context: Context) -> None:
         """Tell of the failed run of `context`."""
@@ -76,7 +77,18 @@ def tell_of_question(case: UseCase, asked: Question, link: str | None) -> None:
     tell(case.notify, Message("question", asked.subject, f"answer within {asked.hours:g} hours", link))
 
 
-def tell_of_quarantine(case: UseCase, ingested: Path, link: str | None) -> None:
+def tell_of_roll_back(case: UseCase, taken_back: str, why: str, link: str | None) -> None:
+    """Tell that the monitor has taken back a version, and why."""
+    tell(case.notify, Message("rolled_back", f"{case.name}: {taken_back}", why, link))
+
+
+def tell_of_finish(case: UseCase, version: int, why: str, link: str | None) -> None:
+    """Tell that the monitor has put a version into production that was tried beside it."""
+    title = f"{case.name}: version {version} is in production, put there by monitor_{case.name}"
+    tell(case.notify, Message("promoted", title, why, link))
+
+
+def tell_of_quarantine(case: UseCase | Etl, ingested: Path, link: str | None) -> None:
     """Tell when the share of quarantined rows is close to the budget, above which a run stops."""
     facts = json.loads((ingested / "ingest.json").read_text(encoding="utf-8"))
     read, quarantined, budget = facts["rows_read"], facts["quarantined"], case.quarantine_budget

@@ -32,7 +32,7 @@ from task_summary import folded as folded
 from updraft.errors import UserError
 from updraft.stages.runs import RunFiles, artifacts, folder_of
 from updraft.usecase.blocks import Retry
-from updraft.usecase.rows_definition import RowsDefinition, Schedule
+from updraft.usecase.rows_definition import CronSchedule, RowsDefinition, Schedule
 from updraft.usecase.schema import NAME
 
 log = logging.getLogger("airflow.task")
@@ -123,22 +123,19 @@ def retraining_asset(name: str) -> Asset:
     return Asset(name=f"{name}_retraining", uri=f"x-updraft://retraining/{quote(name)}")
 
 
-def timetable(schedule: Schedule | None, *others: Asset) -> Any:
-    """Return what Airflow takes as a DAG's schedule: a cron expression, loads of ETLs, events of other assets.
+def timetable(schedule: CronSchedule | None, *others: Asset) -> Any:
+    """Return what Airflow takes as a DAG's schedule: a cron expression in UTC, loads of ETLs, events of other assets.
 
     Without a start date and with run_immediately=False, the first unpausing makes no run for a tick long gone.
     """
-    cron = cron_timetable(schedule.cron) if schedule and schedule.cron else None
-    after = [*(rows_asset(name.removeprefix("etl_")) for name in (schedule.after if schedule else ())), *others]
+    times = schedule.cron if schedule else None
+    cron = CronTriggerTimetable(times, timezone="UTC", run_immediately=False) if times else None
+    etls = schedule.after if isinstance(schedule, Schedule) else ()
+    after = [*(rows_asset(name.removeprefix("etl_")) for name in etls), *others]
     assets = AssetAny(*after) if after else None
     if cron and assets:
         return AssetOrTimeSchedule(timetable=cron, assets=assets)
     return cron or assets
-
-
-def cron_timetable(cron: str) -> CronTriggerTimetable:
-    """Return the timetable of a cron expression, in UTC: see `timetable`."""
-    return CronTriggerTimetable(cron, timezone="UTC", run_immediately=False)
 
 
 def common_arguments(definition: RowsDefinition, kind: str, faults: str, doc: str) -> dict[str, Any]:

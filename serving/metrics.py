@@ -29,6 +29,7 @@ from updraft.model.prediction import Prediction
 from updraft.registry.monitor_state import MonitorState
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+TAKES_BACK = ("abort", "rollback")  # moves of the registry
 FILE_BYTES = 2**20  # room for some 3,000 time series
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,15 @@ def _rollouts(live_models: LiveModels) -> Iterable[Metric]:
     )
     for name in live_models.rollouts.refusals:
         refused.add_metric([name], 1)
-    yield from (tried, refused)
+    taken_back = GaugeMetricFamily(
+        "updraft_taken_back_timestamp_seconds",
+        "Time of the last move, if it took a version back: of a rollout (abort) or of production (rollback)",
+        labels=["use_case", "action"],
+    )
+    for name, move in live_models.pointers.items():
+        if move.action in TAKES_BACK:
+            taken_back.add_metric([name, move.action], datetime.fromisoformat(move.when).timestamp())
+    yield from (tried, refused, taken_back)
 
 
 def _monitor_metrics(states: Mapping[str, MonitorState]) -> Iterable[Metric]:

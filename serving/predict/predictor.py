@@ -10,15 +10,16 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, Protocol
 
+import msgspec
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from serving.metrics import Metrics
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.models.rollouts import LiveRollout
-from serving.predict.shadow import Shadow
+from serving.predict.shadow import Answered, Shadow
 from serving.prediction_log.prediction_log import PredictionLog
-from serving.prediction_log.records import SHADOW, Entry, new_id, prediction_id
+from serving.prediction_log.records import SHADOW, Entry, ShadowEntry, new_id, parse_id, prediction_id
 from serving.server.problems import ModelFailed
 from updraft.model.prediction import Prediction
 from updraft.model.signature import Rows
@@ -88,9 +89,9 @@ class Predictor:
     def record(self, live: LiveModel, rows: Rows, prediction: Prediction, started: float) -> PredictionResult:
         """Count and log what `score` returned: once for each request."""
         self._metrics.count_predictions(live.use_case, prediction, len(rows.warnings))
-        if tried := self._live_models.rollouts.live.get(live.use_case):
-            self._follow_rollout(tried, live, rows)
         ids = self._log_predictions(live, rows, prediction, time.perf_counter() - started)
+        if tried := self._live_models.rollouts.live.get(live.use_case):
+            self._follow_rollout(tried, live, rows, ids)
         return PredictionResult(live, rows, prediction, ids)
 
     def log_refused(self, use_case: str, version: int | None, status: int, seconds: float, kind: str | None) -> None:
@@ -108,23 +109,30 @@ class Predictor:
                 )
             )
 
-    def _follow_rollout(self, tried: LiveRollout, live: LiveModel, rows: Rows) -> None:
+    def _follow_rollout(self, tried: LiveRollout, live: LiveModel, rows: Rows, ids: list[str] | None) -> None:
         """Count by version what is answered while a version is tried, and hand a copy to a shadow."""
         is_tried = live is tried.live
         self._metrics.count_rollout(live, "canary" if is_tried else "production", len(rows))
         if tried.is_shadow and not is_tried:
-            self._shadow.offer(tried, rows)
+            self._shadow.offer(tried, Answered(rows, time.time(), parse_id(ids[0])[0] if ids else None))
 
     def _is_tried(self, tried: LiveRollout) -> bool:
         now = self._live_models.rollouts.live.get(tried.live.use_case)
         return now is not None and now.is_shadow and now.live is tried.live
 
-    def _record_shadow(self, tried: LiveRollout, rows: Rows, at: float) -> None:
-        """Score rows that another version has answered, and log the predictions as a shadow's. Raises BadRow, too."""
-        began = time.perf_counter()
-        rows = _as_read_by(tried.live, rows)
-        prediction = self.score(tried.live, rows)
-        self._log_predictions(tried.live, rows, prediction, time.perf_counter() - began, shadowed_at=at)
+    def _record_shadow(self, tried: LiveRollout, answered: Answered) -> None:
+        """Score rows that another version has answered, and log the predictions as a shadow's, or that it failed.
+
+        Raises why it failed, a BadRow or a ModelFailed.
+        """
+        began, live = time.perf_counter(), tried.live
+        try:
+            rows = _as_read_by(live, answered.rows)
+            prediction = self.score(live, rows)
+        except Exception:
+            self.log_refused(live.use_case, live.version, 500, time.perf_counter() - began, SHADOW)
+            raise
+        self._log_predictions(live, rows, prediction, time.perf_counter() - began, answered)
 
     def _log_predictions(
         self,
@@ -132,20 +140,19 @@ class Predictor:
         rows: Rows,
         prediction: Prediction,
         seconds: float,
-        *,
-        shadowed_at: float | None = None,
+        answered: Answered | None = None,
     ) -> list[str] | None:
         """Log predictions and return their ids, or None if they could not be logged.
 
-        `shadowed_at` is when the request arrived that another version has answered.
+        `answered` is the request of a shadow's predictions, which another version has answered.
         """
         if self._log is None:
             return None
         values = [rows.columns[place] for place in live.model.signature.public]
         entry = Entry(
             id=new_id(),
-            at=time.time() - seconds if shadowed_at is None else shadowed_at,
-            kind=None if shadowed_at is None else SHADOW,
+            at=answered.at if answered else time.time() - seconds,
+            kind=SHADOW if answered else None,
             use_case=live.use_case,
             version=live.version,
             status=200,
@@ -156,6 +163,8 @@ class Predictor:
             labels=prediction.names,
             probabilities=prediction.probabilities,
         )
+        if answered and answered.id:
+            entry = ShadowEntry(**msgspec.structs.asdict(entry), answer=answered.id)
         return [prediction_id(entry.id, row) for row in range(len(rows))] if self._write(entry) else None
 
     def _write(self, entry: Entry) -> bool:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from serving.metrics import Metrics
 from serving.models.rollouts import LiveRollout
@@ -20,7 +21,16 @@ MAX_ROWS, MAX_REQUESTS = 10_000, 1_000  # that wait
 REST = 3.0  # times as long as a score took, and at most
 MAX_REST = 2.0  # seconds
 
-Record = Callable[[LiveRollout, Rows, float], None]  # scores and logs rows that arrived at a Unix time
+
+class Answered(NamedTuple):
+    """A request that another version has answered: its rows, when, in Unix seconds, and its id where it is logged."""
+
+    rows: Rows
+    at: float
+    id: str | None
+
+
+Record = Callable[[LiveRollout, Answered], None]  # scores and logs
 IsTried = Callable[[LiveRollout], bool]
 
 log = logging.getLogger(__name__)
@@ -31,19 +41,20 @@ class Shadow:
 
     def __init__(self, metrics: Metrics, record: Record, is_tried: IsTried) -> None:
         self._metrics, self._record, self._is_tried = metrics, record, is_tried
-        self._queue: deque[tuple[LiveRollout, Rows, float]] = deque()
+        self._queue: deque[tuple[LiveRollout, Answered]] = deque()
         self._rows = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._warned: LiveRollout | None = None
 
-    def offer(self, tried: LiveRollout, rows: Rows) -> None:
+    def offer(self, tried: LiveRollout, answered: Answered) -> None:
         """Queue rows to be scored, or drop them if too many wait; never waits for a score, and raises nothing."""
+        rows = answered.rows
         try:
             with self._changed:
                 fits = len(self._queue) < MAX_REQUESTS and self._rows + len(rows) <= MAX_ROWS
                 if fits:
-                    self._queue.append((tried, rows, time.time()))
+                    self._queue.append((tried, answered))
                     self._rows += len(rows)
                     self._start()
                     self._changed.notify()
@@ -62,19 +73,19 @@ class Shadow:
             with self._changed:
                 while not self._queue:
                     self._changed.wait()
-                tried, rows, at = self._queue.popleft()
-                self._rows -= len(rows)
+                tried, answered = self._queue.popleft()
+                self._rows -= len(answered.rows)
             began = time.perf_counter()
-            self._score(tried, rows, at)
+            self._score(tried, answered)
             time.sleep(min(REST * (time.perf_counter() - began), MAX_REST))
 
-    def _score(self, tried: LiveRollout, rows: Rows, at: float) -> None:
-        name, version = tried.live.use_case, str(tried.live.version)
+    def _score(self, tried: LiveRollout, answered: Answered) -> None:
+        rows, name, version = answered.rows, tried.live.use_case, str(tried.live.version)
         try:
             if not self._is_tried(tried):  # the rollout ended
                 self._metrics.shadow_dropped.labels(name).inc(len(rows))
                 return
-            self._record(tried, rows, at)
+            self._record(tried, answered)
             self._metrics.rollout_rows.labels(name, version, "shadow").inc(len(rows))
         except Exception as error:  # whatever a tried version does, the next request is shadowed, too
             self._metrics.shadow_errors.labels(name, version).inc()

@@ -9,7 +9,16 @@ from fractions import Fraction
 from typing import Any
 
 from serving.prediction_log.exact_sums import exact_error
-from serving.prediction_log.records import DECODER, ENCODER, SHADOW, Feedback, StoredEntry, Truth, parse_id
+from serving.prediction_log.records import (
+    DECODER,
+    ENCODER,
+    SHADOW,
+    Feedback,
+    StoredEntry,
+    StoredShadow,
+    Truth,
+    parse_id,
+)
 
 HOUR = 3600
 SHADOW_LABEL = "shadow label"
@@ -25,7 +34,7 @@ BAD_RECORD = (
     OverflowError,
 )
 
-_REQUEST = "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REQUEST = "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PREDICTION = "INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)"
 _COUNT = """INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET count = count + excluded.count"""
@@ -103,7 +112,8 @@ def _insert_predictions(connection: sqlite3.Connection, records: list[StoredEntr
         number += 1
         shape = _shape(connection, bytes(record.columns), shapes)
         version, row_count = record.version or 0, len(record.rows)
-        details = (record.use_case, version, record.status, record.seconds, record.kind, row_count, shape)
+        answer = bytes.fromhex(record.answer) if isinstance(record, StoredShadow) else None
+        details = (record.use_case, version, record.status, record.seconds, record.kind, row_count, shape, answer)
         requests.append((number, bytes.fromhex(record.id), record.at, *details))
         predictions += _predictions(number, record)
         cell = (int(record.at // HOUR), record.use_case, version)

@@ -30,7 +30,7 @@ class Entry(Struct, frozen=True, tag="prediction", tag_field="record", kw_only=T
     """A request to POST /predict/<use case> and its predictions.
 
     `at` is its arrival in Unix seconds, `seconds` the response time. `kind` is the kind of error, None for a success,
-    SHADOW for what a version that is tried as a shadow would have answered: no answer.
+    SHADOW for what a version that is tried as a shadow would have answered, or why it could not: no answer.
     `rows` are checked values (int, float, str, bool, datetime, None) in the order of `columns`, without the private
     ones. `columns`, `rows` and `predictions` are empty if the request was refused.
 
@@ -49,6 +49,12 @@ class Entry(Struct, frozen=True, tag="prediction", tag_field="record", kw_only=T
     predictions: list[Any] = []
     labels: list[str] | None = None
     probabilities: list[float] | list[dict[str, float]] | None = None
+
+
+class ShadowEntry(Entry, frozen=True, tag="shadow", tag_field="record", kw_only=True):
+    """What a shadow would have answered to the request that `answer` is the id of: by it labels reach both versions."""
+
+    answer: str
 
 
 class Feedback(Struct, frozen=True, tag="feedback", tag_field="record"):
@@ -73,6 +79,12 @@ class StoredEntry(Struct, frozen=True, tag="prediction", tag_field="record"):
     predictions: list[int | float | str | bool | None]
     labels: list[str] | None
     probabilities: list[float | dict[str, float] | None] | None
+
+
+class StoredShadow(StoredEntry, frozen=True, tag="shadow", tag_field="record"):
+    """A `ShadowEntry` as read from the spool."""
+
+    answer: RequestId
 
 
 _random: deque[str] = deque()  # many at a time: a system call for each would cost as much as decoding a row
@@ -109,4 +121,4 @@ def _encode_unknown(value: Any) -> Any:
 
 
 ENCODER = Encoder(enc_hook=_encode_unknown)  # encodes NaN and Infinity as null
-DECODER = Decoder(StoredEntry | Feedback)
+DECODER = Decoder(StoredEntry | StoredShadow | Feedback)

@@ -62,6 +62,8 @@ SCHEMAS = [
         SELECT r.use_case, r.id, f.row, f.truth, f.at FROM feedback f JOIN requests r ON r.number = f.request
         ORDER BY f.at;
     """,
+    # Of what a shadow predicted, the id of the request that was answered: labels are sent for that one.
+    "ALTER TABLE requests ADD COLUMN answer BLOB;",
 ]
 CORRUPT_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 JOURNAL_BYTES = 16 * 2**20

@@ -112,10 +112,10 @@ class Shipper:
         """Upload a range, an object for each use case and day, and mark it."""
         count = 0
         with self.store.read_transaction() as connection:
-            for (use_case, day), table in rows.tables(connection, part, erased):
-                key = object_key(use_case, part.kind, day, part.instance, part.first, part.last)
+            for (use_case, folder, day), table in rows.tables(connection, part, erased):
+                key = object_key(use_case, folder, day, part.instance, part.first, part.last)
                 self._create(key, _parquet(table), part.id)
-                count += table.num_rows
+                count += table.num_rows if folder == part.kind else 0
         self.state.mark(part, count)
         log.info("shipped %s %d to %d: %d rows", part.kind, part.first, part.last, count)
 

@@ -75,8 +75,15 @@ def test_without_a_version_there_is_nothing_to_watch(dags: dict[str, DAG], shipp
 def test_good_predictions_lead_to_a_report_and_nothing_more(
     dags: dict[str, DAG], shipped: Bucket, registry: Registry, trained: Trained, rows: pd.DataFrame, tmp_path: Path
 ) -> None:
+    from new_rows import NewPredictions, prediction_counter, state_of_shipped
+
     files = put_into_production(registry, trained, tmp_path)
+    counts = NewPredictions(NAME, rows=500, hours=None)
+    assert counts.look(None).new == 0
     ship(shipped, predicted(files, rows, 1), rows["Response"].tolist())
+    look = counts.look(None)
+    assert (look.new, counts.look(look.now).new) == (600, 0)
+    assert look.now.keys() == state_of_shipped(load(NAME), prediction_counter(NAME)).keys()
     run = dags[DAG_ID].test(logical_date=None)
     assert states(run) == dict.fromkeys(TASKS[:4], "success") | dict.fromkeys(TASKS[4:], "skipped")
     state = monitor_state.read(registry.bucket, registry.keys, NAME)

@@ -16,6 +16,8 @@ import pytest
 
 from tests.support.web_server import Answer, WebServer, web_server
 from updraft.defaults import ROOT
+from updraft.demo.rows import generate, write
+from updraft.usecase import load
 
 NAME = "vehicle_insurance"
 TOKEN = "T0KEN-of-the-webhook"
@@ -24,8 +26,9 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag("dags")
 assert not bag.import_errors, bag.import_errors
-run = bag.dags["train_vehicle_insurance"].test(logical_date=None, run_conf=json.loads(sys.argv[1]))
-print("ENDED", run.run_id, str(run.state))
+for conf in json.loads(sys.argv[1]):
+    run = bag.dags["train_vehicle_insurance"].test(logical_date=None, run_conf=conf)
+    print("ENDED", run.run_id, str(run.state))
 """
 # What the scheduler does when a run has failed: it asks the DAG processor, by the database, to call the DAG's callback.
 ASK = """
@@ -63,11 +66,11 @@ class Trainings:
         assert done.returncode == 0, self.log[-6000:]
         return done.stdout
 
-    def run(self, conf: dict[str, Any], **more: str) -> tuple[str, str]:
-        """Run the DAG once; give the run's id and state."""
-        printed = self.python("-c", RUN, json.dumps(conf), **more).splitlines()
-        [(_, run_id, state)] = [line.split() for line in printed if line.startswith("ENDED")]
-        return run_id, state
+    def run(self, *confs: dict[str, Any], **more: str) -> list[tuple[str, str]]:
+        """Run the DAG once for each configuration; give the ids and states of the runs."""
+        printed = self.python("-c", RUN, json.dumps(confs), **more).splitlines()
+        ended = [line.split() for line in printed if line.startswith("ENDED")]
+        return [(run_id, state) for _, run_id, state in ended]
 
     @property
     def texts(self) -> list[str]:
@@ -89,8 +92,10 @@ def trainings(
     root = tmp_path / "copy"
     for folder in ("dags", "plugins", "include", "expectations"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    with (root / "include/usecases" / f"{NAME}.yaml").open("a") as yaml:
-        yaml.write("\nnotify: {slack: {connection: chat}}\n")
+    yaml = root / "include/usecases" / f"{NAME}.yaml"
+    text = yaml.read_text().replace("{mongodb: {collection: vehicle_insurance}}", "{file: {path: rows.csv}}")
+    forest = text[text.index("  random_forest:") : text.index("  hist_gradient_boosting:")]
+    yaml.write_text(text.replace(forest, "") + "\nnotify: {slack: {connection: chat}}\n")
     environ = {**os.environ, **registry_environ, "AIRFLOW_URL": "http://airflow.test"}
     environ |= {"UPDRAFT_ARTIFACTS": str(tmp_path / "runs"), "AIRFLOW_CONN_CHAT": f"{hook.url}/hooks/{TOKEN}"}
     environ |= {"PYTHONPATH": os.pathsep.join(str(root / folder) for folder in ("include", "plugins"))}
@@ -105,7 +110,7 @@ def trainings(
 def test_of_a_failed_run_people_are_told_once_with_its_reason_and_a_receiver_that_is_down_costs_a_line(
     trainings: Trainings,
 ) -> None:
-    run_id, state = trainings.run({"sede": 1}, AIRFLOW_CONN_CHAT="http://127.0.0.1:1/hooks/1")
+    [(run_id, state)] = trainings.run({"sede": 1}, AIRFLOW_CONN_CHAT="http://127.0.0.1:1/hooks/1")
     assert state == "failed" and not trainings.texts
     assert "a message was not delivered: connection 'chat': ConnectionError" in trainings.log
     trainings.python("-c", ASK, run_id)
@@ -116,3 +121,22 @@ def test_of_a_failed_run_people_are_told_once_with_its_reason_and_a_receiver_tha
     assert title == f"train_{NAME} failed at `ingest`"
     assert reason == "run parameter unknown key 'sede' (did you mean 'seed'?)"
     assert link == f"http://airflow.test/dags/train_{NAME}/runs/{quote(run_id, safe='')}"
+
+
+def test_people_are_told_of_a_promotion_of_a_model_that_does_not_win_and_of_a_quarantine_close_to_the_budget(
+    trainings: Trainings,
+) -> None:
+    case = load(NAME)
+    rows = generate(case, 1500, seed=1).astype({"Age": object})
+    rows.loc[rows.index[:13], "Age"] = "old"  # 0.87 % of the rows, and the budget is 1 %
+    write(case, rows, trainings.root / "rows.csv")
+    first, second = trainings.run({}, {})
+    assert (first[1], second[1]) == ("success", "success")
+    links = [f"http://airflow.test/dags/train_{NAME}/runs/{quote(run_id, safe='')}" for run_id, _ in (first, second)]
+    titles, _, ends = zip(*(text.split("\n") for text in trainings.texts), strict=True)
+    quarantine = f"{NAME}: 13 of 1,500 rows were quarantined, close to the budget of 1.00%"
+    assert titles[0] == titles[2] == quarantine and "Age (13)" in trainings.texts[0]
+    assert titles[1].startswith(f"{NAME}: version 1 is in production (f1 0.")
+    assert titles[1].endswith(f"put there by airflow:train_{NAME}") and titles[3] == f"{NAME}: no new version"
+    assert "f1 does not beat the champion's, version 1" in trainings.texts[3]
+    assert list(ends) == [links[0], links[0], links[1], links[1]]

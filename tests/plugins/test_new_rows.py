@@ -25,15 +25,17 @@ def test_training_is_due(
     from new_rows import due
 
     at = datetime.now(UTC) - timedelta(hours=waited)
-    assert due({"rows": 1000, "at": at.isoformat()}, count, rows, hours) is expected
+    assert due(count - 1000, at.isoformat(), rows, hours) is expected
 
 
-def test_airflow_restores_the_trigger_from_what_it_stores(starts_airflow: None) -> None:
+@pytest.mark.parametrize("name", ["NewRows", "NewPredictions"])
+def test_airflow_restores_the_trigger_from_what_it_stores(starts_airflow: None, name: str) -> None:
     from airflow.sdk.module_loading import import_string
 
-    from new_rows import NewRows
+    import new_rows
 
-    trigger = NewRows("shop", 5, None, 2.5)
+    kind = getattr(new_rows, name)
+    trigger = kind("shop", 5, None, 2.5)
     path, arguments = trigger.serialize()
     restored: Any = import_string(path)(**arguments)
-    assert type(restored) is NewRows and restored.serialize() == trigger.serialize()
+    assert type(restored) is kind and restored.serialize() == trigger.serialize()

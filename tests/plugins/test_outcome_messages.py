@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from outcome_messages import tell_of_outcome, tell_of_quarantine
+from outcome_messages import tell_of_finish, tell_of_outcome, tell_of_quarantine, tell_of_roll_back
 from tests.support.small_cases import integer, small_case
 from tests.support.web_server import Answer, WebServer, web_server
 from updraft.registry.manifest import Version
@@ -54,6 +54,16 @@ def test_an_outcome_is_told_with_its_reason_and_a_link(
 ) -> None:
     tell_of_outcome(case, outcome, Run("1", RunFiles(tmp_path), "airflow:train_small", URL))
     assert texts(hook) == [f"small: {title}\nf1 beats\n{URL}"]
+
+
+def test_what_the_monitor_does_is_told_with_its_reason_and_a_link(case: UseCase, hook: WebServer) -> None:
+    tell_of_roll_back(case, "version 4 is taken back, version 3 is in production", "performance: f1 0.2", URL)
+    tell_of_finish(case, 5, "900 rows speak for it", URL)
+    tell_of_finish(case.model_copy(update={"notify": None}), 5, "", URL)
+    assert texts(hook) == [
+        f"small: version 4 is taken back, version 3 is in production\nperformance: f1 0.2\n{URL}",
+        f"small: version 5 is in production, put there by monitor_small\n900 rows speak for it\n{URL}",
+    ]
 
 
 @pytest.mark.parametrize(("quarantined", "told"), [(0, False), (79, False), (80, True), (100, True)])

@@ -82,6 +82,10 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
          "monitor.window: expected a duration longer than 0"),
         ([("{metric: f1}", "{metric: f1}\nmonitor:\n  schedule: hourly")], 16,
          "monitor.schedule: 'hourly' is not a cron expression such as '0 3 * * 1'"),
+        ([("{metric: f1}", "{metric: f1}\nmonitor:\n  schedule: {}")], 16,
+         "monitor.schedule: expected cron, rows or hours"),
+        ([("{metric: f1}", "{metric: f1}\nmonitor:\n  schedule: {after: etl_x}")], 16,
+         "unknown key 'monitor.schedule.after'; there are: cron, rows, hours"),
         ([("{metric: f1}", "{metric: f1}\nmonitor:\n  act:\n    covariate: rollback")], 17,
          "monitor.act.covariate: 'rollback' is unknown (did you mean 'roll_back'?); there are: "
          "warn, retrain, roll_back"),
@@ -430,7 +434,7 @@ def test_who_is_told_of_all_that_there_is_or_of_what_is_named(shop: Write) -> No
     notify = load("shop", root).notify
     assert notify and notify.email and notify.slack and notify.slack.connection == "chat"
     assert (notify.email.to, notify.email.connection) == (("ann@example.com",), "smtp_default")
-    assert notify.about == ("failed", "promoted", "not_promoted", "quarantine", "question")
+    assert notify.about == ("failed", "promoted", "not_promoted", "rolled_back", "quarantine", "question")
     root = shop(("{by: hash}", "{by: hash}\nnotify: {slack: {connection: chat}, about: failed}"))
     assert (again := load("shop", root).notify) and again.about == ("failed",)
 

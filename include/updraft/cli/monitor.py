@@ -30,7 +30,7 @@ from updraft.predictions.layout import VARIABLE, open_bucket
 from updraft.predictions.reading import Period, read
 from updraft.sources.files import Files
 from updraft.sources.source import Progress
-from updraft.stages.monitor.collect import SCORE, Extent, Observed, collect
+from updraft.stages.monitor.collect import MAX_ROWS, SCORE, Extent, Observed, collect
 from updraft.stages.monitor.decide import decide
 from updraft.stages.monitor.drift import drift, read_drift
 from updraft.stages.monitor.observe import observe as observe_shipped
@@ -100,6 +100,8 @@ def _measure(subject: Subject, collected: Path, folder: Path, *, as_json: bool) 
         typer.echo(made.read_text(encoding="utf-8"))
         return
     _show(found)
+    if left_out := read_json(collected / COLLECTED)["left_out"]:
+        typer.echo(f"{left_out:,} rows came before them and are left out: the last {MAX_ROWS:,} are measured")
     typer.echo(f"{found.rows:,} rows against {subject}: {summarize(found)}")
     overall = read_performance(measured).overall
     typer.echo(f"performance: {overall.verdict}: {overall.reason}")

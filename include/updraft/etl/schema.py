@@ -11,6 +11,7 @@ from updraft.model.columns import Column, Type
 from updraft.usecase.blocks import Part, Scalar, Share
 from updraft.usecase.load import ETL_PREFIX
 from updraft.usecase.load_blocks import LoadBlock
+from updraft.usecase.notify_block import EtlNotify
 from updraft.usecase.rows_definition import RowsDefinition, ScheduleBlock
 
 
@@ -68,6 +69,7 @@ class Etl(RowsDefinition):
     """
 
     schedule: ScheduleBlock | None = None
+    notify: EtlNotify | None = None
     raw_columns: dict[str, Type] = Field(default_factory=dict)
     clean: Clean = Clean()
     load: Annotated[

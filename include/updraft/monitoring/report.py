@@ -65,10 +65,14 @@ def render_page(report: Report) -> str:
     )
     columns = report.drift.columns[:MAX_PLOTS]
     plots = [(column.name, render(partial(_draw, column=column))) for column in columns if column.bins]
+    measured = [point for point in report.history if point.value is not None]
     over_time = [
-        (title, render(partial(draw, history=report.history)))
-        for title, draw in ((f"{report.performance.metric} over time", _draw_metric), ("Rows", _draw_counts))
-        if len(report.history) > 1
+        (title, render(partial(draw, history=points)))
+        for title, draw, points in (
+            (f"{report.performance.metric} over time", _draw_metric, measured),
+            ("Rows", _draw_counts, report.history),
+        )
+        if points and len(report.history) > 1
     ]
     return template.render(report=report, drift=report.drift, plots=plots, over_time=over_time)
 
@@ -101,14 +105,13 @@ def _draw(axes: Axes, column: ColumnDrift) -> None:
 
 
 def _draw_metric(axes: Axes, history: Sequence[Point]) -> None:
-    """Draw the metric with its interval, and what the evaluation of each version promised."""
-    known = [point for point in history if point.value is not None]
-    times, values = _times(known), [point.value or 0.0 for point in known]
-    ends = [point.interval or (value, value) for value, point in zip(values, known, strict=True)]
+    """Draw the metric with its interval, and what the evaluation of each version promised; all points have a value."""
+    times, values = _times(history), [point.value or 0.0 for point in history]
+    ends = [point.interval or (value, value) for value, point in zip(values, history, strict=True)]
     below = [max(value - low, 0.0) for value, (low, _) in zip(values, ends, strict=True)]
     above = [max(high - value, 0.0) for value, (_, high) in zip(values, ends, strict=True)]
     axes.errorbar(times, values, [below, above], fmt="o", markersize=3, color=NOW, label="now, 95 % interval")
-    promised = [float("nan") if point.promised is None else point.promised for point in known]
+    promised = [float("nan") if point.promised is None else point.promised for point in history]
     axes.step(times, promised, where="post", color=THEN, label="promised by the evaluation")
     axes.legend(frameon=False)
     axes.tick_params(axis="x", rotation=30)

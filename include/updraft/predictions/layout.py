@@ -1,6 +1,7 @@
 """Where shipped predictions are on S3. Shared by the service, which writes them, and by all who read them.
 
     <use case>/date=2026-11-29/<instance>-<first>-<last>.parquet            predictions, by the day of their request
+    <use case>/errors/date=2026-11-29/<instance>-<first>-<last>.parquet     requests that ended in an error, likewise
     <use case>/feedback/date=2026-11-30/<instance>-<first>-<last>.parquet   true labels, by the day they came in
     _erasures/<id>.json, _erased/<id>/<instance>                            what is to be erased, and who knows of it
     _instances/<instance>                                                   the services that ship here
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from updraft.registry.s3 import BadRegistry, Bucket, key_for, s3_client, split_uri
@@ -26,8 +27,10 @@ VARIABLE = "SERVING_PREDICTIONS"
 ERASURES, ERASED, INSTANCES = "_erasures/", "_erased/", "_instances/"
 RANGE_ID = "range"  # in an object's metadata: the random id under which its range was fixed
 
-Kind = Literal["predictions", "feedback"]
+Kind = Literal["predictions", "feedback"]  # what is numbered: requests, and labels
 KINDS: tuple[Kind, ...] = ("predictions", "feedback")
+Folder = Literal["predictions", "errors", "feedback"]
+FOLDERS: dict[Kind, tuple[Folder, ...]] = {"predictions": ("predictions", "errors"), "feedback": ("feedback",)}
 _NAME = re.compile(r"date=(\d{4}-\d{2}-\d{2})/([0-9a-f]+)-([0-9]+)-([0-9]+)\.parquet")
 
 
@@ -42,24 +45,28 @@ class Stored:
     last: int
 
 
-def folder(use_case: str, kind: Kind) -> str:
-    """Return the folder of a use case's predictions or feedback; BadRegistry when the name is none."""
-    return key_for(use_case, "" if kind == "predictions" else "feedback/")
+def folder(use_case: str, kind: Folder) -> str:
+    """Return the folder of a use case's predictions, errors or feedback; BadRegistry when the name is none."""
+    return key_for(use_case, "" if kind == "predictions" else f"{kind}/")
 
 
-def object_key(use_case: str, kind: Kind, day: date, instance: str, first: int, last: int) -> str:
+def object_key(use_case: str, kind: Folder, day: date, instance: str, first: int, last: int) -> str:
     """Return the key of a range of rows of one day."""
     return f"{folder(use_case, kind)}date={day.isoformat()}/{instance}-{first:012d}-{last:012d}.parquet"
 
 
-def stored(bucket: Bucket, use_case: str, kind: Kind) -> list[Stored]:
-    """List the objects of a use case, the oldest day first; what is not ours is ignored."""
+def stored(bucket: Bucket, use_case: str, kind: Folder, since: date | None = None) -> list[Stored]:
+    """List the objects of a use case, of all days or `since` one, the oldest first; what is not ours is ignored."""
     base = folder(use_case, kind)
+    # From the day before: SeaweedFS leaves out the folder that a listing is to start after, S3 does not.
+    after = (since - timedelta(days=1)).isoformat() if since else ""
     found = []
-    for key in bucket.keys(f"{base}date="):
+    for key in bucket.keys(f"{base}date=", after):
         if match := _NAME.fullmatch(f"date={key}"):
-            day, instance, first, last = match.groups()
-            found.append(Stored(f"{base}date={key}", date.fromisoformat(day), instance, int(first), int(last)))
+            name, instance, first, last = match.groups()
+            day = date.fromisoformat(name)
+            if since is None or day >= since:
+                found.append(Stored(f"{base}date={key}", day, instance, int(first), int(last)))
     return sorted(found, key=lambda each: (each.day, each.instance, each.first))
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from updraft.errors import UserError
-from updraft.predictions.layout import Kind, Stored, stored
+from updraft.predictions.layout import Folder, Stored, stored
 from updraft.predictions.schema import JOINED, PREDICTIONS, SCHEMAS
 from updraft.registry.s3 import Bucket
 
@@ -62,10 +62,18 @@ def read(bucket: Bucket, use_case: str, period: Period = ALWAYS) -> Iterator[pa.
     """
     with _scratch() as scratch:
         _load_truths(bucket, use_case, period, scratch)
-        for found in stored(bucket, use_case, "predictions"):
+        for found in stored(bucket, use_case, "predictions", period.since and period.since.date()):
             if period.has_day(found.day):
                 for batch in _open(bucket, found, "predictions").iter_batches(columns=PREDICTIONS.names):
                     yield from _join(_in_period(batch, period), scratch)
+
+
+def read_errors(bucket: Bucket, use_case: str, period: Period = ALWAYS) -> Iterator[pa.RecordBatch]:
+    """Yield the requests of a period that ended in an error (schema ERRORS). Raises BadObject, and what S3 raises."""
+    for found in stored(bucket, use_case, "errors", period.since and period.since.date()):
+        if period.has_day(found.day):
+            for batch in _open(bucket, found, "errors").iter_batches():
+                yield _in_period(batch, period)
 
 
 def find(bucket: Bucket, use_case: str, prediction_id: str) -> dict[str, Any] | None:
@@ -81,16 +89,16 @@ def find(bucket: Bucket, use_case: str, prediction_id: str) -> dict[str, Any] | 
     return None
 
 
-def open_object(bucket: Bucket, key: str, kind: Kind) -> pa.Table:
+def open_object(bucket: Bucket, key: str, kind: Folder) -> pa.Table:
     """Read an object whole. Raises BadObject, FileNotFoundError."""
     return _parquet(bucket, key, kind).read()
 
 
-def _open(bucket: Bucket, found: Stored, kind: Kind) -> pq.ParquetFile:
+def _open(bucket: Bucket, found: Stored, kind: Folder) -> pq.ParquetFile:
     return _parquet(bucket, found.key, kind)
 
 
-def _parquet(bucket: Bucket, key: str, kind: Kind) -> pq.ParquetFile:
+def _parquet(bucket: Bucket, key: str, kind: Folder) -> pq.ParquetFile:
     body = io.BytesIO()
     for chunk in bucket.stream(key):
         body.write(chunk)
@@ -108,7 +116,7 @@ def _parquet(bucket: Bucket, key: str, kind: Kind) -> pq.ParquetFile:
 def _load_truths(bucket: Bucket, use_case: str, period: Period, scratch: sqlite3.Connection) -> None:
     """Keep the latest label of each prediction; labels come after their predictions, at any time."""
     later = Period(None if period.since is None else period.since - timedelta(days=1))
-    for found in stored(bucket, use_case, "feedback"):
+    for found in stored(bucket, use_case, "feedback", later.since and later.since.date()):
         if later.has_day(found.day):
             for batch in _open(bucket, found, "feedback").iter_batches():
                 columns = [batch[name].to_pylist() for name in ("prediction_id", "truth", "truth_value")]
@@ -126,9 +134,11 @@ def _in_period(batch: pa.RecordBatch, period: Period) -> pa.RecordBatch:
 def _join(batch: pa.RecordBatch, scratch: sqlite3.Connection) -> Iterator[pa.RecordBatch]:
     """Leave out what was read before, and add the labels."""
     new, truths = [], []
-    for name in batch["prediction_id"].to_pylist():
+    names, requests, rows = (batch[column].to_pylist() for column in ("prediction_id", "request_id", "row"))
+    for name, request, row in zip(names, requests, rows, strict=True):
         new.append(scratch.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1)
-        found = scratch.execute("SELECT truth, value, at FROM truths WHERE id = ?", (name,)).fetchone()
+        answer = f"{request}.{row}"  # of a shadow's prediction, the one that was answered, for which labels are sent
+        found = scratch.execute("SELECT truth, value, at FROM truths WHERE id = ?", (answer,)).fetchone()
         truths.append(found or (None, None, None))
     columns = [pa.array([row[place] for row in truths], type_) for place, type_ in enumerate(_TRUTH_TYPES)]
     arrays = [*batch.columns, columns[0], columns[1], columns[2].cast(JOINED.field("truth_at").type)]

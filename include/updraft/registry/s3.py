@@ -134,6 +134,17 @@ class Bucket:
             raise
         yield from body.iter_chunks(CHUNK)
 
+    def tail(self, key: str, size: int) -> bytes:
+        """Read the last `size` bytes of an object, all of a smaller one; raises FileNotFoundError."""
+        try:
+            answer = self.client.get_object(Bucket=self.name, Key=self.base + key, Range=f"bytes=-{size}")
+        except ClientError as error:
+            if _status(error) == 404:
+                raise FileNotFoundError(f"{self}/{key}") from None
+            raise
+        with closing(answer["Body"]) as stream:
+            return stream.read()
+
     def put(self, key: str, body: bytes) -> None:
         """Write a small object unconditionally."""
         self.client.put_object(Bucket=self.name, Key=self.base + key, Body=body)
@@ -167,10 +178,10 @@ class Bucket:
                 return None
             raise
 
-    def keys(self, folder: str) -> Iterator[str]:
-        """List every key under `folder` ("" or ending in a slash), relative to it, in order."""
+    def keys(self, folder: str, after: str = "") -> Iterator[str]:
+        """List every key under `folder` ("" or ending in a slash), relative to it, in order, from `after` on."""
         start = len(self.base + folder)
-        return (each["Key"][start:] for page in self._pages(folder, "") for each in page.get("Contents", []))
+        return (each["Key"][start:] for page in self._pages(folder, "", after) for each in page.get("Contents", []))
 
     def objects(self, folder: str) -> Iterator[tuple[str, int, datetime]]:
         """List key (see `keys`), size in bytes and time of the last change of every object under `folder`."""
@@ -184,10 +195,11 @@ class Bucket:
         pages = self._pages(folder, "/")
         return [each["Prefix"][start:-1] for page in pages for each in page.get("CommonPrefixes", [])]
 
-    def _pages(self, folder: str, delimiter: str) -> Iterator[Mapping[str, Any]]:
-        pages = self.client.get_paginator("list_objects_v2")
+    def _pages(self, folder: str, delimiter: str, after: str = "") -> Iterator[Mapping[str, Any]]:
+        pages, start = self.client.get_paginator("list_objects_v2"), self.base + folder
+        later: Any = {"StartAfter": start + after} if after else {}
         try:
-            yield from pages.paginate(Bucket=self.name, Prefix=self.base + folder, Delimiter=delimiter)
+            yield from pages.paginate(Bucket=self.name, Prefix=start, Delimiter=delimiter, **later)
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchBucket":
                 raise

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from updraft.usecase.blocks import MetricName, Part
-from updraft.usecase.rows_definition import Cron
+from updraft.usecase.rows_definition import MonitorSchedule, MonitorScheduleBlock
 from updraft.usecase.watermark import Duration
 
 Action = Literal["warn", "retrain", "roll_back"]
@@ -64,10 +64,10 @@ class Act(Part):
 class Monitor(Part):
     """What the DAG `monitor_<use case>` watches: the predictions of the last `window`, and the labels known of them.
 
-    `schedule` is a cron expression, in UTC. Within `cool_down` after a training was asked for there is no other.
+    Within `cool_down` after a training was asked for there is no other.
     """
 
-    schedule: Cron = "0 * * * *"
+    schedule: MonitorScheduleBlock = MonitorSchedule(cron="0 * * * *")
     window: Annotated[Duration, AfterValidator(_not_zero)] = timedelta(days=7)
     drift: Limits = Limits()
     performance: PerformanceLimits = PerformanceLimits()

@@ -1,4 +1,4 @@
-"""The block `notify` of a use case's YAML: who is told of what becomes of its runs."""
+"""The block `notify` of a YAML: who is told of what becomes of the runs of a use case, or of an ETL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from updraft.usecase.blocks import Names, Part, as_list
 
-Event = Literal["failed", "promoted", "not_promoted", "quarantine", "question"]
+Event = Literal["failed", "promoted", "not_promoted", "rolled_back", "quarantine", "question"]
+EtlEvent = Literal["failed", "quarantine"]
 ConnectionName = Annotated[str, Field(pattern=r"\S")]
 MAIL = re.compile(r"[^\s@,<>\"]+@[^\s@,<>\"]+")
 
@@ -35,12 +36,12 @@ class Email(Part):
     connection: ConnectionName = "smtp_default"
 
 
-class Notify(Part):
+class Receivers(Part):
     """Who is told, and of what: of all, unless `about` names some. Addresses and logins are Airflow connections."""
 
     slack: Slack | None = None
     email: Email | None = None
-    about: Annotated[tuple[Event, ...], BeforeValidator(as_list)] = get_args(Event)
+    about: tuple[Event, ...] = ()
 
     @model_validator(mode="after")
     def _require_receiver(self) -> Self:
@@ -49,3 +50,15 @@ class Notify(Part):
         if not self.about:
             raise ValueError("about: expected one event or more")
         return self
+
+
+class Notify(Receivers):
+    """Who is told of a use case's trainings, and of what its monitor does."""
+
+    about: Annotated[tuple[Event, ...], BeforeValidator(as_list)] = get_args(Event)
+
+
+class EtlNotify(Receivers):
+    """Who is told of an ETL's runs."""
+
+    about: Annotated[tuple[EtlEvent, ...], BeforeValidator(as_list)] = get_args(EtlEvent)

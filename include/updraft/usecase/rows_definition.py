@@ -27,16 +27,10 @@ def _cron(value: str) -> str:
 Cron = Annotated[str, AfterValidator(_cron)]
 
 
-class Schedule(Part):
-    """When a DAG runs by itself: by a cron expression, in UTC, and after loads of ETLs that changed something."""
+class CronSchedule(Part):
+    """When a DAG runs by itself: by a cron expression, in UTC; subclasses add more. Something has to be set."""
 
     cron: Cron | None = None
-    after: Names = ()
-
-    @property
-    def says_when(self) -> bool:
-        """Whether anything is set."""
-        return self.cron is not None or bool(self.after)
 
     def least_hours(self) -> float | None:
         """Return how many hours lie between two runs by the cron expression, at the least; None without one."""
@@ -50,26 +44,36 @@ class Schedule(Part):
 
     @model_validator(mode="after")
     def _require_when(self) -> Self:
-        if not self.says_when:
-            *others, last = type(self).model_fields
+        *others, last = names = list(type(self).model_fields)
+        if not any(getattr(self, name) for name in names):
             raise ValueError(f"expected {', '.join(others)} or {last}")
         return self
 
 
-class TrainingSchedule(Schedule):
-    """When training starts by itself: also once so many `rows` are new since the last run, or any after `hours`."""
+class Schedule(CronSchedule):
+    """Also after loads of ETLs that changed something."""
+
+    after: Names = ()
+
+
+class Counting(Part):
+    """Also once so many `rows` are new since the last run, or any is after so many `hours`."""
 
     rows: Annotated[int, Field(ge=1)] | None = None
     hours: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def counts_rows(self) -> bool:
-        """Whether the source's rows are counted."""
+        """Whether rows are counted."""
         return self.rows is not None or self.hours is not None
 
-    @property
-    def says_when(self) -> bool:
-        return super().says_when or self.counts_rows
+
+class TrainingSchedule(Counting, Schedule):
+    """When training starts by itself; what is counted are the source's rows."""
+
+
+class MonitorSchedule(Counting, CronSchedule):
+    """When a monitor runs by itself; what is counted are shipped predictions."""
 
 
 def _cron_alone(value: Any) -> Any:
@@ -79,6 +83,7 @@ def _cron_alone(value: Any) -> Any:
 
 ScheduleBlock = Annotated[Schedule, BeforeValidator(_cron_alone)]
 TrainingScheduleBlock = Annotated[TrainingSchedule, BeforeValidator(_cron_alone)]
+MonitorScheduleBlock = Annotated[MonitorSchedule, BeforeValidator(_cron_alone)]
 
 
 class RowsDefinition(Part):

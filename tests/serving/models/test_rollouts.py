@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from serving.app import create_app
+from serving.metrics import Metrics
 from serving.models.live_models import LiveModels
 from serving.models.rollouts import takes
 from serving.models.version_cache import Cache
@@ -67,6 +70,11 @@ def test_what_ends_a_rollout_ends_it_here(
         registry.rollback(NAME, **WHO)
     assert live_models.refresh()
     assert versions(live_models) == (3 if end == "abort" else 1, None)
+    found = re.findall(
+        r"^updraft_taken_back_timestamp_seconds{(.*)} (.*)$", Metrics(live_models).exposition().decode(), re.M
+    )
+    assert [labels for labels, _ in found] == [f'action="{end}",use_case="{NAME}"'] * (end != "promote")
+    assert all(abs(float(seconds) - time.time()) < 600 for _, seconds in found)
 
 
 def test_a_removed_use_case_tries_nothing(live_models: LiveModels, registry: Registry) -> None:

@@ -19,7 +19,7 @@ from serving.models.live_models import LiveModels
 from serving.models.rollouts import LiveRollout
 from serving.models.version_cache import Cache
 from serving.predict import shadow
-from serving.predict.shadow import Shadow
+from serving.predict.shadow import Answered, Shadow
 from tests.support import rollout_load
 from tests.support.service import Service, service, until
 from tests.support.small_models import NAME, ROW, model, promote, push
@@ -30,13 +30,18 @@ from updraft.registry.rollouts import Plan, abort, start
 
 WHO = {"who": "tests", "why": "to see"}
 REQUESTS = 1500
+PRIVATE = "Age"  # which is what the requests differ in
 
 
 @pytest.fixture
 def two(registry: Registry, tmp_path: Path) -> Registry:
-    """Version 1 in production, version 2 stored."""
-    promote(registry, push(registry, tmp_path / "one", model()))
-    push(registry, tmp_path / "two", model(seed=1))
+    """Version 1 in production, version 2 stored; neither logs the age."""
+    first, second = (
+        Model(made.signature.model_copy(update={"private": (PRIVATE,)}), made.pipeline)
+        for made in (model(), model(seed=1))
+    )
+    promote(registry, push(registry, tmp_path / "one", first))
+    push(registry, tmp_path / "two", second)
     return registry
 
 
@@ -124,6 +129,16 @@ def test_a_shadow_scores_what_production_answers(two: Registry, running: Service
         query = """SELECT p.probability FROM predictions p JOIN requests r ON r.number = p.request
                    WHERE r.version = 2 AND r.kind = 'shadow' ORDER BY r.number"""
         assert [found for (found,) in connection.execute(query)] == [*right[2].values()]
+        # What is private is in neither version's rows, and each copy names the request that was answered.
+        columns = "SELECT DISTINCT s.columns FROM requests r JOIN shapes s ON s.number = r.shape WHERE r.version = ?"
+        public = [name for name in ROW if name != PRIVATE]
+        for version in (1, 2):
+            assert [json.loads(found) for (found,) in connection.execute(columns, (version,))] == [public]
+        answered, copied = (
+            [found for (found,) in connection.execute(f"SELECT {column} FROM requests WHERE version = ?", (version,))]
+            for column, version in (("id", 1), ("answer", 2))
+        )
+        assert sorted(answered) == sorted(copied)
 
 
 def test_a_shadow_that_fails_is_counted_and_costs_no_answer(
@@ -160,13 +175,13 @@ def test_what_a_slow_shadow_cannot_score_is_dropped_and_nobody_waits(two: Regist
     rows = live.model.signature.check([ROW] * 100)
     metrics, go_on, scored = Metrics(live_models), threading.Event(), list[int]()
 
-    def slow(_: LiveRollout, rows: object, at: float) -> None:
+    def slow(_: LiveRollout, answered: Answered) -> None:
         assert go_on.wait(60)
-        scored.append(len(rows))  # type: ignore[arg-type]
+        scored.append(len(answered.rows))
 
     queue = Shadow(metrics, slow, lambda _: True)
     for _ in range(150):
-        queue.offer(tried, rows)
+        queue.offer(tried, Answered(rows, time.time(), None))
     dropped = metrics.shadow_dropped.labels(NAME)._value.get()
     assert 15_000 - shadow.MAX_ROWS - 100 <= dropped <= 15_000 - shadow.MAX_ROWS
     go_on.set()

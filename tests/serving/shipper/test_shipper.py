@@ -15,9 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec import structs
 
 from serving.prediction_log import shipping
-from serving.prediction_log.records import prediction_id
+from serving.prediction_log.records import ShadowEntry, prediction_id
 from serving.prediction_log.retention import Retention
 from serving.shipper import rows as rows_of_log
 from serving.shipper.ship import Pace, Shipper
@@ -31,6 +32,7 @@ from updraft.local_stack.servers import weed_command, weed_ports
 from updraft.predictions import erasures
 from updraft.predictions.erasure import new
 from updraft.predictions.layout import INSTANCES, stored
+from updraft.predictions.reading import read_errors
 from updraft.registry.registry import Registry
 from updraft.registry.s3 import Bucket
 
@@ -58,6 +60,7 @@ def test_rows_and_late_labels_are_shipped_once_and_read_back(s3: dict[str, str],
             ["sms", f"date={datetime.now(UTC):%Y-%m-%d}"],
             ["vehicle_insurance", "date=2026-03-01"],
             ["vehicle_insurance", "date=2026-03-02"],
+            ["vehicle_insurance", "errors"],
         ]
         assert it.log.write_feedback([(prediction_id(first.id, 1), 1)])
         assert it.log.write_feedback([(prediction_id(first.id, 1), 0)])
@@ -95,12 +98,47 @@ def test_rows_and_late_labels_are_shipped_once_and_read_back(s3: dict[str, str],
     assert (status.requests, status.labels, status.prediction_rows, status.feedback_rows) == (5, 2, 5, 2)
 
 
-def test_what_a_shadow_would_have_answered_is_marked(s3: dict[str, str], tmp_path: Path) -> None:
+def test_what_a_shadow_would_have_answered_is_marked_and_has_the_labels_of_the_answer(
+    s3: dict[str, str], tmp_path: Path
+) -> None:
     bucket, _ = bucket_of(s3)
     with filled(tmp_path) as it:
-        it.add(entry(2), entry(1, kind="shadow", version=4))
+        answer = entry(2)
+        copy = ShadowEntry(**structs.asdict(entry(2, kind="shadow", version=4)), answer=answer.id)
+        it.add(answer, copy, entry(1, kind="shadow", version=4))
+        assert it.log.write_feedback([(prediction_id(answer.id, 1), 1)])
+        it.add()
         Shipper(tmp_path, bucket, PACE).run_once()
-    assert sorted((row["version"], row["shadow"]) for row in rows(bucket)) == [(3, False), (3, False), (4, True)]
+    found = [(row["version"], row["shadow"], row["request_id"], row["row"], row["truth"]) for row in rows(bucket)]
+    assert found[:4] == [
+        (version, version == 4, answer.id, row, "1" if row else None) for version in (3, 4) for row in (0, 1)
+    ]
+    assert found[4][:2] == (4, True) and found[4][4] is None  # its answer was not logged
+    assert {row["prediction_id"] for row in rows(bucket)} == {*ids(answer, copy), found[4][2] + ".0"}
+
+
+def test_requests_that_ended_in_an_error_are_shipped_apart_and_once(s3: dict[str, str], tmp_path: Path) -> None:
+    bucket, _ = bucket_of(s3)
+    none = {"columns": [], "labels": None, "probabilities": None}
+    refused = [entry(0, status=status, kind=kind, **none) for status, kind in ((422, "schema"), (500, "shadow"))]
+    with filled(tmp_path) as it:
+        it.add(entry(2), *refused, entry(0, status=404, kind="unknown", version=None, use_case="price", **none))
+        shipper = Shipper(tmp_path, bucket, PACE)
+        shipper.run_once()
+        with closing(sqlite3.connect(tmp_path / "shipper.sqlite", isolation_level=None)) as state:
+            state.execute("UPDATE ranges SET rows = NULL")
+        before = list(bucket.objects(""))
+        shipper.run_once()
+        assert list(bucket.objects("")) == before
+    found = [row for batch in read_errors(bucket, USE_CASE) for row in batch.to_pylist()]
+    names = ("request_id", "version", "shadow", "status", "kind", "seconds")
+    assert [tuple(row[name] for name in names) for row in found] == [
+        (refused[0].id, 3, False, 422, "schema", 0.001),
+        (refused[1].id, 3, True, 500, "shadow", 0.001),
+    ]
+    [other] = [row for batch in read_errors(bucket, "price") for row in batch.to_pylist()]
+    assert (other["version"], other["status"]) == (None, 404)
+    assert len(rows(bucket)) == shipping.read(tmp_path).prediction_rows == 2
 
 
 def test_an_upload_that_was_not_marked_is_found_and_not_repeated(s3: dict[str, str], tmp_path: Path) -> None:

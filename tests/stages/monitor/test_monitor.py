@@ -18,13 +18,13 @@ from updraft.registry import monitor_state
 from updraft.registry.registry import Registry
 from updraft.registry.s3 import VerificationError
 from updraft.stages.monitor.act import Nothing, asked_before, asked_now, roll_back
-from updraft.stages.monitor.collect import Extent, Observed, collect
+from updraft.stages.monitor.collect import Extent, Observed, collect, read_rows
 from updraft.stages.monitor.decide import Decision, decide, read_decision
 from updraft.stages.monitor.drift import drift, read_drift
 from updraft.stages.monitor.observe import observe
 from updraft.stages.monitor.performance import performance, read_performance
 from updraft.stages.monitor.publish import former_points, publish
-from updraft.stages.monitor.report import report
+from updraft.stages.monitor.report import extent, report
 from updraft.stages.monitor.subject import COLLECTED, read_subject
 from updraft.stages.stage_folder import read_json
 from updraft.usecase import UseCase
@@ -119,6 +119,22 @@ def test_values_of_another_type_are_null_and_labels_of_another_model_do_not_coun
     by_name = {column.name: column for column in read_drift(tmp_path / "drift").columns}
     assert by_name["Vintage"].nulls and by_name["Vintage"].nulls[1] == 1 and by_name["Gender"].nulls == (0, 1)
     assert read_performance(tmp_path / "performance").overall.reason == "0 labels, 200 are needed"
+
+
+@pytest.mark.parametrize("at_most", [1, 400, 700, 1499, 1500, 9999])
+def test_of_many_rows_the_last_are_measured_and_the_report_says_so(
+    version: Path, registry: Registry, rows: pd.DataFrame, tmp_path: Path, at_most: int
+) -> None:
+    table, subject = joined(version, rows, 1, [0] * 700 + [None] * 800), read_subject(registry, NAME)
+    observed = observe([table[:300], table[300:1000], table[1000:]], subject)
+    collected = collect(subject, observed, EXTENT, tmp_path / "collect", at_most=at_most)
+    kept, facts = min(at_most, 1500), read_json(collected / COLLECTED)
+    assert (facts["rows"], facts["left_out"], facts["labels"]) == (kept, 1500 - kept, max(kept - 800, 0))
+    assert sorted(path.name for path in collected.glob("rows*")) == ["rows.parquet"]
+    found = pa.concat_tables(read_rows(collected, ["Vintage"]))["Vintage"].to_pylist()
+    assert found == rows["Vintage"].tolist()[1500 - kept :]
+    said = f", the last {kept:,} of 1,500 rows" if kept < 1500 else ""
+    assert extent(facts) == f"2026-11-22 00:00 to 2026-11-29 00:00 UTC{said}"
 
 
 def test_rows_that_do_not_fit_are_a_schema_break(version: Path, registry: Registry, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.support.monitored import NAME, joined, put_into_production, version_f
 from tests.support.trained import Trained
 from updraft.demo.rows import generate
 from updraft.model.version_files import MODEL
+from updraft.predictions.schema import ERRORS
 from updraft.registry import rollouts
 from updraft.registry.registry import Registry
 from updraft.registry.rollouts import Plan
@@ -46,13 +47,26 @@ def rows(case: UseCase) -> pd.DataFrame:
     return generate(case, ROWS, seed=9)
 
 
-def both(files: Path, rows: pd.DataFrame, new: list[Any], old: list[Any], **changes: Any) -> Shipped:
-    """Return what both versions predicted of rows; `changes` are columns of what the new one shipped."""
+def both(
+    files: Path, rows: pd.DataFrame, new: list[Any], old: list[Any], errors: tuple[int, int] = (0, 0), **changes: Any
+) -> Shipped:
+    """Return what both versions predicted of rows, each in a request of its own, and how many requests of the new and
+    the old one ended in an error; `changes` are columns of what the new one shipped.
+    """
     tables = [joined(files, rows, 1, old), joined(files, rows, 2, new)]
+    changes = {"row": pa.array([0] * len(rows), pa.int32())} | changes
+    place = tables[0].column_names.index("row")
+    tables[0] = tables[0].set_column(place, tables[0].schema.field("row"), pa.chunked_array([changes["row"]]))
     for name, values in changes.items():
         place = tables[1].column_names.index(name)
         tables[1] = tables[1].set_column(place, tables[1].schema.field(name), pa.chunked_array([values]))
-    return lambda since: tables
+    failed = [failures(version, count) for version, count in zip((2, 1), errors, strict=True)]
+    return Shipped(lambda since: tables, lambda since: failed)
+
+
+def failures(version: int, count: int) -> pa.Table:
+    one = {"request_id": "", "at": datetime.now(UTC), "version": version, "shadow": False, "status": 500}
+    return pa.Table.from_pylist([one | {"kind": "internal", "seconds": 0.1}] * count, ERRORS)
 
 
 def judged(case: UseCase, registry: Registry, shipped: Shipped, minutes: float = 60) -> Judgement:
@@ -68,7 +82,10 @@ def test_too_few_rows_and_too_early_a_time_leave_it_alone(
 ) -> None:
     few = judged(case, registry, both(files, rows[:400], UNKNOWN[:400], UNKNOWN[:400]), minutes=1e-9)
     assert (few.verdict, few.reason) == ("wait", "400 rows, 400 of production; 500 of each are needed")
-    assert judged(case, registry, lambda since: [], minutes=1e-9).verdict == "wait"
+    assert judged(case, registry, Shipped(lambda since: [], lambda since: []), minutes=1e-9).verdict == "wait"
+    chance = judged(case, registry, both(files, rows[:400], UNKNOWN[:400], UNKNOWN[:400], errors=(12, 4)))
+    assert chance.verdict == "wait"  # 2.9 % against 1.0 %: as many more may be chance
+    assert judged(case, registry, both(files, rows[:40], UNKNOWN[:40], UNKNOWN[:40], errors=(50, 0))).verdict == "wait"
     early = judged(case, registry, both(files, rows, UNKNOWN, UNKNOWN))
     assert early.verdict == "wait" and "60 minutes are not over" in early.reason
     assert registry.states(NAME).rollout
@@ -91,6 +108,8 @@ def test_one_that_predicts_otherwise_or_slowly_or_worse_is_taken_back(
 ) -> None:
     labels = rows["Response"].tolist()
     wrong = [1 - label for label in labels]
+    answered = both(files, rows, UNKNOWN, UNKNOWN)
+    failing_alone = Shipped(lambda since: [*answered.predictions(since)][:1], lambda since: [failures(2, 100)])
     for shipped, reason in (
         (
             both(files, rows, UNKNOWN, UNKNOWN, probability=pa.array([0.9] * ROWS)),
@@ -98,6 +117,11 @@ def test_one_that_predicts_otherwise_or_slowly_or_worse_is_taken_back(
         ),
         (both(files, rows, UNKNOWN, UNKNOWN, seconds=pa.array([0.05] * ROWS)), "5.0 times as long"),
         (both(files, rows, wrong, labels), "of production"),
+        (
+            both(files, rows, UNKNOWN, UNKNOWN, errors=(60, 6)),
+            "9.1% of its 660 requests end in an error, 1.0% of production's 606",
+        ),
+        (failing_alone, "100.0% of its 100 requests end in an error"),
     ):
         found = judged(case, registry, shipped)
         assert found.verdict == "abort" and reason in found.reason
@@ -123,8 +147,8 @@ def test_a_move_meanwhile_makes_the_judgement_void(
         assert since <= datetime.now(UTC) + timedelta(seconds=1)
         if registry.states(NAME).rollout:
             rollouts.abort(registry, NAME, who="a person", why="I do not like it")
-        return shipped(since)
+        return shipped.predictions(since)
 
     with pytest.raises(Nothing, match="the last move is"):
-        judged(case, registry, partial(meanwhile, registry), minutes=1e-9)
+        judged(case, registry, Shipped(partial(meanwhile, registry), shipped.errors), minutes=1e-9)
     assert (registry.production(NAME), registry.history(NAME)[-1].who) == (1, "a person")

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from updraft.model.columns import Type
+from updraft.stages.monitor.last_rows import LastRows
 from updraft.stages.monitor.subject import COLLECTED, Subject
 from updraft.stages.stage_folder import recreate_folder, write_json
 
 log = logging.getLogger(__name__)
 
 ROWS = "rows.parquet"
+MAX_ROWS = 4_000_000  # are measured, the last ones
 SCORE = "(score)"  # a number, or the probability of each label in the order of the signature; no column is called so
 ARROW: dict[Type, pa.DataType] = {
     "int64": pa.int64(),
@@ -48,23 +50,26 @@ class Extent:
     until: str | None = None
 
 
-def collect(subject: Subject, observed: Iterable[Observed], extent: Extent, out: Path) -> Path:
-    """Write the rows to `out/rows.parquet`, in the types of the version's signature; return `out`.
+def collect(
+    subject: Subject, observed: Iterable[Observed], extent: Extent, out: Path, *, at_most: int = MAX_ROWS
+) -> Path:
+    """Write the rows, the last `at_most` of them, to `out/rows.parquet`, in the types of the version's signature.
 
-    Columns that no batch has are left out. Memory does not grow with the rows. `out/collected.json` counts them.
+    Returns `out`. Columns that no batch has are left out. Memory does not grow with the rows. `out/collected.json`
+    counts them, and those that were `left_out`.
     """
     recreate_folder(out)
     subject.write(out)
-    known = schema(subject)
-    rows = labels = refused = 0
+    known, target = schema(subject), subject.reference.target
+    refused = 0
     columns: set[str] = set()
-    with pq.ParquetWriter(out / ROWS, known) as writer:
+    with LastRows(out / ROWS, known, at_most) as last:
         for batch in observed:
-            table = _fit(batch.table, known)
-            writer.write_table(table)
-            rows, refused = rows + table.num_rows, refused + batch.refused
-            labels += table.num_rows - table[subject.reference.target].null_count
+            last.write(_fit(batch.table, known))
+            refused += batch.refused
             columns |= set(batch.table.column_names)
+    rows = min(last.rows, at_most)
+    labels = sum(table.num_rows - table[target].null_count for table in read_rows(out, [target]))
     facts = {
         "use_case": subject.name,
         "version": subject.version,
@@ -75,9 +80,12 @@ def collect(subject: Subject, observed: Iterable[Observed], extent: Extent, out:
         "rows": rows,
         "labels": labels,
         "refused": refused,
+        "left_out": last.rows - rows,
         "columns": [name for name in known.names if name in columns],
     }
     write_json(out / COLLECTED, facts)
+    if last.rows > rows:
+        log.warning("%s: only the last %s of %s rows are measured", subject, f"{rows:,}", f"{last.rows:,}")
     log.info("%s: %s rows, %s of them with a label, %s refused", subject, f"{rows:,}", f"{labels:,}", f"{refused:,}")
     return out
 

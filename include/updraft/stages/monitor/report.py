@@ -28,7 +28,7 @@ def report(collected: Path, drift: Path, performance: Path, decision: Path, form
     now = point(facts, drifted, measured, decided)
     found = [(each.signal, each.action) for each in decided.found]
     history = [*former, now]
-    page = Report(subject.signature.title, str(subject), _extent(facts), drifted, measured, found, history)
+    page = Report(subject.signature.title, str(subject), extent(facts), drifted, measured, found, history)
     (out / PAGE).write_text(render_page(page), encoding="utf-8")
     parts = {"drift": drifted, "performance": measured, "decision": decided, "point": now}
     write_json(out / JSON, {"collected": facts} | {name: part.model_dump() for name, part in parts.items()})
@@ -53,7 +53,10 @@ def point(facts: dict[str, Any], drift: Drift, performance: Performance, decisio
     )
 
 
-def _extent(facts: dict[str, Any]) -> str:
+def extent(facts: dict[str, Any]) -> str:
+    """Say which rows were measured."""
+    left_out = facts.get("left_out", 0)
+    part = f", the last {facts['rows']:,} of {facts['rows'] + left_out:,} rows" if left_out else ""
     if facts["since"] is None:
-        return str(facts["source"])
-    return f"{facts['since'][:16].replace('T', ' ')} to {facts['until'][:16].replace('T', ' ')} UTC"
+        return f"{facts['source']}{part}"
+    return f"{facts['since'][:16].replace('T', ' ')} to {facts['until'][:16].replace('T', ' ')} UTC{part}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -34,16 +36,28 @@ log = logging.getLogger(__name__)
 
 MAX_PSI = 0.5  # of predictions, above chance: two good models differ, by a tenth or two
 MAX_LATENCY = 2.0  # times production's median
+MAX_ERRORS = 0.02  # of its requests, above production's share, and above chance
+MIN_REQUESTS = 100  # of each: with fewer, nothing is said of errors
+STANDARD_ERRORS = 3.0  # of the difference of two shares: what is below may be chance
 MAX_ROWS = 200_000  # the last ones, of each version
-Shipped = Callable[[datetime], Iterable[pa.RecordBatch | pa.Table]]  # the predictions since a time, joined with labels
+Batches = Iterable[pa.RecordBatch | pa.Table]
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What services have shipped since a time: predictions, joined with labels, and requests that ended in an error."""
+
+    predictions: Callable[[datetime], Batches]
+    errors: Callable[[datetime], Batches]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What becomes of a rollout, and why."""
+    """What becomes of a rollout, and why; `version` is the one that is tried."""
 
     verdict: Literal["wait", "finish", "abort"]
     reason: str
+    version: int
 
 
 def rollout(case: UseCase, registry: Registry, shipped: Shipped, run_id: str) -> Judgement:
@@ -70,47 +84,75 @@ def rollout(case: UseCase, registry: Registry, shipped: Shipped, run_id: str) ->
 def judge(case: UseCase, registry: Registry, pointer: Pointer, shipped: Shipped) -> Judgement:
     """Compare the version that is tried with production on what both predicted since the rollout began.
 
-    It is taken back when its predictions are distributed otherwise, when it takes longer, or when its metric is worse
-    on labels. It takes production's place after `rollout: minutes`, with `min_rows` rows, when none of that is so.
+    It is taken back when more of its requests end in an error, when its predictions are distributed otherwise, when it
+    takes longer, or when its metric is worse on labels. It takes production's place after `rollout: minutes`, with
+    `min_rows` rows, when none of that is so.
     """
     tried = pointer.rollout
     if tried is None or pointer.production is None:
         raise Nothing("no version is tried beside production")
     since = datetime.fromisoformat(tried.since)
     new, old = (
-        _gather(shipped(since), read_subject(registry, case.name, number))
+        _gather(shipped, since, read_subject(registry, case.name, number))
         for number in (tried.version, pointer.production)
     )
+    judged = partial(Judgement, version=tried.version)
+    if failing := list(_failing(new, old)):  # whatever fails leaves no rows: it must not wait for them
+        return judged("abort", failing[0])
     least = case.rollout.min_rows
     if min(len(new), len(old)) < least:
-        return Judgement("wait", f"{len(new):,} rows, {len(old):,} of production; {least:,} of each are needed")
+        return judged("wait", f"{len(new):,} rows, {len(old):,} of production; {least:,} of each are needed")
     reasons = [*_shift(new, old), *_slow(new, old, tried.mode), *_worse(case, new, old)]
     if reasons:
-        return Judgement("abort", "; ".join(reasons))
+        return judged("abort", "; ".join(reasons))
     if datetime.now(UTC) - since < timedelta(minutes=case.rollout.minutes):
-        return Judgement("wait", f"{len(new):,} rows speak for it, but {case.rollout.minutes:g} minutes are not over")
-    return Judgement("finish", f"{len(new):,} rows since {tried.since[:16]}, and none of them speaks against it")
+        return judged("wait", f"{len(new):,} rows speak for it, but {case.rollout.minutes:g} minutes are not over")
+    return judged("finish", f"{len(new):,} rows since {tried.since[:16]}, and none of them speaks against it")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A version's last rows: score, label and seconds."""
+    """A version's last rows: score, label and seconds; how many requests it answered in all, and how many failed."""
 
     subject: Subject
     table: pa.Table
+    answered: int
+    failed: int
 
     def __len__(self) -> int:
         return len(self.table)
 
 
-def _gather(joined: Iterable[pa.RecordBatch | pa.Table], subject: Subject) -> Rows:
+def _gather(shipped: Shipped, since: datetime, subject: Subject) -> Rows:
     target = subject.reference.target
     kept: list[pa.Table] = []
-    for observed in observe(joined, subject):
-        kept.append(observed.table.select([SCORE, target, SECONDS]))
+    answered = failed = 0
+    for batch in shipped.predictions(since):
+        answered += _count(batch, subject, pc.equal(batch["row"], 0))
+        for observed in observe([batch], subject):
+            kept.append(observed.table.select([SCORE, target, SECONDS]))
         while sum(len(table) for table in kept[1:]) >= MAX_ROWS:
             kept = kept[1:]
-    return Rows(subject, pa.concat_tables(kept) if kept else pa.table({SCORE: pa.array([], pa.float64())}))
+    for batch in shipped.errors(since):
+        failed += _count(batch, subject, pa.scalar(True))
+    table = pa.concat_tables(kept) if kept else pa.table({SCORE: pa.array([], pa.float64())})
+    return Rows(subject, table, answered, failed)
+
+
+def _count(batch: pa.RecordBatch | pa.Table, subject: Subject, chosen: Any) -> int:
+    return pc.sum(pc.and_(pc.equal(batch["version"], subject.version), chosen)).as_py() or 0
+
+
+def _failing(new: Rows, old: Rows) -> Iterator[str]:
+    """Say if more of its requests end in an error than of production's, and more than chance would explain."""
+    total, others = new.answered + new.failed, old.answered + old.failed
+    if min(total, others) < MIN_REQUESTS:
+        return
+    share, theirs = new.failed / total, old.failed / others
+    both = (new.failed + old.failed) / (total + others)
+    chance = STANDARD_ERRORS * math.sqrt(both * (1 - both) * (1 / total + 1 / others))
+    if share - theirs >= max(MAX_ERRORS, chance):
+        yield f"{share:.1%} of its {total:,} requests end in an error, {theirs:.1%} of production's {others:,}"
 
 
 def _shift(new: Rows, old: Rows) -> Iterator[str]:
