@@ -11,6 +11,9 @@ STAMP := .venv/.made-from-lock
 demo: $(STAMP) ## Start the stack, load data, train, predict; DATA=rows.csv, ROWS=20000, USE_CASE=vehicle_insurance
 	@$(ASKED) $(BIN)/updraft demo $(if $(DATA),--data '$(DATA)') $(if $(ROWS),--rows '$(ROWS)') $(if $(USE_CASE),--use-case '$(USE_CASE)')
 
+demo-drift: $(STAMP) ## Go round the loop: requests drift, an alarm, a training with its cause, a canary, bad feedback, a roll back
+	@$(ASKED) $(BIN)/updraft demo-drift
+
 up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT; STARTUP_SECONDS=900; WITH=postgres,kafka
 	@$(ASKED) $(BIN)/updraft up
 
@@ -118,4 +121,4 @@ check:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed; make PYTHON=python3.12 names another" >&2; exit 1; }
 
-.PHONY: demo up down status login clean compose-up compose-down compose-test quick test lint format bench-etl bench-sources bench-serving pictures venv lock help missing check
+.PHONY: demo demo-drift up down status login clean compose-up compose-down compose-test quick test lint format bench-etl bench-sources bench-serving pictures venv lock help missing check

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,10 @@ from updraft.addresses import from_environment
 from updraft.airflow_client import Airflow, AirflowError
 from updraft.demo.rows import generate, write
 from updraft.destinations import open_destination
-from updraft.local_stack import supervision
+from updraft.local_stack import drift_case, supervision
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.stack import Stack
 from updraft.model.model import Model
-from updraft.predictions.layout import open_bucket, stored
 from updraft.registry.registry import Registry, open_registry
 from updraft.sources import open_source
 from updraft.stages.stage_folder import read_json
@@ -244,35 +242,31 @@ def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stac
         assert answer.json()["version"] == production[name] and len(answer.json()["predictions"]) == 1
 
 
-def test_drift_in_what_the_service_is_asked_starts_a_training_that_names_it(stack: Stack) -> None:
-    """Requests, prediction log, Parquet on S3, monitor, asset, training: by the programs of the stack alone."""
-    server, settings, dag = airflow(stack), stack.settings(), f"monitor_{CASE}"
-    rows = generate(load(CASE), 400, seed=8).drop(columns=["id", "Response"])
-    drifted = json.loads(rows.assign(Vintage=rows["Vintage"].clip(upper=40)).to_json(orient="records"))
-    answer = requests.post(f"{settings['SERVING_URL']}/predict/{CASE}", json={"rows": drifted}, timeout=60)
-    assert answer.status_code == 200, answer.text
-    place = open_bucket(settings)
-    until = time.monotonic() + 60
-    while place is None or not stored(place, CASE, "predictions"):
-        assert place and time.monotonic() < until
-        time.sleep(0.5)
+@pytest.mark.timeout(1200)
+def test_the_demo_of_drift_goes_round_the_loop(stack: Stack, repository: Path) -> None:
+    """Requests, prediction log, Parquet, monitor, asset, training, canary, feedback, roll back: by the stack alone."""
+    process = updraft(stack.home, stack.environ | {"COLUMNS": "200"}, "demo-drift", root=repository)
+    output, error = process.communicate(timeout=1100)
+    assert process.returncode == 0, output + error
+    assert [line.split()[0] for line in output.splitlines() if not line.startswith(" ")][:9] == [*"123456789"]
+    assert "alarm: covariate, Vintage (PSI " in output and "→ retrain" in output
+    assert "its cause, as the run's evaluation names it: Vintage" in output
+    assert "alarm: performance, " in output and "→ roll back" in output
+    assert len(output.splitlines()) <= 32 and "Traceback" not in output
 
-    before, watched = run_ids(server, DAG), answer.json()["version"]
-    server.trigger(dag, "watched")
-    server.unpause(dag)
-    assert _wait(server, "watched", dag=dag) == "success"
-    started: set[str] = set()
-    while not started:
-        assert time.monotonic() < until + 300
-        time.sleep(0.5)
-        started = set(run_ids(server, DAG)) - set(before)
-    (run_id,) = started
-    assert run_id.startswith("asset_triggered__") and _wait(server, run_id) == "success"
-    cause = read_json(stack.home / "artifacts" / CASE / run_id / "evaluate" / "evaluation.json")["cause"]
-    assert cause["columns"]["Vintage"] > 1
-    assert (cause["version"], cause["run_id"], cause["signals"]) == (watched, "watched", ["covariate"])
-    page = requests.get(f"{settings['SERVING_URL']}/monitoring/{CASE}", timeout=60)
-    assert page.status_code == 200 and "Vintage" in page.text
+    server, store, name = airflow(stack), registry(stack), drift_case.NAME
+    actions = [(move.action, move.who) for move in store.history(name)]
+    monitor = f"monitor:monitor_{name}"
+    assert [action for action, _ in actions] == ["promote", "canary", "finish", "rollback"]
+    assert [who for _, who in actions[1:]] == [f"airflow:train_{name}", monitor, monitor]
+    assert store.production(name) == 1 and store.states(name).hold(store.version(name, 2).model_sha256)
+    (started,) = [run_id for run_id in run_ids(server, f"train_{name}") if run_id.startswith("asset_triggered__")]
+    cause = read_json(stack.home / "artifacts" / name / started / "evaluate" / "evaluation.json")["cause"]
+    assert cause["columns"]["Vintage"] > 1 and (cause["version"], cause["signals"]) == (1, ["covariate"])
+    assert cause["run_id"] in run_ids(server, f"monitor_{name}")
+    page = requests.get(f"{stack.settings()['SERVING_URL']}/monitoring/{name}", timeout=60)
+    assert page.status_code == 200 and "performance" in page.text
+    assert not list(repository.rglob(f"{name}.*"))  # its YAML and suite are there only while it runs
 
 
 def until_parsed(server: Airflow, dag_id: str) -> None:

@@ -41,7 +41,7 @@ PROGRAMS = {
         "server",
     ),
     "airflow": "airflow",
-    **dict.fromkeys(("supervisord", "updraft up", "updraft demo"), "stack"),
+    **dict.fromkeys(("supervisord", "updraft up", "updraft demo", "updraft demo-drift"), "stack"),
     "docker": "compose",
 }
 _now: list[pytest.Item] = []  # the test that runs

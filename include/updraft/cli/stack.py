@@ -122,6 +122,19 @@ def run_demo(
         next_step(f"updraft registry show {use_case}, or make down")
 
 
+@app.command("demo-drift", epilog="Example: updraft demo-drift")
+def run_drift_demo() -> None:
+    """Send requests that drift: an alarm, a training with its cause, a canary, its promotion; then a roll back."""
+    from updraft.local_stack.drift_demo import drift_demo
+
+    os.environ.setdefault("SERVING_SHIP_SECONDS", "2")  # of a shipper that is started now; one that runs keeps its own
+    started = time.monotonic()
+    with open_stack() as stack:
+        drift_demo(stack, _console())
+        typer.echo(f"The loop took {time.monotonic() - started:.0f} s.")
+        next_step("updraft registry show drift_demo, or make down")
+
+
 @contextmanager
 def open_stack() -> Iterator[Stack]:
     """Yield the stack; Ctrl-C, SIGTERM and SIGHUP stop it, whether it was up before or not, and exit with 130."""
