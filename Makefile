@@ -65,6 +65,9 @@ format: $(STAMP) ## Sort imports and format the code
 	@$(BIN)/ruff check --fix --select I
 	@$(BIN)/ruff format
 
+bench: $(STAMP) ## Measure the pipeline beside the way of tutorials: seconds and memory of each stage; BIG=1 adds 4,000,000 rows; ROWS=50000, OUT=folder
+	@BIG='$(BIG)' ROWS='$(ROWS)' OUT='$(OUT)' $(BIN)/python -m tests.bench_pipeline
+
 bench-sources: $(STAMP) ## Measure the sources with 400,000 and 4,000,000 rows: rows in a second, memory; a few minutes
 	@$(BIN)/python -m tests.bench_sources
 
@@ -121,4 +124,4 @@ check:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is too old: Python 3.11 or newer is needed; make PYTHON=python3.12 names another" >&2; exit 1; }
 
-.PHONY: demo demo-drift up down status login clean compose-up compose-down compose-test quick test lint format bench-etl bench-sources bench-serving pictures venv lock help missing check
+.PHONY: demo demo-drift up down status login clean compose-up compose-down compose-test quick test lint format bench bench-etl bench-sources bench-serving pictures venv lock help missing check
