@@ -84,8 +84,8 @@ def _draw(sizes: Mapping[str, Any], path: Path) -> None:
             axis.set_xticks([])
             axis.tick_params(labelsize=8, length=0)
             axis.spines[["top", "right", "bottom"]].set_visible(False)
-            if key == "seconds":
-                axis.legend(fontsize=7, frameon=False)
-    picture.tight_layout()
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="lower left", ncols=len(labels), fontsize=8, frameon=False)
+    picture.tight_layout(rect=(0, 0.07 if len(sizes) > 1 else 0.12, 1, 1))
     picture.savefig(path, dpi=110)
     plt.close(picture)
