@@ -265,8 +265,9 @@ def test_the_demo_of_drift_goes_round_the_loop(stack: Stack, repository: Path) -
     assert cause["columns"]["Vintage"] > 1 and (cause["version"], cause["signals"]) == (1, ["covariate"])
     assert cause["run_id"] in run_ids(server, f"monitor_{name}")
     page = requests.get(f"{stack.settings()['SERVING_URL']}/monitoring/{name}", timeout=60)
-    assert page.status_code == 200 and "performance" in page.text
-    assert not list(repository.rglob(f"{name}.*"))  # its YAML and suite are there only while it runs
+    assert page.status_code == 200 and "Vintage" in page.text
+    left = [path for folder in ("include/usecases", "expectations") for path in (repository / folder).glob(f"{name}.*")]
+    assert left == []  # its YAML and suite are there only while it runs
 
 
 def until_parsed(server: Airflow, dag_id: str) -> None:
