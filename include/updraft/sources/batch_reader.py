@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -48,7 +49,8 @@ class BatchReader:
             expected = ", ".join(column.name for column in schema.columns)
             hint = hint_of_no_header(there, schema.columns, schema.read, textual=textual)
             raise BadSource(f"{source}: no column of the suite in it; found {found}, expected {expected}{hint}")
-        if twice := sorted({name for name in matches.values() if there.count(name) > 1}):
+        times = Counter(there)
+        if twice := sorted({name for name in matches.values() if times[name] > 1}):
             raise BadSource(f"{source}: header names {', '.join(map(repr, twice))} more than once")
         self.columns = [column for column in schema.columns if column.name in matches]
         self.absent = [column.name for column in schema.columns if column.name not in matches]

@@ -61,6 +61,7 @@ class Delimited:
     def chunks(self, names: list[str]) -> Iterator[Chunk]:
         """Read every column as text: what a text means is the suite's matter, not the reader's guess."""
         header = self.names(lambda _: True)
+        indices = {name: number for number, name in reversed(list(enumerate(header)))}  # the first of a name
         quotes = OpenQuotes(self.delimiter, self._reading.quote, len(header))
         broken: list[Reject] = []
         missing: set[int] = set()
@@ -87,7 +88,9 @@ class Delimited:
                 if text.quoted or text.ended:
                     record, places, swallowed = self._without_swallowed(record, places, quotes)
                     broken += swallowed
-                yield Chunk(pa.table([record[header.index(n)] for n in names], names), places, broken.copy(), text.torn)
+                yield Chunk(
+                    pa.table([record[indices[name]] for name in names], names), places, broken.copy(), text.torn
+                )
                 broken.clear()
         if broken:
             yield Chunk([], [], broken)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
@@ -151,8 +151,15 @@ class RowConverter:
 
         MongoDB's `_id` comes last: a collection that was filled under our names has one too, of MongoDB's making.
         """
-        theirs = [theirs for theirs, ours in self.reading.rename.items() if ours == column.name]
-        return sorted([*theirs, column.name], key=lambda name: name == "_id")
+        return sorted([*self._renamed_from.get(column.name, ()), column.name], key=lambda name: name == "_id")
+
+    @cached_property
+    def _renamed_from(self) -> dict[str, list[str]]:
+        """The source's names by ours: reading all renames for each column takes long where there are thousands."""
+        names: dict[str, list[str]] = {}
+        for theirs, ours in self.reading.rename.items():
+            names.setdefault(ours, []).append(theirs)
+        return names
 
     def _note(self, column: Column, found: str) -> None:
         units = self.units.setdefault(column.name, set())
