@@ -91,11 +91,12 @@ def places(folder: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]
     for start in range(0, MESSAGES, PAGE):
         broker.send("rows", *lines, partition=start // PAGE % 4)
     yield "kafka", {"kind": "kafka", "topic": "rows"}, {"KAFKA_URL": broker.url}
-    page = Answer(b"[" + b",".join(lines) + b"]")
+    rows = [json.dumps(row, default=str) for row in frame(FEW).to_pylist()]
+    pages = [f"[{','.join(rows[start : start + PAGE])}]".encode() for start in range(0, FEW, PAGE)]
 
     def api(request: Request) -> Answer:
         number = int(request.path.rpartition("=")[2])
-        return Answer(page.body + b" " * number) if number <= FEW // PAGE else Answer(b"[]")
+        return Answer(pages[number - 1] if number <= len(pages) else b"[]")
 
     with web_server(api) as web:
         yield "rest", {"kind": "rest", "url": f"{web.url}/rows", "pages": json.dumps({"by": "number"})}, {}
