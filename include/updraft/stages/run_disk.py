@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,8 +39,14 @@ def explain_file_errors(folder: Path, out: Path) -> Iterator[None]:
         if reason := _full(error):
             raise DiskFull(_message(reason, Path(error.filename or out), out)) from None
         if isinstance(error, FileNotFoundError) and str(folder) in str(error):
-            raise MissingFiles(error.filename or error) from None
+            raise MissingFiles(_file(error)) from None
         raise
+
+
+def _file(error: FileNotFoundError) -> str:
+    """Return the file that is not there; Arrow names it in its message alone, in quotes."""
+    named = re.search(r"local file '(.+?)'", str(error))
+    return str(error.filename or (named[1] if named else error))
 
 
 def warn_when_nearly_full(folder: Path, limit: float = NEARLY_FULL) -> None:

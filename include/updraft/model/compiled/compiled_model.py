@@ -47,7 +47,7 @@ class CompiledModel:
 
     def scores_of(self, rows: Rows) -> Floats:
         """Score rows that the signature has checked."""
-        if len(rows) > 1:
+        if len(rows) != 1:
             return self._finish(self._scores.many(rows.columns))
         sums = self._scores.one(rows.columns)
         return np.array([self._finish_one(sums[0])]) if self._gives_one else self._finish(np.array([sums]))
