@@ -16,10 +16,8 @@ import pyarrow.compute as pc
 
 from updraft.learning.score import encode_target
 from updraft.model.prediction import decide
-from updraft.monitoring.distribution import count_numbers, psi, psi_by_chance
+from updraft.monitoring.distribution import apart
 from updraft.monitoring.performance import Labelled, measure_performance
-from updraft.monitoring.reference import Numbers
-from updraft.monitoring.reference import numbers as in_bins
 from updraft.registry import rollouts
 from updraft.registry.moves import Pointer
 from updraft.registry.registry import HeldModel, PointerMoved, Registry
@@ -34,7 +32,8 @@ from updraft.usecase.monitor_block import Monitor
 
 log = logging.getLogger(__name__)
 
-MAX_PSI = 0.5  # of predictions, above chance: two good models differ, by a tenth or two
+MAX_APART = 0.3  # standard deviations of production's predictions, above chance: see docs/monitoring.md for why
+MIN_ROWS = 30  # of each: with fewer, nothing is said of where predictions lie
 MAX_LATENCY = 2.0  # times production's median
 MAX_ERRORS = 0.02  # of its requests, above production's share, and above chance
 MIN_REQUESTS = 100  # of each: with fewer, nothing is said of errors
@@ -157,12 +156,14 @@ def _failing(new: Rows, old: Rows) -> Iterator[str]:
 
 def _shift(new: Rows, old: Rows) -> Iterator[str]:
     """Say if the predictions are distributed otherwise; of many labels, each one's probability counts."""
-    for column in zip(_columns(new.table[SCORE]), _columns(old.table[SCORE]), strict=True):
-        binned: Numbers = in_bins(column[1])
-        counts = [count_numbers(values, np.asarray(binned.edges)) for values in (column[1], column[0])]
-        index, chance = psi(counts[0], counts[1]), psi_by_chance(counts[0], counts[1])
-        if index - chance >= MAX_PSI:
-            yield f"prediction shift against production: PSI {index:.2f}, {chance:.2f} by chance"
+    if min(len(new), len(old)) < MIN_ROWS:
+        return
+    for now, before in zip(_columns(new.table[SCORE]), _columns(old.table[SCORE]), strict=True):
+        distance, chance = apart(before, now)
+        if distance - chance >= MAX_APART:
+            yield (
+                f"prediction shift against production: {distance:.2f} standard deviations apart, {chance:.2f} by chance"
+            )
             return
 
 
