@@ -53,6 +53,7 @@ from stage_tasks import (
     timetable,
 )
 from task_summary import summary
+from updraft.airflow_client import DAG_PREFIX
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.run_params import RunParams, as_strict
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("airflow.task")
 
 APPROVE: Literal["approve"] = "approve"  # a task's id: no stage, as it writes nothing
-PREFIX = "train_"  # of a DAG's id; the rest is the use case's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -385,5 +385,5 @@ def build(dag_id: str, case: UseCase, faults: str) -> DAG:
     return dag
 
 
-for dag_id, name in dag_ids(PREFIX, (path.stem for path in paths())).items():
+for dag_id, name in dag_ids(DAG_PREFIX, (path.stem for path in paths())).items():
     globals()[dag_id] = build(dag_id, *read(name))

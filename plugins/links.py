@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
+from updraft.airflow_client import DAG_PREFIX
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
@@ -95,4 +97,4 @@ class ServiceLink(_Link):
     label = "Service"
 
     def url(self, ti: Any) -> str | None:
-        return service_url(ti.dag_id.removeprefix("train_"))
+        return service_url(ti.dag_id.removeprefix(DAG_PREFIX))

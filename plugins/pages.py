@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.plugins_manager import AirflowPlugin
 
 from links import CARD, PAGES, VALIDATION, service_url
+from updraft.airflow_client import DAG_PREFIX
 from updraft.errors import UserError
 from updraft.stages.runs import BadArtifacts, artifacts, folder_of
 from updraft.usecase.load import ETL_PREFIX, MONITOR_PREFIX
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRAIN_PREFIX = "train_"
 CARD_FILE, EVALUATION = "card.html", "evaluation.json"  # as `evaluate` names them; its import would load pandas
+MODEL_CARD, REPORT = ("model card", "evaluate", CARD_FILE), ("report", "decide", "report.html")  # what, task, file
 MAX_BYTES = 32 << 20  # of a file that is shown
 MAX_ARGUMENTS = 60  # characters of an expectation's arguments, where it passed
 CLOSED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
 OURS = f"{CLOSED}frame-ancestors 'self'"
 SANDBOX = f"sandbox allow-popups; {OURS}"  # of what a task has written: an origin of its own, without scripts
-SUITE = {TRAIN_PREFIX: "validate/report.json", ETL_PREFIX: "clean/validate/report.json"}
-INGESTED = {TRAIN_PREFIX: "ingest/ingest.json", ETL_PREFIX: "extract/ingest.json"}
+SUITE = {DAG_PREFIX: "validate/report.json", ETL_PREFIX: "clean/validate/report.json"}
+INGESTED = {DAG_PREFIX: "ingest/ingest.json", ETL_PREFIX: "extract/ingest.json"}
 Message = MutableMapping[str, Any]
 
 
@@ -68,12 +69,10 @@ def card(dag_id: str, run_id: str) -> Any:
     kind, _ = _split(dag_id)
     if kind == ETL_PREFIX:
         return _nothing("No model card", "A run of an ETL makes no model.")
-    place = "decide/report.html" if kind == MONITOR_PREFIX else f"evaluate/{CARD_FILE}"
-    page = read_artifact(dag_id, run_id, place)
+    what, task, file = REPORT if kind == MONITOR_PREFIX else MODEL_CARD
+    page = read_artifact(dag_id, run_id, f"{task}/{file}")
     if page is None:
-        return _nothing(
-            "No model card yet", "It is there when the task evaluate has ended; or the run's files are gone."
-        )
+        return _nothing(f"No {what} yet", f"It is there when the task {task} has ended; or the run's files are gone.")
     return _page(page, SANDBOX)
 
 
@@ -99,14 +98,16 @@ def version(dag_id: str, number: int) -> Any:
     from updraft.registry import judgements
 
     _, name = _split(dag_id)
-    store = registry()
     try:
+        store = registry()
         found, _, _ = store.read_verified(name, number)
+        history, states = store.history(name), store.states(name)
+        judgement = judgements.read(store.bucket, store.keys, name, number)
+        stored = store.read(name, number, [EVALUATION]) if EVALUATION in found.files else {}
     except UserError as error:
-        return _nothing("No such version", str(error))
-    history, states = store.history(name), store.states(name)
+        return _nothing("Nothing can be shown of this version", str(error))
     moves = [move for move in history if number in (move.version, move.production, move.previous)]
-    evaluation = json.loads(store.read(name, number, [EVALUATION])[EVALUATION]) if EVALUATION in found.files else None
+    evaluation = json.loads(stored[EVALUATION]) if stored else None
     manifest = found.manifest
     return _render(
         "version.html.j2",
@@ -114,7 +115,7 @@ def version(dag_id: str, number: int) -> Any:
         version=found,
         state=states.of(number, found.model_sha256),
         hold=states.hold(found.model_sha256),
-        judgement=judgements.read(store.bucket, store.keys, name, number),
+        judgement=judgement,
         evaluation=evaluation,
         card=f"{number}/card" if CARD_FILE in found.files else None,
         run_url=manifest.get("run_url"),
@@ -139,7 +140,7 @@ def read_artifact(dag_id: str, run_id: str, place: str) -> bytes | None:
     """Read a file that a task of a run has written, from the artifacts folder or from S3; None if it is not there."""
     kind, name = _split(dag_id)
     try:
-        where = folder_of(Path(), name if kind == TRAIN_PREFIX else dag_id, run_id) / place
+        where = folder_of(Path(), name if kind == DAG_PREFIX else dag_id, run_id) / place
     except BadArtifacts:
         return None
     root = os.environ.get("UPDRAFT_ARTIFACTS", "")
@@ -157,7 +158,7 @@ def _split(dag_id: str) -> tuple[str, str]:
     """Return the kind of a DAG and the name of its use case or ETL; 404 for a DAG that is none of ours."""
     from fastapi import HTTPException
 
-    for kind in (TRAIN_PREFIX, ETL_PREFIX, MONITOR_PREFIX):
+    for kind in (DAG_PREFIX, ETL_PREFIX, MONITOR_PREFIX):
         if dag_id.startswith(kind) and NAME.fullmatch(name := dag_id.removeprefix(kind)):
             return kind, name
     raise HTTPException(404, f"{dag_id!r} is no DAG of a use case")

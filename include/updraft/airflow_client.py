@@ -17,7 +17,7 @@ from urllib3.util import Retry, Timeout
 
 from updraft.errors import UserError
 
-DAG_PREFIX = "train_"  # of the ids of our DAGs
+DAG_PREFIX = "train_"  # of the id of a DAG that trains; the rest is the use case's name
 FAILURE = "failure"  # the key of the XCom in which a task of ours leaves why it failed
 PAGE_SIZE = 100  # the most that Airflow returns at once
 # Retry-After is ignored: a response must not put a thread of the service to sleep.

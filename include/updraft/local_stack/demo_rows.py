@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from updraft.airflow_client import DAG_PREFIX
 from updraft.local_stack.environment import StackError, embedded
 from updraft.usecase import UseCase, etl_dags, from_file
 
@@ -27,7 +28,7 @@ class DemoOptions:
 
     @property
     def dag_id(self) -> str:
-        return f"train_{self.use_case}"
+        return f"{DAG_PREFIX}{self.use_case}"
 
 
 def etl_of(case: UseCase) -> str | None:

@@ -34,7 +34,10 @@ CHANGES: dict[str, Any] = {
 
 @contextmanager
 def demo_case(root: Path = ROOT) -> Iterator[UseCase]:
-    """Write YAML and suite while the block runs: Airflow reads them where those of all use cases are."""
+    """Write YAML and suite while the block runs: Airflow reads them where those of all use cases are.
+
+    StackError where a use case of somebody's own has the name; what a demo left that was killed is written anew.
+    """
     from ruamel.yaml import YAML
 
     yaml, suite = files_of(NAME, root)
@@ -43,6 +46,8 @@ def demo_case(root: Path = ROOT) -> Iterator[UseCase]:
     values = writer.load(like.read_text(encoding="utf-8"))
     values |= CHANGES | {"candidates": {CANDIDATE: values["candidates"][CANDIDATE]}}
     del values["schedule"]
+    if yaml.exists() and str(CHANGES["title"]) not in yaml.read_text(encoding="utf-8", errors="replace"):
+        raise StackError(f"{yaml}: is a use case of your own; the demo needs the name: rename yours")
     try:
         with yaml.open("w", encoding="utf-8") as file:
             writer.dump(values, file)

@@ -5,7 +5,6 @@ Everything goes the way that it goes in production: requests, prediction log, Pa
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
@@ -16,14 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from updraft.airflow_client import Airflow
+from updraft.airflow_client import DAG_PREFIX, Airflow
 from updraft.local_stack.credentials import ADMIN, credentials
 from updraft.local_stack.dag_runs import DagRuns
 from updraft.local_stack.drift_case import NAME, demo_case
+from updraft.local_stack.drift_rows import (
+    CALLERS,
+    HIGHEST,
+    ROWS,
+    ROWS_OF_CALLER,
+    drifted,
+    questions,
+    replace_rows,
+    synthetic,
+)
 from updraft.local_stack.environment import StackError, embedded, load
 from updraft.local_stack.service import Service, api_key
 from updraft.local_stack.stack import Stack
-from updraft.usecase import UseCase, from_file
+from updraft.usecase import UseCase
+from updraft.usecase.load import MONITOR_PREFIX
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +42,7 @@ if TYPE_CHECKING:
     from updraft.registry.registry import Registry
     from updraft.registry.s3 import Bucket
 
-TRAIN, MONITOR, ASSET = f"train_{NAME}", f"monitor_{NAME}", f"{NAME}_retraining"
-ROWS, CALLERS, ROWS_OF_CALLER, HIGHEST = 4000, 40, 15, 40  # the last is the highest Vintage after the drift
+TRAIN, MONITOR, ASSET = f"{DAG_PREFIX}{NAME}", f"{MONITOR_PREFIX}{NAME}", f"{NAME}_retraining"
 PATIENCE = 180.0  # seconds: predictions are shipped after 60 at most
 Answers = dict[int, dict[str, Any]]  # by version, prediction ids and what was predicted
 
@@ -96,7 +105,7 @@ class _Loop:
 
     def run(self) -> None:
         first = self._train_first()
-        rows = self._drifted(self.seed + 1)
+        rows = questions(self.case, self.seed + 1)
         self._ask_until_shipped(rows)
         second = self._retrain(first)
         answers = self._try(first, second)
@@ -108,7 +117,7 @@ class _Loop:
     def _train_first(self) -> int:
         self.step(f"Train {NAME} on {ROWS:,} synthetic rows: DAG {TRAIN}")
         self._forget_former_demos()
-        self._fill(self._rows(self.seed))
+        self._fill(synthetic(self.case, self.seed))
         self._follow(TRAIN)
         version = self.registry.production(NAME)
         if version is None:
@@ -128,7 +137,7 @@ class _Loop:
 
     def _retrain(self, first: int) -> int:
         self.step(f"Watch the model: DAG {MONITOR}; the source has rows as they are now")
-        self._fill(self._drift(self._rows(self.seed + 2)))
+        self._fill(drifted(self.case, self.seed + 2))
         before = self.runs.ids(TRAIN)
         self._follow(MONITOR)
         self._say(f"alarm: {self._found()}")
@@ -151,7 +160,7 @@ class _Loop:
         self._until(lambda: self.service.tries(NAME, second), f"the service does not try version {second}")
         answers: Answers = {}
         callers: Counter[int] = Counter()
-        rows = self._drifted(self.seed + 3)
+        rows = questions(self.case, self.seed + 3)
         for number in range(CALLERS):
             part = rows[number * ROWS_OF_CALLER : (number + 1) * ROWS_OF_CALLER]
             for version, predicted in self._ask(part, f"caller {number}").items():
@@ -202,36 +211,8 @@ class _Loop:
         for asset in assets:
             self.runs.airflow.request("DELETE", f"assets/{asset['id']}/state-store")
 
-    def _rows(self, seed: int) -> pd.DataFrame:
-        from updraft.demo.rows import generate
-
-        return generate(self.case, ROWS, seed=seed)
-
-    @staticmethod
-    def _drift(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows.assign(Vintage=rows["Vintage"].clip(upper=HIGHEST))
-
-    def _drifted(self, seed: int) -> list[dict[str, Any]]:
-        """Return as many drifted rows as all callers together ask about, as JSON objects of the features."""
-        rows = self._drift(self._rows(seed)).head(CALLERS * ROWS_OF_CALLER)[self.case.feature_names]
-        return list(json.loads(rows.to_json(orient="records")))
-
     def _fill(self, rows: pd.DataFrame) -> None:
-        """Replace the rows at the source."""
-        from updraft.addresses import from_environment
-        from updraft.demo.rows import write
-        from updraft.destinations import open_destination
-        from updraft.sources import open_source
-
-        folder = self.runs.stack.home / "demo"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = write(self.case, rows, folder / f"{NAME}.csv")
-        connections = from_environment({**os.environ, **self.settings})
-        with (
-            open_source(from_file(self.case, path), connections) as source,
-            open_destination(self.case, connections) as destination,
-        ):
-            destination.load(source, None)
+        replace_rows(self.case, rows, self.runs.stack.home / "demo", {**os.environ, **self.settings})
 
     def _follow(self, dag_id: str) -> None:
         """Start a run and wait for its end."""
