@@ -95,6 +95,13 @@ def tags(airflow: Airflow) -> set[str]:
     return {tag["name"] for tag in airflow.request("GET", f"dags/{DAG}")["tags"]}
 
 
+def parsed_within(airflow: Airflow, seconds: float) -> bool:
+    """Wait so long; return if Airflow has read the DAG from its file meanwhile."""
+    before = airflow.request("GET", f"dags/{DAG}")["last_parsed_time"]
+    time.sleep(seconds)
+    return bool(airflow.request("GET", f"dags/{DAG}")["last_parsed_time"] != before)
+
+
 def running(airflow: Airflow, run_id: str, task_id: str) -> list[TaskInstance]:
     tasks = airflow.tasks(DAG, run_id)
     return [task for task in tasks if task.task_id == task_id and task.state == "running" and task.pid]
@@ -161,14 +168,14 @@ def test_a_use_case_that_is_removed_between_tasks_ends_no_run(
     airflow.trigger(DAG, "removed")
     until(lambda: running(airflow, "removed", "ingest"))
     airflow.request("PATCH", f"dags/{DAG}", {"is_paused": True})
-    until(lambda: not any(task.state in ("queued", "running") for task in airflow.tasks(DAG, "removed")))
-    assert airflow.state(DAG, "removed") == "running"
-    yaml.unlink()
-    (repository / "expectations" / f"{NAME}.json").unlink()
-    since = airflow.request("GET", f"dags/{DAG}")["last_parsed_time"]
-    time.sleep(12)  # two rounds of the DAG processor
-    assert airflow.request("GET", f"dags/{DAG}")["last_parsed_time"] == since
-    airflow.unpause(DAG)
+    try:
+        until(lambda: not any(task.state in ("queued", "running") for task in airflow.tasks(DAG, "removed")))
+        assert airflow.state(DAG, "removed") == "running"
+        yaml.unlink()
+        (repository / "expectations" / f"{NAME}.json").unlink()
+        until(lambda: not parsed_within(airflow, 12))  # two rounds of the DAG processor; one had begun before
+    finally:
+        airflow.unpause(DAG)  # the other tests' runs need it
     assert ended(airflow, "removed") == "success"
     assert f"{NAME}.yaml is gone" in log(home, "removed", "evaluate")
 
