@@ -173,7 +173,7 @@ def test_a_use_case_that_is_removed_between_tasks_ends_no_run(
         assert airflow.state(DAG, "removed") == "running"
         yaml.unlink()
         (repository / "expectations" / f"{NAME}.json").unlink()
-        until(lambda: not parsed_within(airflow, 12))  # two rounds of the DAG processor; one had begun before
+        until(lambda: not parsed_within(airflow, 22))  # two rounds of the DAG processor; one had begun before
     finally:
         airflow.unpause(DAG)  # the other tests' runs need it
     assert ended(airflow, "removed") == "success"

@@ -44,7 +44,7 @@ def airflow_settings(home: Path, port: int, secret: dict[str, str]) -> dict[str,
         # How long a task's supervisor may sleep on after the task's end, its slot still taken (the default is 5 s).
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",  # a round takes about 2 s of a core
         # How long a removed use case keeps its DAG: Airflow schedules no task of a run whose DAG is gone.
         "DAG_PROCESSOR__STALE_DAG_THRESHOLD": "3600",
     }
