@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 CARD, VALIDATION = "model-card", "validation"  # the tabs of a run: also the last part of their URLs
+MODELS = "models"  # the entry beside Airflow's own, and the page below PAGES
 PAGES = "/updraft"  # of Airflow's URL: where our pages are
 
 

@@ -1,4 +1,4 @@
-"""Pages in Airflow's UI: the tabs of a run, Model card and Validation, and the page of a version.
+"""Pages in Airflow's UI: the tabs of a run, Model card and Validation, the page of a version, and Models.
 
 They are served by Airflow's API server to whoever may see the DAG's runs; an anonymous request is refused. What tasks
 have written is shown in a sandbox: it runs no script, sends nothing, and loads nothing from anywhere.
@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from links import CARD, PAGES, VALIDATION, service_url
+import models_page
+from links import CARD, MODELS, PAGES, VALIDATION, service_url
+from rendering import FAULTS, SANDBOX, in_a_line, nothing, page, render
 from updraft.airflow_client import DAG_PREFIX
-from updraft.errors import UserError
 from updraft.stages.runs import BadArtifacts, artifacts, folder_of
 from updraft.usecase.load import ETL_PREFIX, MONITOR_PREFIX
 from updraft.usecase.schema import NAME
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Response
+    from fastapi import FastAPI
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ CARD_FILE, EVALUATION = "card.html", "evaluation.json"  # as `evaluate` names th
 MODEL_CARD, REPORT = ("model card", "evaluate", CARD_FILE), ("report", "decide", "report.html")  # what, task, file
 MAX_BYTES = 32 << 20  # of a file that is shown
 MAX_ARGUMENTS = 60  # characters of an expectation's arguments, where it passed
-CLOSED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
-OURS = f"{CLOSED}frame-ancestors 'self'"
-SANDBOX = f"sandbox allow-popups; {OURS}"  # of what a task has written: an origin of its own, without scripts
 SUITE = {DAG_PREFIX: "validate/report.json", ETL_PREFIX: "clean/validate/report.json"}
 INGESTED = {DAG_PREFIX: "ingest/ingest.json", ETL_PREFIX: "extract/ingest.json"}
 Message = MutableMapping[str, Any]
@@ -61,6 +59,7 @@ def _application() -> FastAPI:
     app.get("/runs/{dag_id}/{run_id}/validation")(validation)
     app.get("/versions/{dag_id}/{number}")(version)
     app.get("/versions/{dag_id}/{number}/card")(version_card)
+    app.include_router(models_page.router())
     return app
 
 
@@ -68,28 +67,28 @@ def card(dag_id: str, run_id: str) -> Any:
     """Show the model card of a run, or the report of a run of the monitor."""
     kind, _ = _split(dag_id)
     if kind == ETL_PREFIX:
-        return _nothing("No model card", "A run of an ETL makes no model.")
+        return nothing("No model card", "A run of an ETL makes no model.")
     what, task, file = REPORT if kind == MONITOR_PREFIX else MODEL_CARD
-    page = read_artifact(dag_id, run_id, f"{task}/{file}")
-    if page is None:
-        return _nothing(f"No {what} yet", f"It is there when the task {task} has ended; or the run's files are gone.")
-    return _page(page, SANDBOX)
+    content = read_artifact(dag_id, run_id, f"{task}/{file}")
+    if content is None:
+        return nothing(f"No {what} yet", f"It is there when the task {task} has ended; or the run's files are gone.")
+    return page(content, SANDBOX)
 
 
 def validation(dag_id: str, run_id: str) -> Any:
     """Show what the suite found in the rows of a run."""
     kind, name = _split(dag_id)
     if kind == MONITOR_PREFIX:
-        return _nothing("No validation", "A run of the monitor reads what the service has validated already.")
+        return nothing("No validation", "A run of the monitor reads what the service has validated already.")
     report = read_artifact(dag_id, run_id, SUITE[kind])
     if report is None:
-        return _nothing(
+        return nothing(
             "No report yet", "It is there when the suite has been run on the rows; or the run's files are gone."
         )
     ingested = read_artifact(dag_id, run_id, INGESTED[kind])
     facts = json.loads(report)
     shown = {"report": facts, "ingested": json.loads(ingested) if ingested else None}
-    return _render("validation.html.j2", name=name, run_id=run_id, entries=[*_entries(facts)], **shown)
+    return render("validation.html.j2", name=name, run_id=run_id, entries=[*_entries(facts)], **shown)
 
 
 def version(dag_id: str, number: int) -> Any:
@@ -104,12 +103,12 @@ def version(dag_id: str, number: int) -> Any:
         history, states = store.history(name), store.states(name)
         judgement = judgements.read(store.bucket, store.keys, name, number)
         stored = store.read(name, number, [EVALUATION]) if EVALUATION in found.files else {}
-    except UserError as error:
-        return _nothing("Nothing can be shown of this version", str(error))
+    except FAULTS as error:
+        return nothing("Nothing can be shown of this version", in_a_line(error))
     moves = [move for move in history if number in (move.version, move.production, move.previous)]
     evaluation = json.loads(stored[EVALUATION]) if stored else None
     manifest = found.manifest
-    return _render(
+    return render(
         "version.html.j2",
         name=name,
         version=found,
@@ -117,6 +116,7 @@ def version(dag_id: str, number: int) -> Any:
         hold=states.hold(found.model_sha256),
         judgement=judgement,
         evaluation=evaluation,
+        models=f"../../{MODELS}/{dag_id}" if dag_id.startswith(DAG_PREFIX) else None,
         card=f"{number}/card" if CARD_FILE in found.files else None,
         run_url=manifest.get("run_url"),
         service_url=service_url(name),
@@ -131,9 +131,9 @@ def version_card(dag_id: str, number: int) -> Any:
     from connections import registry
 
     try:
-        return _page(registry().read(_split(dag_id)[1], number, [CARD_FILE])[CARD_FILE], SANDBOX)
-    except UserError as error:
-        return _nothing("No model card", str(error))
+        return page(registry().read(_split(dag_id)[1], number, [CARD_FILE])[CARD_FILE], SANDBOX)
+    except FAULTS as error:
+        return nothing("No model card", in_a_line(error))
 
 
 def read_artifact(dag_id: str, run_id: str, place: str) -> bytes | None:
@@ -211,34 +211,6 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "asked for by the monitor", cause.get("reason", "")
 
 
-@cache
-def _templates() -> Any:
-    import jinja2
-
-    return jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-    )
-
-
-def _render(template: str, **values: Any) -> Response:
-    return _page(_templates().get_template(template).render(**values).encode(), OURS)
-
-
-def _nothing(heading: str, text: str) -> Response:
-    page = _templates().get_template("nothing.html.j2").render(heading=heading, text=text)
-    return _page(page.encode(), OURS, 404)
-
-
-def _page(body: bytes, policy: str, status: int = 200) -> Response:
-    from fastapi import Response
-
-    headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-    headers |= {"Referrer-Policy": "no-referrer", "Vary": "Cookie"}
-    return Response(body, status, headers, "text/html; charset=utf-8")
-
-
 def _tab(name: str, route: str, page: str) -> dict[str, str]:
     return {
         "name": name,
@@ -249,11 +221,12 @@ def _tab(name: str, route: str, page: str) -> dict[str, str]:
 
 
 class PagesPlugin(AirflowPlugin):
-    """Register the pages, and the tabs of a run."""
+    """Register the pages, the tabs of a run, and Models beside Airflow's own entries."""
 
     name = "updraft_pages"
     fastapi_apps = [{"app": Pages(), "url_prefix": PAGES, "name": "Updraft"}]  # noqa: RUF012  # as the base class has it
     external_views = [  # noqa: RUF012
         _tab("Model card", CARD, "card"),
         _tab("Validation", VALIDATION, "validation"),
+        {"name": "Models", "href": f"{PAGES.strip('/')}/{MODELS}", "destination": "nav", "url_route": MODELS},
     ]

@@ -135,10 +135,11 @@ def mongodb_url(mongo: str) -> str:
 
 @pytest.fixture(scope="session")
 def api_server(
-    starts_servers: None, starts_airflow: None, tmp_path_factory: pytest.TempPathFactory
+    starts_airflow: None, s3: dict[str, str], key_files: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AirflowServer]:
-    """Yield an api-server of Airflow in which the DAG of one use case is not paused."""
-    with airflow_server(tmp_path_factory.mktemp("airflow")) as server:
+    """Yield an api-server of Airflow with a registry, in which the DAG of one use case is not paused."""
+    registry = {**s3, **key_files, "UPDRAFT_REGISTRY": f"s3://updraft-tests/{secrets.token_hex(6)}"}
+    with airflow_server(tmp_path_factory.mktemp("airflow"), registry) as server:
         server.admin.unpause(f"train_{LIVE}")
         yield server
 

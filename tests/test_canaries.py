@@ -6,6 +6,7 @@ docstring also says what to do there.
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import re
 import signal
@@ -20,6 +21,8 @@ from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+
+from updraft.defaults import ROOT
 
 
 def test_scikit_learn_checks_parameters_before_it_fits() -> None:
@@ -168,3 +171,73 @@ def test_a_queue_of_multiprocessing_has_a_lock_that_its_readers_share() -> None:
     assert queue._rlock.acquire(block=False) and not queue._rlock.acquire(block=False)
     queue._rlock.release()
     assert callable(LocalExecutor.sync)
+
+
+def test_airflow_checks_the_rights_of_a_page_by_the_dag() -> None:
+    """`plugins/pages.py` and `plugins/models_page.py` let in by `requires_access_dag`, and ask `get_user` who it is.
+
+    Both are of Airflow's own API, and no public interface. When they have moved or take other arguments: see what the
+    routes in `core_api/routes/public/hitl.py` depend on, and depend on the same; never serve a page without.
+    """
+    from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
+
+    assert inspect.iscoroutinefunction(get_user) and {"get_id", "get_name"} <= set(dir(BaseUser))
+    check = requires_access_dag("PUT", DagAccessEntity.HITL_DETAIL, "a_dag")
+    assert list(inspect.signature(check).parameters) == ["request", "user"]
+    assert DagAccessEntity.RUN in set(DagAccessEntity)
+
+
+def test_a_role_that_starts_runs_may_not_answer_questions() -> None:
+    """`plugins/models_page.py` lets those move versions who may edit the DAG's HITL details, by FAB's roles, too.
+
+    When FAB gives that to Viewer, or no longer to User: choose another right in `_may` there, one that the role of the
+    service's own login (`deploy/airflow/make_users.py`, `access` in `plugins/stage_tasks.py`) does not have.
+    """
+    from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride as Fab
+    from airflow.providers.fab.www.security.permissions import ACTION_CAN_EDIT, RESOURCE_HITL_DETAIL
+
+    answers = (ACTION_CAN_EDIT, RESOURCE_HITL_DETAIL)
+    assert answers in Fab.USER_PERMISSIONS and answers not in Fab.VIEWER_PERMISSIONS
+    service = (ROOT / "deploy" / "airflow" / "make_users.py").read_text()
+    assert "HITL" not in service + (ROOT / "plugins" / "stage_tasks.py").read_text()
+
+
+def test_airflow_has_a_key_that_signs_the_forms_of_pages() -> None:
+    """`plugins/model_moves.py` signs the tokens of forms with the key of `[api] secret_key`, as Airflow reads it.
+
+    When the function has moved: see what `core_api/app.py` puts into `app.state.secret_key`. All workers of an
+    API server must have the same key.
+    """
+    from airflow.api_fastapi.auth.tokens import get_signing_key
+
+    assert get_signing_key("api", "secret_key") == get_signing_key("api", "secret_key") != ""
+
+
+def test_airflow_shows_views_of_plugins_where_the_pages_say() -> None:
+    """`plugins/pages.py` gives `external_views` as dictionaries: tabs of a run, and an entry beside Airflow's own.
+
+    When a field is another: change `_tab` and `external_views` there, and look at the page in a browser: Airflow shows
+    it in an `iframe` whose `sandbox` must allow forms, and our policy must let Airflow frame it.
+    """
+    from airflow.api_fastapi.core_api.datamodels.plugins import ExternalViewResponse
+
+    view = {"name": "Models", "href": "updraft/models", "destination": "nav", "url_route": "models"}
+    assert ExternalViewResponse.model_validate(view).model_dump().items() >= view.items()
+    ExternalViewResponse.model_validate(view | {"destination": "dag_run"})
+
+
+def test_a_task_of_airflows_asks_its_supervisor() -> None:
+    """`plugins/approval.py` asks a person by sending `CreateHITLDetailPayload` through `SUPERVISOR_COMMS`.
+
+    When either has moved: see how `HITLOperator.execute` of the standard provider makes its question, and do the same;
+    what is sent must have these fields, and the answer the text of the question as `body`.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import CommsDecoder, CreateHITLDetailPayload
+
+    assert "SUPERVISOR_COMMS" in task_runner.__annotations__ or hasattr(task_runner, "SUPERVISOR_COMMS")
+    assert callable(CommsDecoder.send)
+    fields = {"ti_id", "options", "subject", "body", "defaults", "multiple", "params", "assigned_users"}
+    assert fields <= set(CreateHITLDetailPayload.model_fields)

@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,20 +23,24 @@ TOKEN = "the-token-of-the-tests"  # that the service asks for before it trains
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 LIVE = "sms_spam"  # the use case whose DAG is unpaused
 VIEWER = "viewer"  # a user who may look, and change nothing
+USERS = {ADMIN: "admin", SERVICE: "user", "op": "op", VIEWER: "viewer"}  # and their roles
 
 
 class AirflowServer:
-    """An api-server in `folder`, on a port that it keeps over a restart; `password` is the service's."""
+    """An api-server in `folder`, on a port that it keeps over a restart; `password` is the service's.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    `environ` are variables of its own, as those of a registry.
+    """
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self.folder, self.port, self.environ = folder, free_port(), environ
         self.url = f"http://{HOST}:{self.port}"
         self.password = secrets.token_hex(16)
         self.log = folder.with_suffix(".log")
         self._running = ExitStack()
         self.artifacts = folder / "artifacts"
         admin = secrets.token_hex(16)
-        self._passwords = {ADMIN: admin, SERVICE: self.password, VIEWER: secrets.token_hex(16)}
+        self._passwords = {user: secrets.token_hex(16) for user in USERS} | {ADMIN: admin, SERVICE: self.password}
         (folder / "passwords.json").write_text(json.dumps(self._passwords))
         for words in (("db", "migrate"), ("dags", "reserialize")):
             subprocess.run(_command(*words), env=self._environ(), check=True, capture_output=True)
@@ -66,7 +70,7 @@ class AirflowServer:
             "CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin,{SERVICE}:user,{VIEWER}:viewer",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.folder / 'airflow.db'}",
             "API__HOST": HOST,
@@ -78,13 +82,13 @@ class AirflowServer:
             "UPDRAFT_ARTIFACTS": str(self.artifacts),
             "PYTHONPATH": os.pathsep.join((str(ROOT / "include"), str(ROOT))),
         }
-        return {**os.environ, **path, **{f"AIRFLOW__{name}": value for name, value in settings.items()}}
+        return {**os.environ, **self.environ, **path, **{f"AIRFLOW__{name}": value for name, value in settings.items()}}
 
 
 @contextmanager
-def airflow_server(folder: Path) -> Iterator[AirflowServer]:
+def airflow_server(folder: Path, environ: Mapping[str, str]) -> Iterator[AirflowServer]:
     """Run one until the block ends."""
-    it = AirflowServer(folder)
+    it = AirflowServer(folder, environ)
     it.start()
     try:
         yield it

@@ -1,0 +1,62 @@
+"""How our pages in Airflow's UI are rendered: templates, and headers under which nothing but the page itself runs."""
+
+from __future__ import annotations
+
+import secrets
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+
+from updraft.errors import UserError
+
+if TYPE_CHECKING:
+    from fastapi import Response
+
+S3_FAULTS = (ClientError, BotoCoreError, Boto3Error)
+FAULTS = (UserError, OSError, *S3_FAULTS)  # what a page says in a line, and does not fail of
+CLOSED = "default-src 'none'; base-uri 'none'; frame-ancestors 'self'; "
+# What a task has written is of an origin of its own, without scripts; its pictures and styles are in the page.
+SANDBOX = f"sandbox allow-popups; {CLOSED}style-src 'unsafe-inline'; img-src data:; form-action 'none'"
+
+
+def render(template: str, status: int = 200, *, forms: bool = False, **values: Any) -> Response:
+    """Render a page of ours; one with `forms` may send them to where it comes from."""
+    nonce = secrets.token_urlsafe(16)
+    body = _templates().get_template(template).render(nonce=nonce, **values)
+    policy = f"{CLOSED}style-src 'nonce-{nonce}'; form-action '{'self' if forms else 'none'}'"
+    return page(body.encode(errors="replace"), policy, status, referrer="same-origin" if forms else "no-referrer")
+
+
+def nothing(heading: str, text: str, status: int = 404) -> Response:
+    """Say that there is nothing to show, and why."""
+    return render("nothing.html.j2", status, heading=heading, text=text)
+
+
+def page(body: bytes, policy: str, status: int = 200, referrer: str = "no-referrer") -> Response:
+    """Return a page under a policy. A browser that may send no referrer names no origin when it sends a form."""
+    from fastapi import Response
+
+    headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    headers |= {"Referrer-Policy": referrer, "Vary": "Cookie"}
+    return Response(body, status, headers, "text/html; charset=utf-8")
+
+
+def in_a_line(error: Exception) -> str:
+    """Return what one of FAULTS says, in one line."""
+    return f"{'S3: ' if isinstance(error, S3_FAULTS) else ''}{' '.join(str(error).split())}"
+
+
+@cache
+def _templates() -> Any:
+    import jinja2
+
+    made = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    )
+    made.filters["minute"] = lambda time: str(time)[:16].replace("T", " ")
+    return made
