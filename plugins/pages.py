@@ -228,5 +228,11 @@ class PagesPlugin(AirflowPlugin):
     external_views = [  # noqa: RUF012
         _tab("Model card", CARD, "card"),
         _tab("Validation", VALIDATION, "validation"),
-        {"name": "Models", "href": f"{PAGES.strip('/')}/{MODELS}", "destination": "nav", "url_route": MODELS},
+        {
+            "name": "Models",
+            "href": f"{PAGES.strip('/')}/{MODELS}",
+            "destination": "nav",
+            "nav_top_level": True,
+            "url_route": MODELS,
+        },
     ]

@@ -224,6 +224,7 @@ def test_airflow_shows_views_of_plugins_where_the_pages_say() -> None:
     from airflow.api_fastapi.core_api.datamodels.plugins import ExternalViewResponse
 
     view = {"name": "Models", "href": "updraft/models", "destination": "nav", "url_route": "models"}
+    view |= {"nav_top_level": True}
     assert ExternalViewResponse.model_validate(view).model_dump().items() >= view.items()
     ExternalViewResponse.model_validate(view | {"destination": "dag_run"})
 
