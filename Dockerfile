@@ -7,7 +7,7 @@ ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/app/.venv
 WORKDIR /app
 COPY requirements.txt .
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv venv --quiet .venv && uv pip install --quiet --compile-bytecode -r requirements.txt
+    uv venv --quiet .venv && uv pip install --quiet --compile-bytecode --require-hashes -r requirements.txt
 COPY --chmod=0755 pyproject.toml README.md ./
 COPY --chmod=0755 include include
 RUN --mount=type=cache,target=/root/.cache/uv \

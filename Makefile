@@ -89,7 +89,7 @@ lock: $(STAMP) ## Compile requirements*.txt, also those of serving/; UPGRADE=1 t
 	$(COMPILE) --group serving --no-emit-package scipy -c requirements-dev.txt -o serving/requirements.txt
 	$(COMPILE) --group shipper --no-emit-package scipy -c requirements-dev.txt -o serving/requirements-shipper.txt
 
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 help: ## List the targets
@@ -101,7 +101,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@echo 'Creating .venv (once; a few minutes) …'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV)
-	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --compile-bytecode -r requirements-dev.txt
+	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements-dev.txt
 	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/uv pip install --quiet --no-deps -e .
 	@$(BIN)/python -m compileall -qq include serving dags plugins || true
 	@touch $@

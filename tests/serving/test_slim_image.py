@@ -24,11 +24,12 @@ from updraft.registry.registry import open_registry
 from updraft.usecase import load
 
 PIPELINES = {"joblib", "pandas", "pyarrow", "scikit-learn", "scipy"}
+LOCKS = [*ROOT.glob("requirements*.txt"), *(ROOT / "serving").glob("requirements*.txt")]
 
 
 def pins(file: str) -> list[str]:
     """List the lines of a lock that name a package."""
-    return re.findall(r"^[a-z0-9].*==.*$", (ROOT / "serving" / file).read_text(), re.M)
+    return re.findall(r"^[a-z0-9].*==.*?(?= \\$)", (ROOT / "serving" / file).read_text(), re.M)
 
 
 def names(file: str) -> set[str]:
@@ -45,6 +46,15 @@ def test_the_locks_differ_by_what_pipelines_and_arrow_streams_need() -> None:
     assert not names("requirements.txt") & PIPELINES
     assert names("requirements-full.txt") >= PIPELINES
     assert set(pins("requirements.txt")) < set(pins("requirements-full.txt"))
+
+
+@pytest.mark.parametrize("file", LOCKS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_lock_has_hashes_for_every_package_and_no_address(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    packages = re.findall(r"^[a-z0-9].*$", text, re.M)
+    hashed = re.findall(r"^[a-z0-9].*==.* \\\n(?= +--hash=sha256:[0-9a-f]{64})", text, re.M)
+    assert packages and len(hashed) == len(packages)
+    assert "://" not in text
 
 
 def test_the_service_and_lightgbms_library_load_without_what_pipelines_need(slim: Path) -> None:
