@@ -97,3 +97,12 @@ def test_long_running_services_restart_and_ask_whether_they_are_well() -> None:
         assert service["restart"] == "unless-stopped", name
         assert service["healthcheck"]["test"][0] == "CMD", name
         assert service["mem_limit"] and service["logging"]["options"]["max-size"], name
+
+
+def test_no_container_keeps_a_capability_that_it_does_not_need() -> None:
+    files = {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
+    needed = {key: {*files, "SETGID", "SETUID"} for key in ("postgres", "mongodb", "s3")} | {"secrets": files}
+    for name, service in SERVICES.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {*service.get("cap_add", [])} == needed.get(name, set()), name
