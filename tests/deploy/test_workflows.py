@@ -18,6 +18,7 @@ TEXTS = {path.name: path.read_text(encoding="utf-8") for path in WORKFLOWS}
 # Looked up in the actions' own repositories, at that commit.
 PINNED = {
     "actions/checkout": "08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0",
+    "actions/upload-artifact": "ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2",
     "actions/setup-python": "e797f83bcb11b83ae66e0230d6156d7c80228e7c # v6.0.0",
 }
 
@@ -61,9 +62,21 @@ def test_what_a_step_runs_is_a_line_without_expressions(name: str) -> None:
             assert (ROOT / script).stat().st_mode & 0o111, script
 
 
-@pytest.mark.parametrize("name", [name for name in TEXTS if name.startswith("deploy")])
-def test_a_deployment_asks_for_approval_and_is_never_cut_off(name: str) -> None:
+STARTS = {  # what may start those that reach a machine, a registry or an Airflow
+    "deploy-ec2.yaml": {"workflow_dispatch"},
+    "deploy-eks.yaml": {"workflow_dispatch"},
+    "release.yaml": {"push"},
+    "train.yaml": {"workflow_dispatch", "schedule"},
+}
+
+
+@pytest.mark.parametrize("name", sorted({*TEXTS} - {"ci.yaml"}))
+def test_what_reaches_production_asks_for_approval_and_is_never_cut_off(name: str) -> None:
     workflow = read(name)
     assert workflow["concurrency"]["cancel-in-progress"] is False
     assert all(job["environment"] for job in workflow["jobs"].values())
-    assert set(workflow[True]) == {"workflow_dispatch"}  # `on` is a truth value in YAML 1.1
+    assert set(workflow[True]) == STARTS[name]  # `on` is a truth value in YAML 1.1
+
+
+def test_a_release_is_a_tag_of_a_version_and_no_branch() -> None:
+    assert read("release.yaml")[True] == {"push": {"tags": ["v*"]}}
