@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,10 +225,18 @@ def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stac
             place.load(rows, None)
     for name in names:
         until_parsed(server, f"train_{name}")
-        server.trigger(f"train_{name}", "together")
         server.unpause(f"train_{name}")
-    for name in names:
+    *others, last = names
+    for name in others:
+        server.trigger(f"train_{name}", "together")
+    by_hand = updraft(stack.home, stack.environ, "train", last, "--json")
+    for name in others:
         assert _wait(server, "together", dag=f"train_{name}", seconds=800) == "success", name
+    output, error = by_hand.communicate(timeout=400)
+    assert by_hand.returncode == 0 and "evaluate" in error, output + error
+    followed = json.loads(output)
+    assert (followed["state"], followed["decision"]) == ("success", "promote")
+    assert followed["version"] == registry(stack).production(last)
     production = {name: registry(stack).production(name) for name in names}
     assert None not in production.values(), production
     until = time.monotonic() + 30

@@ -10,6 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Takes about as long as those below together, and so has a worker of its own: tests/local_stack/test_end_to_end.py
 RUN_AIRFLOW = (
+    "tests/cli/test_train.py",
     "tests/dags/",
     "tests/deploy/test_exporter.py",
     "tests/local_stack/test_disturbed_runs.py",

@@ -57,6 +57,20 @@ def run(
     run_stages(name, data, limit, seed, promote, as_json)
 
 
+@app.command(epilog="Example: AIRFLOW_URL=https://airflow.example.com updraft train vehicle_insurance")
+def train(
+    name: UseCaseName,
+    limit: Annotated[int | None, typer.Option(min=1, help="The maximum number of rows.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the YAML's.")] = None,
+    promote: Annotated[str | None, typer.Option(help="Stricter than the YAML's: canary, shadow, never.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Start the training in the Airflow at AIRFLOW_URL, follow it to its end, and fail with its reason."""
+    from updraft.cli.train import train_remotely
+
+    train_remotely(name, {"limit": limit, "seed": seed, "promote": promote}, as_json=as_json)
+
+
 @app.command(epilog="Example: updraft load vehicle_insurance rows.csv")
 def load(
     name: UseCaseName,

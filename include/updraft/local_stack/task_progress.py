@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 
@@ -17,8 +18,14 @@ DONE = ("success", "failed", "skipped", "upstream_failed", "removed")
 COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipped": "yellow", "running": "cyan"}
 
 
-def follow(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> list[TaskInstance]:
-    """Show the tasks until the run ends; return them."""
+def follow(
+    airflow: Airflow,
+    dag_id: str,
+    run_id: str,
+    console: Console,
+    until: Callable[[list[TaskInstance]], bool] = lambda tasks: False,
+) -> list[TaskInstance]:
+    """Show the tasks until the run ends, or `until` is true of them; return them."""
     printed: set[str] = set()
     with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else nullcontext() as live:
         while True:
@@ -28,7 +35,7 @@ def follow(airflow: Airflow, dag_id: str, run_id: str, console: Console) -> list
                 live.update(_table(tasks), refresh=True)
             else:
                 _print_ended(tasks, printed, console)
-            if ended:
+            if ended or until(tasks):
                 return tasks
             time.sleep(0.5)
 
