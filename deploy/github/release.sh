@@ -33,8 +33,8 @@ log_in() {
 # Print a pushed image's digest, or nothing where the registry has no such tag.
 digest_of() {
     local answer
-    if answer=$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$1" 2>&1); then
-        echo "$answer"
+    if answer=$(docker buildx imagetools inspect "$1" 2>&1); then
+        sed -n 's/^Digest: *//p' <<<"$answer" # of what the tag names; those of platforms are indented
     elif [[ ${answer,,} != *'not found'* ]]; then
         fail "$1: $answer"
     fi
