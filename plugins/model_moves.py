@@ -67,10 +67,14 @@ async def read_body(request: Request) -> bytes:
 
 def sent(request: Request, body: bytes) -> dict[str, str]:
     """Return the fields of a form that a browser sent; Refused for anything else."""
+    unlike = Refused("expected the form of this page, of 16 kB at most", HTTPStatus.BAD_REQUEST)
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded" or len(body) > MAX_FORM:
-        raise Refused("expected the form of this page, of 16 kB at most", HTTPStatus.BAD_REQUEST)
-    pairs = parse_qsl(body.decode("ascii", "replace"), keep_blank_values=True, errors="replace", max_num_fields=20)
+        raise unlike
+    try:
+        pairs = parse_qsl(body.decode("ascii", "replace"), keep_blank_values=True, errors="replace", max_num_fields=20)
+    except ValueError:  # more fields
+        raise unlike from None
     return dict(pairs)
 
 

@@ -136,6 +136,7 @@ def test_looking_changes_nothing(api_server: AirflowServer, store: Registry, nam
         ({}, {"Sec-Fetch-Site": "cross-site"}, 403, "not sent from a page of this Airflow"),
         ({}, {"Content-Type": "text/plain"}, 400, "expected the form"),
         ({"why": "x" * 20_000}, {}, 400, "16 kB"),
+        ({f"field{number}": "x" for number in range(30)}, {}, 400, "expected the form"),
         ({"why": " \n "}, {}, 422, "a reason is needed"),
         ({"version": ""}, {}, 422, "choose one"),
         ({"version": "three"}, {}, 422, "version:"),
