@@ -46,7 +46,7 @@ COMPOSE_SECRETS = docker compose --progress quiet run --rm --no-deps -T secrets 
 
 ##@ Work on it
 quick: $(STAMP) ## Run the tests that take about a minute: no server, no Airflow, no public data, nothing slow; ARGS='-k registry' picks some
-	@$(PYTEST) --numprocesses auto -m 'not (server or airflow or stack or real or compose or slow)' $(ARGS)
+	@$(PYTEST) --numprocesses auto -m 'not (server or airflow or stack or real or compose or slow or peers)' $(ARGS)
 
 test: $(STAMP) ## Run all tests, also those that start the whole stack; ARGS='-k registry' picks some, ARGS=-n0 in one process
 	@$(PYTEST) --numprocesses $$(($$(nproc) + 1)) $(ARGS)

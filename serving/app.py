@@ -17,7 +17,7 @@ from serving.body import json_body, request_rows
 from serving.metrics import Metrics
 from serving.models.live_models import LiveModels
 from serving.pages import views as pages
-from serving.predict import responses
+from serving.predict import explanations, responses
 from serving.predict.loop_route import LoopLimits, LoopRoute
 from serving.predict.predictor import RETRY_AFTER, Predictor
 from serving.prediction_log import views as log_views
@@ -88,11 +88,12 @@ def create_app(
 
     @app.post("/predict/<use_case>")
     def predict(use_case: str) -> Response:
-        respond = responses.form(request.headers.get("Accept", ""))
+        accept = request.headers.get("Accept", "")
+        respond, explain = responses.form(accept), explanations.asked(request.args, responses.wanted(accept))
         live = predictor.find_model(use_case, request, lambda: json_body.read_body(request, max_body, keep=True))
         g.version = live.version
         rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows)
-        return respond(predictor.predict(live, rows, g.start))
+        return respond(predictor.predict(live, rows, g.start, explain=explain))
 
     _add_status_views(app, live_models, metrics)
     app.register_blueprint(train.blueprint(options.trainer))

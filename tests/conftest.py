@@ -10,6 +10,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 # One thread each: workers of xdist and the processes that tests start share the cores, and threads of OpenMP spin where
@@ -104,6 +105,14 @@ def shared_data() -> None:
 @pytest.fixture(scope="session")
 def takes_long() -> None:
     """Mark whatever requests it `slow`: it starts no server, but takes more than about a second."""
+
+
+@pytest.fixture(scope="session")
+def peer_environments() -> Path:
+    """Mark whatever requests it `peers`; return the folder of environments that outlive the clone, or skip."""
+    if not (folder := os.environ.get("UPDRAFT_PEERS")):
+        pytest.skip("UPDRAFT_PEERS names no folder for environments with packages of others")
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")

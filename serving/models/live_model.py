@@ -17,14 +17,14 @@ from serving.body.fast_json import Decoder
 from updraft.model import golden
 from updraft.model.compiled.booster import NoLightGBM
 from updraft.model.compiled.compiled_model import BadCompiled, CompiledModel
-from updraft.model.compiled.layout import COMPILED, PARITY, Parity
+from updraft.model.compiled.layout import BASELINE, COMPILED, PARITY, Parity
 from updraft.model.compiled.layout import FILES as COMPILED_FILES
 from updraft.model.prediction import ServedModel
 from updraft.model.signature import Signature
 from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.registry.registry import VerificationError, Version
 
-FILES = (MODEL, SIGNATURE, golden.GOLDEN, *COMPILED_FILES, PARITY)  # what is loaded of a version
+FILES = (MODEL, SIGNATURE, golden.GOLDEN, *COMPILED_FILES, PARITY, BASELINE)  # what is loaded of a version
 TIMINGS = 5  # of one row, of which the fastest counts: others wait for the processor
 LIBRARIES = {"joblib": "joblib", "pandas": "pandas", "scipy": "scipy", "sklearn": "scikit-learn"}
 
@@ -122,6 +122,8 @@ def _load_compiled(contents: Mapping[str, bytes]) -> ServedModel:
     files = {name: contents[name] for name in COMPILED_FILES if name in contents}
     if certified != {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}:
         raise BadCompiled(f"{PARITY} certifies other files")
+    if BASELINE in contents:
+        files[BASELINE] = contents[BASELINE]
     return CompiledModel(Signature.model_validate_json(contents[SIGNATURE]), files)
 
 

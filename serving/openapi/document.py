@@ -10,8 +10,10 @@ from serving.body.request_rows import ARROW
 from serving.models.live_model import LiveModel
 from serving.openapi import responses, samples, schemas
 from serving.openapi.paths import ID, operations, ref
+from serving.predict import explanations
 from serving.predict.predictor import PredictionResult
 from serving.predict.responses import as_csv, as_json
+from updraft.model.compiled.explain import NotExplained
 from updraft.model.signature import Signature
 
 ABOUT = """\
@@ -26,6 +28,13 @@ CALLER = {
     "description": "Names the caller, a customer for instance: while a version is tried as a canary, requests of one "
     "key are all answered by the same version. Without it the same body is.",
     "schema": {"type": "string"},
+}
+EXPLAIN = {
+    "name": explanations.PARAMETER,
+    "in": "query",
+    "description": "With `true` the answer has an `explanation`: what each column adds to the score, so that a "
+    "baseline and all columns together are the score. JSON answers only.",
+    "schema": {"type": "boolean", "default": False},
 }
 VERSION = {"X-Model-Version": {"description": "The model version that predicted.", "schema": {"type": "integer"}}}
 SCHEMES = {
@@ -102,7 +111,7 @@ def _predict(live: LiveModel, max_rows: int) -> dict[str, Any]:
         "tags": [name],
         "summary": signature.title,
         "description": f"Version {live.version}, {signature.candidate}, predicts {signature.target}.",
-        "parameters": [CALLER],
+        "parameters": [CALLER, _explain(live)],
         "requestBody": {
             "required": True,
             "description": f"One row, or up to {max_rows:,}; more are refused with 413.",
@@ -121,6 +130,15 @@ def _predict(live: LiveModel, max_rows: int) -> dict[str, Any]:
             **responses.references(),
         },
     }
+
+
+def _explain(live: LiveModel) -> dict[str, Any]:
+    """Describe the parameter, also how many rows are explained, or why none is."""
+    try:
+        limit = f"At most {explanations.require_compiled(live).most_explained:,} rows."
+    except NotExplained as error:
+        limit = f"This version answers 409: {error}."
+    return EXPLAIN | {"description": f"{EXPLAIN['description']} {limit}"}
 
 
 def _bodies(name: str, signature: Signature) -> dict[str, Any]:

@@ -10,13 +10,15 @@ from serving.server.problems import MEDIA_TYPE
 from updraft.model.signature import MAX_ERRORS, Signature
 
 ERRORS = {
-    400: "The body cannot be parsed: invalid JSON or CSV, duplicate keys, NaN",
+    400: "The body cannot be parsed: invalid JSON or CSV, duplicate keys, NaN; or explain is neither true nor false",
     401: "The API key is missing or unknown",
     404: "Unknown use case; the detail lists the known ones",
     405: "Method not allowed: see Allow",
     408: "The body took too long to arrive",
+    406: "An answer that is not available, as an explanation that is not JSON",
+    409: "The live version cannot be explained; the detail says why",
     411: "The body has no Content-Length",
-    413: "Too many bytes or rows",
+    413: "Too many bytes or rows, or rows to explain",
     415: "Unsupported media type, or a compressed body",
     422: f"Rows that do not match the schema: each error with its JSON Pointer, at most {MAX_ERRORS}",
     429: "Too many requests: retry after Retry-After seconds",
@@ -54,8 +56,25 @@ def predictions(signature: Signature) -> dict[str, Any]:
         "items": ID,
         "description": "Absent if predictions are not logged.",
     }
+    properties["explanation"] = _explanation(signature)
     properties["warnings"] = {"type": "array", "items": ref("Fault"), "maxItems": MAX_ERRORS}
     return {"type": "object", "properties": properties, "required": [*required, "warnings"]}
+
+
+def _explanation(signature: Signature) -> dict[str, Any]:
+    text, number = {"type": "string"}, {"type": "number"}
+    columns = {"type": "object", "properties": dict.fromkeys(signature.names, number), "required": signature.names}
+    row: dict[str, Any] = {"score": number, "baseline": number, "contributions": columns}
+    if signature.labels:
+        row = {"label": {"enum": [label.name for label in signature.labels]}} | row
+    members = {
+        "method": text,
+        "scale": {**text, "description": "What a score is."},
+        "reference": {**text, "description": "What a baseline is."},
+        "rows": {"type": "array", "items": {"type": "object", "properties": row, "required": list(row)}},
+    }
+    about = "Only with `explain=true`: of each row the baseline and all contributions add up to the score."
+    return {"type": "object", "description": about, "properties": members, "required": list(members)}
 
 
 def schemas() -> dict[str, Any]:

@@ -17,7 +17,8 @@ from serving.body import request_rows
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.openapi import document, samples
-from serving.pages import docs, form, html, monitoring, result, training, upload
+from serving.pages import docs, form, html, monitoring, result, training, upload, why
+from serving.predict import explanations
 from serving.predict.predictor import Predictor
 from serving.predict.responses import as_csv
 from serving.server.json_response import json_response
@@ -118,9 +119,14 @@ def _add_forms(views: Blueprint, live_models: LiveModels, predictor: Predictor, 
             rows = form.check(texts, signature)
         except BadRow as error:
             return page(live, form.fields(signature, texts, error.errors), 422)
-        prediction = predictor.predict(live, rows, g.get("start", time.perf_counter()))
-        outcome = result.to_view(prediction)
-        return page(live, form.fields(signature, texts), outcome=outcome, row=form.values(rows))
+        why_not = explanations.why_not(live)
+        prediction = predictor.predict(live, rows, g.get("start", time.perf_counter()), explain=not why_not)
+        shown: dict[str, Any] = {
+            "outcome": result.to_view(prediction),
+            "why": why.to_view(prediction),
+            "why_not": why_not,
+        }
+        return page(live, form.fields(signature, texts), row=form.values(rows), **shown)
 
 
 def _add_upload(views: Blueprint, predictor: Predictor, max_body: int, max_rows: int) -> None:

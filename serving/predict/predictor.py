@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from typing import Any, Protocol
@@ -17,10 +17,12 @@ from serving.metrics import Metrics
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.models.rollouts import LiveRollout
+from serving.predict import explanations
 from serving.predict.shadow import Answered, Shadow
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.prediction_log.records import SHADOW, Entry, ShadowEntry, new_id, parse_id, prediction_id
 from serving.server.problems import ModelFailed
+from updraft.model.compiled.explain import Explanation
 from updraft.model.prediction import Prediction
 from updraft.model.signature import Rows
 
@@ -43,6 +45,7 @@ class PredictionResult:
     rows: Rows
     prediction: Prediction
     ids: list[str] | None
+    explanation: Explanation | None = None
 
 
 class Predictor:
@@ -72,9 +75,13 @@ class Predictor:
             raise ServiceUnavailable("No model is loaded and the registry is unreachable.", retry_after=RETRY_AFTER)
         raise NotFound(f"Unknown use case; known: {', '.join(live_models.names) or 'none yet'}.")
 
-    def predict(self, live: LiveModel, rows: Rows, started: float) -> PredictionResult:
-        """Predict for checked rows; `started` is the time.perf_counter() of their arrival. Raises ModelFailed."""
-        return self.record(live, rows, self.score(live, rows), started)
+    def predict(self, live: LiveModel, rows: Rows, started: float, *, explain: bool = False) -> PredictionResult:
+        """Predict for checked rows; `started` is the time.perf_counter() of their arrival. Raises ModelFailed.
+
+        With `explain` it raises also what `explanations.explain` does, and then nothing is predicted.
+        """
+        explanation = explanations.explain(live, rows) if explain else None
+        return replace(self.record(live, rows, self.score(live, rows), started), explanation=explanation)
 
     def score(self, live: LiveModel, rows: Rows) -> Prediction:
         """Predict for checked rows, and leave no trace of it. Raises ModelFailed."""

@@ -16,6 +16,7 @@ from werkzeug.exceptions import NotAcceptable
 from werkzeug.http import parse_accept_header
 
 from serving.body.request_rows import ARROW
+from serving.predict.explanations import as_member
 from serving.predict.predictor import PredictionResult
 
 JSON = "application/json"
@@ -45,9 +46,10 @@ def as_json(result: PredictionResult) -> Response:
 def json_answer(result: PredictionResult) -> tuple[dict[str, str], bytes]:
     """Return headers and body of predictions as JSON.
 
-    The body has labels, probabilities and threshold if the model has them, and ids if predictions are logged.
+    The body has labels, probabilities and threshold if the model has them, ids if predictions are logged, and the
+    explanation if it was asked for.
     """
-    signature, prediction = result.live.model.signature, result.prediction
+    signature, prediction, explanation = result.live.model.signature, result.prediction, result.explanation
     members = {
         "use_case": result.live.use_case,
         "version": result.live.version,
@@ -57,6 +59,7 @@ def json_answer(result: PredictionResult) -> tuple[dict[str, str], bytes]:
         "probabilities": prediction.probabilities,
         "prediction_ids": result.ids,
         "warnings": result.rows.warnings,
+        "explanation": explanation and as_member(explanation, signature.names),
     }
     content = ENCODER.encode({name: value for name, value in members.items() if value is not None})
     return {"Content-Type": "application/json", **_version(result)}, content

@@ -95,7 +95,9 @@ def test_texts_are_scored_as_their_pipeline_does(
     made = fitted(case, "LinearSVC", frame, **case.candidates["linear_svc"].params)
     environ = {**s3, **key_files, "UPDRAFT_REGISTRY": "s3://test-slim-text"}
     registry = open_registry(environ)
-    version = push(registry, tmp_path / "run", made, spoil=lambda folder: served_form.write(made, frame, 1, folder))
+    version = push(
+        registry, tmp_path / "run", made, spoil=lambda folder: served_form.write(made, frame, frame, 1, folder)
+    )
     promote(registry, version)
     (column,) = made.signature.columns
     texts = [*frame["message"].head(20), *EMPTY, *LETTERS.values(), LONG_TEXTS[1][: column.longest]]

@@ -68,6 +68,7 @@ def test_the_first_model_is_pushed_promoted_and_pulled_back_whole(
         "compiled.json",
         "trees.bin",
         "parity.json",
+        "baseline.bin",
     }
     replay(Model.load(folder), (folder / "golden.json").read_bytes())
 

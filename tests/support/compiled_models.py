@@ -65,4 +65,4 @@ def compiled(name: EstimatorName, task: str, kind: str = "all") -> tuple[Model, 
     """Fit an estimator on columns of a kind, and compile it."""
     types = {column: (TYPES | TEXTS)[column] for column in KINDS[kind]}
     model = fitted(case(task, types, text=tuple(column for column in types if column in TEXTS)), name)
-    return model, compile_model(model)
+    return model, compile_model(model, FRAME)

@@ -23,6 +23,7 @@ MARKS = {
     "shared_data": "real",
     "starts_compose": "compose",
     "takes_long": "slow",
+    "peer_environments": "peers",
 }
 PROGRAMS = {
     **dict.fromkeys(

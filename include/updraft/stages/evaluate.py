@@ -105,7 +105,7 @@ def evaluate(
         "uneven_quarantine": read_json(split / "split.json").get("uneven_quarantine", ""),
     }
     with threadpool_limits(limits=1):
-        evaluation["serving"] = served_form.write(model, test, case.seed, out)
+        evaluation["serving"] = served_form.write(model, test, train, case.seed, out)
     decision, reason = decide(case, evaluation)
     log.info("decision: %s, because %s", decision, reason)
     write_json(out / EVALUATION, evaluation | {"decision": decision, "reason": reason})

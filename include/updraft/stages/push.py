@@ -12,7 +12,7 @@ from typing import Any, Literal
 from updraft.datasets.manifest import DATASET, Description, dvc_file
 from updraft.errors import UserError
 from updraft.learning.model_card import CARD
-from updraft.model.compiled.layout import FILES, PARITY
+from updraft.model.compiled.layout import BASELINE, FILES, PARITY
 from updraft.model.golden import GOLDEN
 from updraft.model.signature import Signature
 from updraft.model.version_files import MODEL, SIGNATURE
@@ -256,7 +256,7 @@ def _collect(evaluation: Path, model: Path, out: Path) -> Path:
         shutil.copy2(model / name, out)
     for name in (EVALUATION, CARD, REFERENCE, GOLDEN):
         shutil.copy2(evaluation / name, out)
-    for name in (*FILES, PARITY):
+    for name in (*FILES, PARITY, BASELINE):
         if (evaluation / name).exists():
             shutil.copy2(evaluation / name, out)
     return out

@@ -29,7 +29,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Version, dict[str,
     model, _ = compiled(*MODEL)
     model.save(folder)
     golden.write(model, [model.signature.example], folder)
-    serving = served_form.write(model, FRAME, 1, folder)
+    serving = served_form.write(model, FRAME, FRAME, 1, folder)
     assert serving["form"] == "compiled" and serving["needs"] == ["lightgbm"]
     assert serving["reason"] == "equal to the pipeline to the bit on 20,000 rows, 240 of them held out"
     version = Version("made", 1, {"serving": serving})

@@ -785,7 +785,7 @@ def test_the_pipeline_of_a_compiled_version_is_read_only_when_it_has_to_serve(
     put: Callable[..., int], registry: Registry, cache: Cache
 ) -> None:
     made, _ = compiled("DecisionTreeClassifier", "binary", "numbers")
-    number = put(made, spoil=lambda folder: served_form.write(made, FRAME, 1, folder))
+    number = put(made, spoil=lambda folder: served_form.write(made, FRAME, FRAME, 1, folder))
     folder = registry.pull("made", number, cache.folder("made", number))
     version, files = version_folder.open_folder("made", number, folder, FILES, registry.keys)
     (folder / MODEL).write_bytes(b"somebody else's")

@@ -16,7 +16,7 @@ from updraft.learning.compile.errors import NotCompiled
 from updraft.learning.compile.strange_texts import LONG_TEXTS, strange_texts
 from updraft.model.columns import DATE, LARGEST, Column, Type
 from updraft.model.compiled.compiled_model import CompiledModel
-from updraft.model.compiled.layout import COMPILED, TREES, Compiled, Number, Parity, Text, Trees, width_of
+from updraft.model.compiled.layout import COMPILED, FILES, TREES, Compiled, Number, Parity, Text, Trees, width_of
 from updraft.model.compiled.nodes import parse
 from updraft.model.model import Model
 from updraft.model.prediction import decide
@@ -58,7 +58,7 @@ def certify(
         one_by_one=one_by_one,
         exact=not compiled.sums,
         largest_difference=largest,
-        files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
+        files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items()) if name in FILES},
     )
 
 

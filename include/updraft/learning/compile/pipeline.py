@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from updraft.learning.compile.errors import NotCompiled
 from updraft.learning.compile.inputs import compile_inputs
@@ -14,6 +15,7 @@ from updraft.learning.compile.result import Result
 from updraft.learning.compile.text import keep_used
 from updraft.learning.compile.trees import TREES_OF
 from updraft.model.compiled.layout import (
+    BASELINE,
     COMPILED,
     MAX_WEIGHTS,
     MAX_WIDTH,
@@ -27,11 +29,18 @@ from updraft.model.compiled.layout import (
 )
 from updraft.model.model import Model
 
+if TYPE_CHECKING:
+    from updraft.model.prediction import Floats
+
+MAX_BASELINE = 50_000  # training rows, evenly picked, whose mean is the baseline of a linear model
 COMPILERS = {**TREES_OF, **LINEAR}
 
 
-def compile_model(model: Model) -> dict[str, bytes]:
-    """Compile a model into files, by name. Raises NotCompiled, which says why there is no way to."""
+def compile_model(model: Model, train: pd.DataFrame | None = None) -> dict[str, bytes]:
+    """Compile a model into files, by name. Raises NotCompiled, which says why there is no way to.
+
+    With the training rows the baseline of explanations is among them, where they have one.
+    """
     steps = dict(getattr(model.pipeline, "steps", ()))
     if steps.keys() != {"columns", "model"}:
         raise NotCompiled("its pipeline is not one that Updraft builds")
@@ -56,7 +65,18 @@ def compile_model(model: Model) -> dict[str, bytes]:
         classes=classes,
         complement=_complement(model, estimator, result),
     )
-    return _to_files(about, result)
+    files = _to_files(about, result)
+    baseline = None if train is None else _baseline(result, steps["columns"], train[list(model.signature.names)])
+    return files if baseline is None else files | {BASELINE: baseline.astype("<f8").tobytes()}
+
+
+def _baseline(result: Result, columns: Any, train: pd.DataFrame) -> Floats | None:
+    """Return what `model/compiled/explain.py` starts from; None where a leaf has no weight, which has no share."""
+    if result.covers is not None:
+        return result.covers if (result.covers > 0).all() else None
+    rows = train.iloc[:: -(-len(train) // MAX_BASELINE)]
+    means: Floats = np.asarray(columns.transform(rows).mean(axis=0), dtype="float64").ravel()
+    return means
 
 
 def _fit_columns(result: Result, inputs: list[InputPart], *, sparse: bool) -> tuple[Result, list[InputPart]]:

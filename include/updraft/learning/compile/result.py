@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A compiled estimator; `of_second` says that its one output is the score of the second label."""
+    """A compiled estimator; `of_second` says that its one output is the score of the second label.
+
+    `covers` are the weights of the training rows in each leaf.
+    """
 
     model: Trees | Linear
     outputs: int
     link: Link
     nodes: Nodes | None = None
     weights: Floats | None = None
+    covers: Floats | None = None
     of_second: bool = False

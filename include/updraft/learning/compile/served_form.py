@@ -19,13 +19,14 @@ from updraft.model.model import Model
 log = logging.getLogger(__name__)
 
 
-def write(model: Model, frame: pd.DataFrame, seed: int, out: Path) -> dict[str, Any]:
-    """Compile a model and write its files and their certificate to `out`; `frame` holds the held-out rows.
+def write(model: Model, frame: pd.DataFrame, train: pd.DataFrame, seed: int, out: Path) -> dict[str, Any]:
+    """Compile a model and write its files and their certificate to `out`; `frame` holds the held-out rows, `train`
+    those of the training, from which explanations take their baseline.
 
     Returns the form, the reason for it, and the libraries that it needs. Whatever goes wrong, the pipeline serves.
     """
     try:
-        files = compile_model(model)
+        files = compile_model(model, train)
         parity = certify(model, CompiledModel(model.signature, files), files, frame, seed)
     except (NotCompiled, BadCompiled, NoLightGBM) as error:
         reason = str(error)

@@ -15,6 +15,8 @@ from updraft.model.compiled.nodes import NODE, TINY, WORDS, Nodes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from updraft.model.prediction import Floats
+
 
 class Gathered:
     """Trees that are gathered one by one."""
@@ -24,9 +26,11 @@ class Gathered:
         self._nodes: list[NDArray[Any]] = []
         self._values: list[NDArray[Any]] = []
         self._bitsets: list[NDArray[Any]] = []
+        self._covers: list[NDArray[Any]] = []
 
-    def add(self, fields: dict[str, Any], is_leaf: Any, values: Any, bitsets: Sequence[Any] = ()) -> None:
-        """Add a tree: arrays by node as scikit-learn has them, each node's values, and its bitsets in pairs.
+    def add(self, fields: dict[str, Any], is_leaf: Any, values: Any, covers: Any, bitsets: Sequence[Any] = ()) -> None:
+        """Add a tree: arrays by node as scikit-learn has them, each node's values, the weight of the training rows in
+        it, and its bitsets in pairs.
 
         `bitset` in `fields` counts the tree's own pairs. The nodes are put in an order where parents come first.
         """
@@ -45,17 +49,23 @@ class Gathered:
         self.leaves.append(len(leaves))
         self._nodes.append(nodes)
         self._values.append(np.asarray(values, dtype="float64")[leaves])
+        self._covers.append(np.asarray(covers, dtype="float64")[leaves])
         self._bitsets += bitsets
 
     def constant(self, value: float) -> None:
         """Add a tree of one leaf, where the sum begins."""
         self.leaves.append(1)
         self._values.append(np.array([[value]]))
+        self._covers.append(np.ones(1))
 
     def nodes(self) -> Nodes:
         """Return all trees' nodes."""
         bitsets = np.array(self._bitsets, dtype="uint32").reshape(-1, WORDS)
         return Nodes(np.concatenate([np.empty(0, NODE), *self._nodes]), bitsets, np.concatenate(self._values))
+
+    def covers(self) -> Floats:
+        """Return the weights of the training rows in each leaf."""
+        return np.concatenate(self._covers)
 
 
 def _parents_first(left: Any, right: Any, is_leaf: Any) -> NDArray[Any]:
@@ -76,7 +86,7 @@ def _add_tree(into: Gathered, tree: Any, values: Any) -> None:
         "threshold": tree.threshold,
         "missing_left": tree.missing_go_to_left,
     }
-    into.add(fields, tree.children_left == -1, values)
+    into.add(fields, tree.children_left == -1, values, tree.weighted_n_node_samples)
 
 
 def _forest(estimator: Any, outputs: list[int]) -> Result:
@@ -84,15 +94,14 @@ def _forest(estimator: Any, outputs: list[int]) -> Result:
     for tree in estimator.estimators_:
         _add_tree(gathered, tree.tree_, tree.tree_.value[:, 0, outputs])
     trees = Trees(dtype="float32", leaves=gathered.leaves, outputs=None, divisor=len(estimator.estimators_))
-    return Result(trees, len(outputs), "identity", gathered.nodes())
+    return Result(trees, len(outputs), "identity", gathered.nodes(), covers=gathered.covers())
 
 
 def _tree(estimator: Any, outputs: list[int]) -> Result:
     gathered = Gathered()
     _add_tree(gathered, estimator.tree_, estimator.tree_.value[:, 0, outputs])
-    return Result(
-        Trees(dtype="float32", leaves=gathered.leaves, outputs=None), len(outputs), "identity", gathered.nodes()
-    )
+    trees = Trees(dtype="float32", leaves=gathered.leaves, outputs=None)
+    return Result(trees, len(outputs), "identity", gathered.nodes(), covers=gathered.covers())
 
 
 def _adaboost(estimator: Any, outputs: list[int]) -> Result:
@@ -106,7 +115,7 @@ def _adaboost(estimator: Any, outputs: list[int]) -> Result:
         _add_tree(gathered, tree.tree_, np.where(votes, weight, -1 / (labels - 1) * weight))
     divisor = float(estimator.estimator_weights_.sum())
     model = Trees(dtype="float32", leaves=gathered.leaves, outputs=None, divisor=divisor)
-    return Result(model, labels, "votes", gathered.nodes())
+    return Result(model, labels, "votes", gathered.nodes(), covers=gathered.covers())
 
 
 def _gradient_boosting(estimator: Any, outputs: list[int]) -> Result:
@@ -159,13 +168,13 @@ def _add_predictor(into: Gathered, predictor: Any, known: Any, index: Any) -> No
         "threshold": np.where(categorical, 0.0, nodes["num_threshold"]),
         "missing_left": nodes["missing_go_to_left"],
     }
-    into.add(fields, nodes["is_leaf"].astype(bool), nodes["value"][:, None], pairs)
+    into.add(fields, nodes["is_leaf"].astype(bool), nodes["value"][:, None], nodes["count"], pairs)
 
 
 def _boosted(dtype: Literal["float32", "float64"], gathered: Gathered, of: list[int], link: Link) -> Result:
     outputs = max(of) + 1
     trees = Trees(dtype=dtype, leaves=gathered.leaves, outputs=of)
-    return Result(trees, outputs, link, gathered.nodes(), of_second=outputs == 1)
+    return Result(trees, outputs, link, gathered.nodes(), covers=gathered.covers(), of_second=outputs == 1)
 
 
 LARGEST = 1e300  # for a threshold of infinity, which separates missing numbers from all others

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import ValidationError
 
-from updraft.model.compiled.inputs import read_inputs
-from updraft.model.compiled.layout import COMPILED, MAX_COMPILED, MAX_TREES, TREES, WEIGHTS, Compiled, Trees
+from updraft.model.compiled import explain
+from updraft.model.compiled.explain import Explainer, Explanation, LinearExplainer, NotExplained, TreeExplainer
+from updraft.model.compiled.inputs import Input, read_inputs
+from updraft.model.compiled.layout import BASELINE, COMPILED, MAX_COMPILED, MAX_TREES, TREES, WEIGHTS, Compiled, Trees
 from updraft.model.compiled.links import LINKS, expit
+from updraft.model.compiled.nodes import parse
 from updraft.model.compiled.sums import LinearScores, read_weights
 from updraft.model.compiled.tree_scores import TreeScores
 from updraft.model.prediction import Form, Prediction, one_prediction, to_prediction
@@ -37,12 +41,14 @@ class CompiledModel:
         try:
             about = Compiled.model_validate_json(files[COMPILED])
             _require_outputs(about, signature)
-            self._scores = _read_scores(about, signature, files)
+            self._inputs = read_inputs(about.inputs, len(signature.columns))
+            self._scores = _read_scores(about, signature, self._inputs, files)
         except ValidationError as error:
             raise BadCompiled(f"{COMPILED}: {error.errors()[0]['msg']}") from None
         except ValueError as error:
             raise BadCompiled(f"{COMPILED}: {error}") from None
         self._link, self._classes, self._complement = about.link, about.classes, about.complement
+        self._about, self._files = about, _explaining(about, files)
         self._gives_one = about.outputs == 1 and about.classes is None and about.link in ("identity", "expit")
 
     def scores_of(self, rows: Rows) -> Floats:
@@ -57,6 +63,38 @@ class CompiledModel:
         if self._gives_one and len(rows) == 1:
             return one_prediction(self.signature, self._finish_one(self._scores.one(rows.columns)[0]))
         return to_prediction(self.signature, self.scores_of(rows))
+
+    @property
+    def most_explained(self) -> int:
+        """How many rows `explain` takes at a time. Raises NotExplained where it takes none."""
+        work = self._explainer.work
+        if work > explain.MAX_WORK:
+            raise NotExplained("its trees are too large: a row would take seconds")
+        rows = explain.MAX_WORK // work if work else explain.MAX_NUMBERS
+        return max(1, min(rows, explain.MAX_NUMBERS // len(self.signature.columns)))
+
+    def explain(self, rows: Rows) -> Explanation:
+        """Say what each column adds to the scores of rows that the signature has checked. Raises NotExplained."""
+        explainer = self._explainer
+        sums = self._scores.many(rows.columns)
+        factors, labels = explain.margins(self._about, self.signature, sums, self._finish(sums))
+        baselines, contributions = explainer.explain(rows.columns, factors)
+        scores: Floats = (sums * factors).sum(axis=1)
+        size = np.abs(baselines) + np.abs(contributions).sum(axis=1) + np.abs(scores)
+        if (np.abs(baselines + contributions.sum(axis=1) - scores) > explain.RTOL * size).any():
+            raise ArithmeticError("the contributions do not add up to the score")
+        scale = explain.scale(self._about, self.signature)
+        return Explanation(explainer.method, explainer.reference, scale, labels, scores, baselines, contributions)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        """Made by the first explanation: predictions need neither its time nor its memory."""
+        if BASELINE not in self._files:
+            raise NotExplained("the version was stored without the baseline of explanations; train it again")
+        try:
+            return _read_explainer(self._about, self._inputs, self._files)
+        except ValueError as error:
+            raise NotExplained(f"{BASELINE}: {error}") from None
 
     @property
     def sums(self) -> bool:
@@ -78,12 +116,33 @@ class CompiledModel:
         return 1.0 - score if self._complement else score
 
 
-def _read_scores(about: Compiled, signature: Signature, files: Mapping[str, bytes]) -> LinearScores | TreeScores:
-    inputs = read_inputs(about.inputs, len(signature.columns))
+def _read_scores(
+    about: Compiled, signature: Signature, inputs: Sequence[Input], files: Mapping[str, bytes]
+) -> LinearScores | TreeScores:
     if isinstance(about.model, Trees):
         return TreeScores(about, about.model, inputs, files.get(TREES, b""))
     weights = read_weights(files.get(WEIGHTS, b""), about.width, about.outputs)
     return LinearScores(about.model, inputs, weights, flat=signature.task == "regression")
+
+
+def _explaining(about: Compiled, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files that explanations need: not the trees where they are too many to be explained."""
+    if isinstance(about.model, Trees) and sum(about.model.leaves) > explain.MAX_LEAVES:
+        return {BASELINE: b""}
+    return {name: files[name] for name in (BASELINE, TREES, WEIGHTS) if name in files} if BASELINE in files else {}
+
+
+def _read_explainer(about: Compiled, inputs: Sequence[Input], files: Mapping[str, bytes]) -> Explainer:
+    if isinstance(about.model, Trees):
+        explain.require_few_leaves(about.model)
+        found = parse(files[TREES], about.model, about.width, about.outputs)
+        return TreeExplainer(about, about.model, inputs, found, _floats(files[BASELINE]))
+    weights = read_weights(files[WEIGHTS], about.width, about.outputs)
+    return LinearExplainer(about.model, inputs, weights, _floats(files[BASELINE]))
+
+
+def _floats(content: bytes) -> Floats:
+    return np.frombuffer(content, "<f8").astype("float64", copy=False)
 
 
 def _require_outputs(about: Compiled, signature: Signature) -> None:

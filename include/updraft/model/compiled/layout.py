@@ -1,6 +1,7 @@
 """The files of a compiled model: `compiled.json`, which this schema describes, with `trees.bin` or `weights.bin`.
 
 `trees.bin`: see `nodes.py`. `weights.bin` has a linear model's weights, little-endian float64, output by output.
+`baseline.bin`, which no prediction needs: see `explain.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 COMPILED, TREES, WEIGHTS, PARITY = "compiled.json", "trees.bin", "weights.bin", "parity.json"
+BASELINE = "baseline.bin"
 FILES = (COMPILED, TREES, WEIGHTS)  # those that are certified; a model has two of them
 MAX_COMPILED, MAX_TREES = 64 << 20, 1 << 30  # bytes
 MAX_WIDTH, MAX_OUTPUTS = 250_000, 1_000  # columns of the matrix; scores of a row

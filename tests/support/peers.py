@@ -1,0 +1,26 @@
+"""Environments with packages that are not ours, each made once, in a folder that outlives the clone."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+
+def python_with(folder: Path, *packages: str) -> Path:
+    """Return the Python of an environment with these packages, and with numpy and scikit-learn as this one has them."""
+    pins = sorted([*packages, *(f"{name}=={version(name)}" for name in ("numpy", "scikit-learn"))])
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {pins}".encode()).hexdigest()[:12]
+    environment = folder / digest
+    python, made = environment / "bin" / "python", environment / "made"
+    environment.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{digest}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *pins], check=True, timeout=500)
+            made.write_text("\n".join(pins))
+    return python
