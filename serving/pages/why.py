@@ -53,7 +53,7 @@ def to_view(result: PredictionResult) -> Why | None:
     low, high = min(0.0, *(part[2] for part in parts)), max(0.0, *(part[2] for part in parts))
     span = high - low or 1.0
     return Why(
-        scale=explanation.scale + _label(explanation, signature),
+        scale=_scale(explanation),
         method=explanation.method,
         reference=explanation.reference,
         baseline=_signed(float(explanation.baselines[0]), plus=""),
@@ -63,9 +63,9 @@ def to_view(result: PredictionResult) -> Why | None:
     )
 
 
-def _label(explanation: Explanation, signature: Signature) -> str:
-    """Name the label that the scale of a multiclass model leaves open."""
-    return f", {explanation.labels[0]}" if explanation.labels and signature.task == "multiclass" else ""
+def _scale(explanation: Explanation) -> str:
+    """Say what is explained; of a multiclass model for the label that was predicted."""
+    return explanation.scale.replace("the label", explanation.labels[0]) if explanation.labels else explanation.scale
 
 
 def _bar(name: str, value: str, number: float, low: float, span: float) -> Bar:

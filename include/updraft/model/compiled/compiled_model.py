@@ -83,6 +83,7 @@ class CompiledModel:
         size = np.abs(baselines) + np.abs(contributions).sum(axis=1) + np.abs(scores)
         if (np.abs(baselines + contributions.sum(axis=1) - scores) > explain.RTOL * size).any():
             raise ArithmeticError("the contributions do not add up to the score")
+        contributions[np.abs(contributions) < explain.NOTHING * size[:, None]] = 0.0
         scale = explain.scale(self._about, self.signature)
         return Explanation(explainer.method, explainer.reference, scale, labels, scores, baselines, contributions)
 

@@ -29,6 +29,7 @@ MAX_WORK = 50_000_000  # steps to leaves times points of the quadrature: two sec
 WORK_OF_NUMBER = 12  # of the matrix: 4,000,000 at most exist at a time
 MAX_NUMBERS = 100_000  # contributions of a response
 RTOL = 1e-9  # between a score and what adds up to it, of the size of what is added up
+NOTHING = 1e-14  # of that size: the rounding of what cancels out
 SCALES = {
     "softmax": "the margin of the label, before the softmax",
     "normalized_exp": "the log-likelihood of the label, before it is normalized",
