@@ -240,3 +240,29 @@ def test_a_move_needs_a_reason(run: Run) -> None:
     failed = run("promote", NAME, "1")
     assert failed.exit_code == 2
     assert "--why" in failed.stderr
+
+
+def test_a_registry_moves_in_a_file(
+    run: Run, two_versions: Registry, registry_environ: dict[str, str], tmp_path: Path
+) -> None:
+    run("promote", NAME, "1", "--why", "good")
+    run("hold", NAME, "2", "--why", "bad")
+    file, there = str(tmp_path / "models.tar"), {"UPDRAFT_REGISTRY": f"{registry_environ['UPDRAFT_REGISTRY']}-there"}
+    exported = run("export", file)
+    assert exported.exit_code == 0, exported.stderr
+    assert f"{NAME}: 2 versions and 2 moves exported; version 1 in production, 1 held" in exported.stdout
+    assert "exists; --force overwrites it" in run("export", file).stderr
+    checked = run("import", file, "--check", **there)
+    assert (checked.exit_code, "verified, signed with the key" in checked.stdout) == (0, True)
+    assert "no version" in run("list", **there).stderr
+    for line in ("2 versions and 2 moves imported;", "0 versions and 0 moves imported, 2 skipped (the same here);"):
+        imported = run("import", file, **there)
+        assert imported.exit_code == 0, imported.stderr
+        assert f"{NAME}: {line} version 1 in production, 1 held" in imported.stdout
+    assert "held" in run("list", NAME, **there).stdout
+    Path(file).write_bytes(Path(file).read_bytes().replace(b"model 2", b"model X"))
+    refused = run("import", file, **there)
+    assert refused.exit_code == 1 and refused.stdout == ""
+    assert refused.stderr.splitlines()[-1].endswith(
+        f"member '{NAME}/versions/0002/model.joblib' was changed: its sha256 differs"
+    )

@@ -10,11 +10,14 @@ from typing import Annotated
 
 import typer
 
-from updraft.cli import registry_rollout
+from updraft.cli import registry_move, registry_rollout
 from updraft.cli.parameters import Json, UseCaseName, next_step, use_case_names
 
-app = typer.Typer(name="registry", help="List, show, promote, try, take back and sign versions.", no_args_is_help=True)
+app = typer.Typer(
+    name="registry", help="List, show, promote, try, take back, sign and move versions.", no_args_is_help=True
+)
 app.add_typer(registry_rollout.app)
+app.add_typer(registry_move.app)
 
 STYLES = {"production": "green", "rollout": "yellow", "held": "red", "unknown": "red"}
 

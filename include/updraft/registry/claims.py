@@ -63,6 +63,25 @@ def number_of(bucket: Bucket, name: str, run_id: str) -> int | None:
     return _noted(bucket, name, _note_key(name, run_id), run_id)
 
 
+def take(bucket: Bucket, name: str, number: int, run_id: str | None, claimed_at: str) -> None:
+    """Claim a number for a version of another registry, or for one that was pruned there, which has no run.
+
+    Raises BadRegistry if another run, or a version that was pruned, has the number here.
+    """
+    bucket.create(_claim_key(name, number), json_bytes({"run_id": run_id, "claimed_at": claimed_at}))
+    require_free(bucket, name, number, run_id)
+    if run_id:
+        bucket.create(_note_key(name, run_id), json_bytes({"version": number}))
+
+
+def require_free(bucket: Bucket, name: str, number: int, run_id: str | None) -> None:
+    """Raise BadRegistry if a number is claimed by another run than this one, or was of a version that was pruned."""
+    claimed = _claim_of(bucket, name, number)
+    if claimed and run_id and claimed.run_id != run_id:
+        owner = f"run {claimed.run_id!r}" if claimed.run_id else "a version that was pruned"
+        raise BadRegistry(f"{name}: in {bucket} version {number} is of {owner}, not of run {run_id!r}")
+
+
 def release(bucket: Bucket, name: str, number: int) -> None:
     """Take a number from its run, so that neither this run nor another one writes to it again."""
     bucket.put(_claim_key(name, number), json_bytes({"run_id": None, "claimed_at": _now()}))

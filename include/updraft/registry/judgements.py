@@ -37,7 +37,12 @@ def read(bucket: Bucket, keys: Keys, name: str, number: int) -> Judgement | None
     answer = bucket.get(_key(name, number))
     if answer is None:
         return None
-    judgement = parse(Judgement, unseal(answer[0], keys, place, "judgement"), place)
+    return parse_judgement(answer[0], keys, name, number, place)
+
+
+def parse_judgement(body: bytes, keys: Keys, name: str, number: int, place: str) -> Judgement:
+    """Verify and parse a judgement; VerificationError names `place`."""
+    judgement = parse(Judgement, unseal(body, keys, place, "judgement"), place)
     if (judgement.name, judgement.version) != (name, number):
         raise VerificationError(f"{place} is a copy from {judgement.name} version {judgement.version}")
     return judgement

@@ -103,8 +103,7 @@ class Moves:
         """
         sequences = self.sequences()  # before the pointer, which is written first
         pointer = self.pointer()
-        with ThreadPoolExecutor(READERS) as pool:  # a request for each, and there may be hundreds
-            moves = dict(zip(sequences, pool.map(self._readable, sequences), strict=True))
+        moves = self._read_all(sequences)
         if moves and max(moves) > (pointer.sequence if pointer else 0):
             at = f"at move {pointer.sequence}" if pointer else "gone"
             raise VerificationError(
@@ -112,6 +111,17 @@ class Moves:
                 f"back; `updraft registry sign {self.name}` restores the last one"
             )
         return list(reversed([*self._chain(pointer, moves)]))
+
+    def history_to(self, pointer: Pointer | None) -> list[Move]:
+        """List every move up to the pointer, as `history`; what an interrupted import left after it is ignored."""
+        last = pointer.sequence if pointer else 0
+        return list(
+            reversed([*self._chain(pointer, self._read_all([each for each in self.sequences() if each <= last]))])
+        )
+
+    def _read_all(self, sequences: list[int]) -> dict[int, Move]:
+        with ThreadPoolExecutor(READERS) as pool:  # a request for each, and there may be hundreds
+            return dict(zip(sequences, pool.map(self._readable, sequences), strict=True))
 
     def read(self, sequence: int) -> Move:
         """Read and verify the history's entry of a move."""

@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import ClientError
 
@@ -156,6 +156,12 @@ class Bucket:
     def upload(self, key: str, path: Path) -> None:
         """Upload a file of any size unconditionally; large ones in parts."""
         self.client.upload_file(str(path), self.name, self.base + key)
+
+    def upload_stream(self, key: str, source: BinaryIO) -> None:
+        """Upload what `source` reads, of any size, unconditionally; a large one in parts, one of which is in memory."""
+        from boto3.s3.transfer import TransferConfig
+
+        self.client.upload_fileobj(source, self.name, self.base + key, Config=TransferConfig(use_threads=False))
 
     def create(self, key: str, body: bytes) -> str | None:
         """Create an object; return its ETag, None if one exists.

@@ -17,7 +17,7 @@ from updraft.registry.signing_keys import Keys
 SIGNATURE = "signature"
 
 # Signed, too: no object passes for one of another kind, nor for a manifest.
-Kind = Literal["move", "judgement", "dataset", "monitor"]
+Kind = Literal["move", "judgement", "dataset", "monitor", "archive"]
 
 
 class Unsigned(VerificationError):

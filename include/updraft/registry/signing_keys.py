@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,24 @@ class Keys:
         except binascii.Error:
             return False
         return any(_verifies(key, body, decoded) for key in self.verifying)
+
+    def ids(self) -> list[str]:
+        """Return the ids of the keys that verify."""
+        return [key_id(key) for key in self.verifying]
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Return what people tell keys apart by: the first 16 digits of the sha256 of its 32 bytes."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def hint_to_add(keys: Keys) -> str:
+    """Say that a key is not trusted, and how a person trusts it: a key never comes by the way of what it signed."""
+    trusted = " and ".join(keys.ids())
+    return (
+        f"which is not trusted here ({trusted} {'is' if len(keys.verifying) == 1 else 'are'}); if you trust its owner, "
+        f"get their verify.pem and set UPDRAFT_VERIFY_KEY=own.pem{os.pathsep}theirs.pem"
+    )
 
 
 def load_keys(environ: Mapping[str, str]) -> Keys:
