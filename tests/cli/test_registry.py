@@ -168,7 +168,7 @@ def test_sign_takes_a_use_case_or_all(run: Run, two_versions: Registry) -> None:
         signed = run("sign", *arguments)
         assert (signed.exit_code, signed.stdout) == (
             0,
-            f"{NAME}: 2 versions and 1 moves signed; version 1 is in production\n",
+            f"{NAME}: 2 versions and 1 moves signed; version 1 is in production\nNext: updraft registry keys\n",
         )
     for arguments in ([], [NAME, "--all"]):
         assert "expected a use case, or --all" in run("sign", *arguments).stderr

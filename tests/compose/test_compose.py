@@ -84,12 +84,14 @@ def test_make_login_shows_where_to_log_in_and_as_whom(stack: ComposeStack) -> No
 
 
 def test_a_service_sees_its_own_secrets_and_the_images_hold_no_more_than_they_need(stack: ComposeStack) -> None:
-    services = ("serving", "shipper", "scheduler")
+    signing, verifying = ("apiserver", "scheduler"), ("dag-processor", "triggerer")
+    services = ("serving", "shipper", *signing, *verifying)
     see = {name: stack.compose("exec", "-T", name, "ls", "/run/updraft").split() for name in services}
     assert sorted(see["serving"]) == ["env", "verify.pem"]
     assert see["shipper"] == ["env"]
-    assert sorted(see["scheduler"]) == ["env", "signing.pem", "verify.pem"]
-    for name in (*services, "apiserver"):
+    assert all(sorted(see[name]) == ["env", "signing.pem", "verify.pem"] for name in signing)
+    assert all(sorted(see[name]) == ["env", "verify.pem"] for name in verifying)
+    for name in services:
         assert stack.compose("exec", "-T", name, "id", "-u").strip() != "0", name
     heavy = "('airflow', 'great_expectations')"
     lacks = f"import importlib.util as u; print(*[n for n in {heavy} if u.find_spec(n)])"

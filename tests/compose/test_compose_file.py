@@ -85,6 +85,16 @@ def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> Non
     assert all(OF_CELERY[name]["environment"]["UPDRAFT_ARTIFACTS"] for name in known)
 
 
+def test_only_what_moves_pointers_gets_the_key_that_signs() -> None:
+    signing = {name for name, service in SERVICES.items() if "UPDRAFT_SIGNING_KEY" in service.get("environment", {})}
+    mounted = {name for name, service in SERVICES.items() if "subpath': 'signer" in str(service.get("volumes"))}
+    assert signing == mounted == {"apiserver", "scheduler", "cli"}
+    with_celery = {name: service for name, service in OF_CELERY.items() if "subpath" in str(service.get("volumes"))}
+    assert {name for name in with_celery if "signer" in str(with_celery[name]["volumes"])} == {"worker"}
+    assert OF_CELERY["worker"]["extends"]["service"] == "scheduler"
+    assert OF_CELERY["scheduler"]["environment"]["UPDRAFT_SIGNING_KEY"] == ""
+
+
 def test_alertmanager_runs_only_in_a_profile_that_is_asked_for_and_publishes_nothing() -> None:
     assert {name for name, service in SERVICES.items() if "alerts" in service.get("profiles", [])} == {"alertmanager"}
     assert "ports" not in SERVICES["alertmanager"] and "environment" not in SERVICES["alertmanager"]

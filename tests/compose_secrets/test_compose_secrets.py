@@ -9,11 +9,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
-from updraft.compose_secrets.__main__ import login
+from updraft.compose_secrets.__main__ import create, login
 from updraft.compose_secrets.secrets import FIXED, GENERATORS, resolve_secrets, variable
 from updraft.compose_secrets.service_folders import Folder, folders
 from updraft.compose_secrets.variables import BadVariable, check
 from updraft.errors import UserError
+from updraft.local_stack.credentials import drop_old_key, rotate_keys
+from updraft.registry.signing_keys import load_keys
 
 KEYS = {"signing.pem": "private", "verify.pem": "public"}
 ELSEWHERE = {"S3_ENDPOINT": "https://s3.example.com"}
@@ -134,12 +136,35 @@ def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> Non
             "postgres_password", "mongodb_password", "redis_password", "s3_access_key", "s3_secret_key",
             "airflow_jwt_secret", "airflow_secret_key", "airflow_fernet_key",
         }),
+        "signer": airflow,
         "exporter": {"postgres_password"},
         "init": airflow | {"airflow_admin_password", "airflow_service_password"},
         "serving": {"s3_reader_access_key", "s3_reader_secret_key", "airflow_service_password", "train_token"},
         "shipper": {"s3_shipper_access_key", "s3_shipper_secret_key"},
     }  # fmt: skip
-    assert "signing.pem" not in got["serving"].files
+    assert [name for name, folder in got.items() if "signing.pem" in folder.files] == ["signer"]
+    assert [name for name, folder in got.items() if "verify.pem" in folder.files] == ["airflow", "signer", "serving"]
+
+
+def test_the_signing_key_is_rotated_in_two_steps_of_which_each_can_be_repeated(tmp_path: Path) -> None:
+    create(tmp_path, {})
+    old = load_keys(key_variables(tmp_path))
+    for step, known in ((rotate_keys, 2), (drop_old_key, 1), (drop_old_key, 1)):
+        step(tmp_path / "all")
+        create(tmp_path, {})
+        keys = load_keys(key_variables(tmp_path))
+        assert (len(keys.verifying), old.ids()[0] in keys.ids()) == (known, known == 2)
+        assert keys.verifies(b"text", keys.sign(b"text"))
+        for service in ("airflow", "serving"):
+            path = tmp_path / service / "verify.pem"
+            assert load_keys({"UPDRAFT_VERIFY_KEY": str(path)}).ids() == keys.ids()
+    rotate_keys(tmp_path / "all")
+    with pytest.raises(UserError, match="a rotation is under way; drop-old-key ends it"):
+        rotate_keys(tmp_path / "all")
+
+
+def key_variables(root: Path) -> dict[str, str]:
+    return {f"UPDRAFT_{name.upper()}_KEY": str(root / "signer" / f"{name}.pem") for name in ("signing", "verify")}
 
 
 def test_a_login_for_another_s3_server_is_not_stored_as_ours(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_new_key_does_not_sign_what_no_known_key_signed(
 
 def test_three_verify_keys_are_too_many(key_files: dict[str, str]) -> None:
     path = key_files["UPDRAFT_VERIFY_KEY"]
-    with pytest.raises(BadRegistry, match="UPDRAFT_VERIFY_KEY: 3 paths"):
+    with pytest.raises(BadRegistry, match="UPDRAFT_VERIFY_KEY: 3 keys"):
         open_registry({"UPDRAFT_REGISTRY": "s3://bucket", "UPDRAFT_VERIFY_KEY": f"{path}:{path}:{path}"})
 
 

@@ -195,8 +195,11 @@ def sign(
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out moves that cannot be read.")] = False,
 ) -> None:
-    """Sign versions, history and pointer with the signing key: after an update, or to rotate the key."""
+    """Sign versions, moves, judgements and datasets with the signing key: after an update, or to rotate the key."""
+    import os
+
     from updraft.cli.registry_access import one_line_errors, open_from_environment, who
+    from updraft.datasets.store import open_datasets
     from updraft.errors import UserError
     from updraft.registry.sign import sign
 
@@ -206,6 +209,34 @@ def sign(
         for each in registry.names() if every else [str(name)]:
             for line in sign(registry, each, who=who(), above=above, registry_id=registry_id, skip_broken=skip_broken):
                 typer.echo(line)
+        datasets = open_datasets(os.environ, registry.bucket.client)
+        for each in (datasets.names() if every else [str(name)]) if datasets else ():
+            if datasets and (signed := datasets.sign(each)):
+                typer.echo(f"{each}: {signed} datasets signed")
+    next_step("updraft registry keys")
+
+
+@app.command(epilog="Example: updraft registry keys")
+def keys(as_json: Json = False) -> None:
+    """Show the ids of the keys that sign and verify here, and how much each of them has signed."""
+    from updraft.cli.registry_access import console, key_rows, one_line_errors, open_from_environment
+
+    with one_line_errors(), open_from_environment() as registry:
+        rows = key_rows(registry)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table("key", "here it", "has signed", "in")
+    for row in rows:
+        table.add_row(row["key"], " and ".join(row["does"]), f"{row['signed']:,}", ", ".join(row["in"]))
+    console().print(table)
+    others = [row for row in rows if "signs" not in row["does"]]
+    if any(row["signed"] for row in others):
+        next_step("updraft registry sign --all, where UPDRAFT_SIGNING_KEY is")
+    elif others:
+        typer.echo(f"{others[0]['key']} has signed nothing that is still there: it can be dropped")
 
 
 @app.command(epilog="Example: updraft registry verify vehicle_insurance 3")

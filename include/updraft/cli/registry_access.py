@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,13 +17,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from updraft.datasets.store import open_datasets
 from updraft.errors import UserError
 from updraft.local_stack.environment import home_folder
 from updraft.local_stack.stores import check_stores
 from updraft.registry import judgements
 from updraft.registry.judgements import Judgement
+from updraft.registry.keys_in_use import UNKNOWN, keys_in_use
 from updraft.registry.moves import Move
 from updraft.registry.registry import PointerMoved, Registry, VerificationError, Version, open_registry
+from updraft.registry.signing_keys import key_id
 from updraft.registry.states import States
 
 S3_ERRORS = (ClientError, BotoCoreError, Boto3Error)
@@ -88,6 +92,26 @@ def version_state(version: Version, states: States | None) -> dict[str, str | No
     state = states.of(version.number, version.model_sha256)
     reason = {"held": hold, "rollout": states.rollout}.get(state)
     return {"state": state, "reason": str(reason) if reason else None}
+
+
+def key_rows(registry: Registry) -> list[dict[str, Any]]:
+    """Return the keys of this environment, and what each has signed, as `--json` prints them."""
+    counts = {name: keys_in_use(registry, name) for name in registry.names()}
+    datasets = open_datasets(os.environ, registry.bucket.client)
+    for name in datasets.names() if datasets else ():
+        counts[f"{name} (datasets)"] = datasets.signers(name) if datasets else Counter()
+    signing = key_id(registry.keys.signing.public_key()) if registry.keys.signing else None
+    ids = list(dict.fromkeys(registry.keys.ids()))
+    rows = [
+        {
+            "key": key,
+            "does": ["signs"] * (key == signing) + ["verifies"] * (key in ids),
+            "signed": sum(count[key] for count in counts.values()),
+            "in": [place for place, count in counts.items() if count[key]],
+        }
+        for key in (*ids, UNKNOWN)
+    ]
+    return [row for row in rows if row["does"] or row["signed"]]
 
 
 def read_judgement(registry: Registry, name: str, number: int) -> Judgement | None:

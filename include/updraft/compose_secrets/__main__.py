@@ -17,9 +17,18 @@ from updraft.compose_secrets.secrets import check_secrets, resolve_secrets
 from updraft.compose_secrets.service_folders import Folder, folders
 from updraft.compose_secrets.variables import check
 from updraft.errors import UserError
-from updraft.local_stack.credentials import ADMIN, once, private_key, public_key, write_private
+from updraft.local_stack.credentials import (
+    ADMIN,
+    drop_old_key,
+    once,
+    private_key,
+    public_key,
+    rotate_keys,
+    write_private,
+)
 
 ALL = "all"
+KEYS = {"rotate-key": rotate_keys, "drop-old-key": drop_old_key}  # what is done before the folders are written
 
 
 def create(root: Path, environ: Mapping[str, str]) -> None:
@@ -61,7 +70,9 @@ def login(root: Path, environ: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Create the secrets in the folder of the first argument; or, by the second, `check` or show the `login`."""
+    """Create the secrets in the folder of the first argument; or, by the second, `check` them, show the `login`, or
+    change the key that signs (`rotate-key`, `drop-old-key`).
+    """
     root, verb = Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else "make"
     try:
         if verb == "login":
@@ -69,6 +80,8 @@ def main() -> None:
         elif verb == "check":
             validate(root, os.environ)
         else:
+            if verb in KEYS:
+                KEYS[verb](root / ALL)
             create(root, os.environ)
             sys.stdout.write("The secrets are ready.\n")
     except UserError as error:

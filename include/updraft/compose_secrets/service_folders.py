@@ -39,7 +39,8 @@ def folders(secrets: Mapping[str, str], environ: Mapping[str, str], keys: Mappin
         "grafana": Folder(472, {"password": secrets["grafana_admin_password"]}),
         "prometheus": Folder(65534, {"key": secrets["metrics_key"], "alertmanagers.json": targets(environ)}),
         "alertmanager": Folder(65534, {"alertmanager.yml": alertmanager_yml(environ)} if receivers(environ) else {}),
-        "airflow": Folder(AIRFLOW, {**keys, "env": _env(airflow)}),
+        "airflow": Folder(AIRFLOW, {"verify.pem": keys["verify.pem"], "env": _env(airflow)}),
+        "signer": Folder(AIRFLOW, {**keys, "env": _env(airflow)}),  # what moves pointers, and nothing else, signs
         "init": Folder(AIRFLOW, {"env": _env(airflow | users)}),
         "exporter": Folder(AIRFLOW, {"env": _env({DATABASE_URL: airflow[DATABASE_URL]})}),
         "serving": _serving(secrets, environ, keys),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from updraft.datasets.manifest import Description, Manifest
 from updraft.errors import UserError
-from updraft.registry.s3 import BadRegistry, Bucket, VerificationError, key_for, s3_client, split_uri
-from updraft.registry.signed_json import parse, seal, unseal
+from updraft.registry.keys_in_use import UNKNOWN
+from updraft.registry.s3 import NAME, BadRegistry, Bucket, VerificationError, key_for, s3_client, split_uri
+from updraft.registry.signed_json import parse, reseal, seal, signer, unseal
 from updraft.registry.signing_keys import Keys, load_keys
 
 if TYPE_CHECKING:
@@ -67,6 +69,22 @@ class Datasets:
     def manifests(self, name: str) -> list[Manifest]:
         """Read all manifests of a use case, oldest first; see `manifest`."""
         return [self.manifest(name, number) for number in self.numbers(name)]
+
+    def names(self) -> list[str]:
+        """List the use cases that have a dataset."""
+        return [name for name in self.bucket.folders("") if NAME.fullmatch(name) and self.numbers(name)]
+
+    def sign(self, name: str) -> int:
+        """Sign a use case's manifests, verified, with the signing key, to rotate it; return how many there are."""
+        self.keys.require_signing()
+        for manifest in (manifests := self.manifests(name)):
+            reseal(self.bucket, manifest_key(name, manifest.number), self.keys, "dataset")
+        return len(manifests)
+
+    def signers(self, name: str) -> Counter[str]:
+        """Count a use case's manifests by the id of the key that signed them; those of no key here as UNKNOWN."""
+        bodies = (self.bucket.get(manifest_key(name, number)) for number in self.numbers(name))
+        return Counter(signer(body[0], self.keys, name, "dataset") or UNKNOWN for body in bodies if body)
 
     def last(self, name: str) -> Manifest | None:
         """Return the newest dataset that has a position, from which an incremental read goes on; None without one."""

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from updraft.errors import UserError
+
 ADMIN, SERVICE = "admin", "service"  # Airflow's users: a person, and the service, which may start runs
 
 
@@ -41,6 +43,23 @@ def credentials(folder: Path) -> dict[str, str]:
     private = once(folder / "signing.pem", private_key)
     once(folder / "verify.pem", lambda: public_key(private))
     return values
+
+
+def rotate_keys(folder: Path) -> None:
+    """Replace the signing key in `folder`; what the one before it has signed verifies until `drop_old_key`."""
+    signing, verify = folder / "signing.pem", folder / "verify.pem"
+    current = public_key(signing.read_text(encoding="utf-8"))
+    verifying = verify.read_text(encoding="utf-8")
+    if verifying.startswith(current) and verifying != current:
+        raise UserError("a rotation is under way; drop-old-key ends it")
+    fresh = private_key()
+    write_private(verify, public_key(fresh) + current)  # first: what is signed can be verified at any moment
+    write_private(signing, fresh)
+
+
+def drop_old_key(folder: Path) -> None:
+    """Verify with the current key alone."""
+    write_private(folder / "verify.pem", public_key((folder / "signing.pem").read_text(encoding="utf-8")))
 
 
 def mask(text: str, values: dict[str, str]) -> str:

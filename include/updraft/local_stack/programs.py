@@ -30,11 +30,12 @@ PUBLIC_PORTS = {"api-server": "AIRFLOW_PORT", "serving": "SERVING_PORT", "mongod
     store: port for store, (port, _) in OPTIONAL_PORTS.items()
 }
 STORES = ("mongod", "s3", *OPTIONAL_PORTS)
+SIGNING = "UPDRAFT_SIGNING_KEY"  # only where pointers move: in tasks, and on a page of the API server
 SECRET_NAMES = (
     "MONGODB_URL",
     "SQL_URL",
     "KAFKA_URL",
-    "UPDRAFT_SIGNING_KEY",
+    SIGNING,
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     *FILER_KEYS,
@@ -45,7 +46,7 @@ SECRET_NAMES = (
     "SERVING_API_KEYS",
     "SERVING_TRAIN_TOKEN",
 )
-AIRFLOW_NEEDS = ("MONGODB_", "SQL_", "KAFKA_", "UPDRAFT_", "AWS_", "AIRFLOW__")
+AIRFLOW_NEEDS = ("MONGODB_", "SQL_", "KAFKA_", "AWS_", "AIRFLOW__")
 
 
 def program_names(settings: Mapping[str, str]) -> list[str]:
@@ -64,7 +65,8 @@ def programs(home: Path, settings: Mapping[str, str]) -> list[Program]:
 
     def airflow(name: str, *words: str, once: bool = False) -> Program:
         command = [sys.executable, "-m", "airflow", *words]
-        return Program(name, command, home / "airflow", once=once, environment=_all_but(*AIRFLOW_NEEDS))
+        needed = (*AIRFLOW_NEEDS, SIGNING) if name in ("scheduler", "api-server") else AIRFLOW_NEEDS
+        return Program(name, command, home / "airflow", once=once, environment=_all_but(*needed))
 
     web = ["--host", HOST, "--port", settings["SERVING_PORT"], "--workers", "1", "--workers-kill-timeout", "5"]
     web += ["--http", "1", "--http1-header-read-timeout", "5000", "--backlog", "4096", "--backpressure", "4096"]

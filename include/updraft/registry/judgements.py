@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from updraft.registry.claims import version_folder
 from updraft.registry.moves import MAX_WHY, Number, Text
 from updraft.registry.s3 import Bucket, VerificationError
-from updraft.registry.signed_json import Schema, parse, seal, unseal
+from updraft.registry.signed_json import Schema, parse, reseal, seal, unseal
 from updraft.registry.signing_keys import Keys
 
 JUDGED_AGAIN = "judged_again.json"
@@ -50,8 +50,8 @@ def parse_judgement(body: bytes, keys: Keys, name: str, number: int, place: str)
 
 def sign(bucket: Bucket, keys: Keys, name: str, number: int) -> None:
     """Sign a version's judgement, if it has one, with the key of today."""
-    if judgement := read(bucket, keys, name, number):
-        bucket.put(_key(name, number), seal(judgement.model_dump(), keys, "judgement"))
+    read(bucket, keys, name, number)  # which raises for a copy of another one
+    reseal(bucket, _key(name, number), keys, "judgement")
 
 
 def _key(name: str, number: int) -> str:

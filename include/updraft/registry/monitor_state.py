@@ -14,7 +14,7 @@ from pydantic import Field
 
 from updraft.registry.moves import Number, Sha256, Text
 from updraft.registry.s3 import Bucket, VerificationError, key_for
-from updraft.registry.signed_json import Schema, parse, seal, unseal
+from updraft.registry.signed_json import Schema, parse, reseal, seal, unseal
 from updraft.registry.signing_keys import Keys
 
 MONITOR, REPORTS = "monitor.json", "monitor/"
@@ -74,6 +74,12 @@ def read(bucket: Bucket, keys: Keys, name: str) -> MonitorState | None:
     if state.name != name:
         raise VerificationError(f"{place} is a copy from {state.name}")
     return state
+
+
+def sign(bucket: Bucket, keys: Keys, name: str) -> None:
+    """Sign the state, if there is one, with the key of today."""
+    read(bucket, keys, name)  # which raises for a copy of another one
+    reseal(bucket, key_for(name, MONITOR), keys, "monitor")
 
 
 def report_folder(name: str, report: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from updraft.registry import judgements
+from updraft.registry import judgements, monitor_state
 from updraft.registry.claims import version_folder
 from updraft.registry.moves import HISTORY, POINTER, Move, PointerMoved, describe
 from updraft.registry.registry import Registry, Version
@@ -24,7 +24,7 @@ def sign(
     registry_id: str | None = None,
     skip_broken: bool = False,
 ) -> Iterator[str]:
-    """Sign a use case's manifests, history and pointer with the signing key; yield a line for each thing of note.
+    """Sign all that is signed of a use case with the signing key; yield a line for each thing of note.
 
     What another key signed than those that verify is refused. Unsigned moves are those of an earlier Updraft: none
     follows a signed one. A pointer that is older than the history becomes the last move. `skip_broken` goes on without
@@ -39,6 +39,10 @@ def sign(
             versions[number] = _sign_manifest(registry, name, number)
         except VerificationError as error:
             yield f"skipped: {error}"
+    try:
+        monitor_state.sign(registry.bucket, registry.keys, name)
+    except VerificationError as error:
+        yield f"skipped: {error}; the next run of the monitor writes it anew"
     etag, entries, notes = _read(registry, name, skip_broken)
     yield from notes
     if not entries:

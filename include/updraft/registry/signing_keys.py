@@ -6,10 +6,11 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -18,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from updraft.registry.s3 import BadRegistry
 
 MAX_VERIFY_KEYS = 2  # the new one and the old one, while keys are rotated
-
-Key = TypeVar("Key", Ed25519PrivateKey, Ed25519PublicKey)
+PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
+# Not PEM, encrypted, or an algorithm that cryptography does not support.
+NO_KEY = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,15 @@ class Keys:
 
     def verifies(self, body: bytes, signature: bytes) -> bool:
         """Whether `signature` (base64) is one of these keys' for `body`."""
+        return self.signer(body, signature) is not None
+
+    def signer(self, body: bytes, signature: bytes) -> str | None:
+        """Return the id of the key whose `signature` (base64) for `body` it is; None if it is none of these."""
         try:
             decoded = base64.b64decode(signature, validate=True)
         except binascii.Error:
-            return False
-        return any(_verifies(key, body, decoded) for key in self.verifying)
+            return None
+        return next((key_id(key) for key in self.verifying if _verifies(key, body, decoded)), None)
 
     def ids(self) -> list[str]:
         """Return the ids of the keys that verify."""
@@ -69,15 +75,15 @@ def hint_to_add(keys: Keys) -> str:
 def load_keys(environ: Mapping[str, str]) -> Keys:
     """Load the keys at the paths in UPDRAFT_SIGNING_KEY and UPDRAFT_VERIFY_KEY; the first implies the second.
 
-    UPDRAFT_VERIFY_KEY may name two, as PATH does: `new.pem:old.pem`. BadRegistry names the variable that is missing or
-    wrong and quotes its path, never the file's content.
+    There may be two that verify: in one file, one after the other, or in two, named as in PATH: `new.pem:old.pem`.
+    BadRegistry names the variable that is missing or wrong and quotes its path, never the file's content.
     """
     path = environ.get("UPDRAFT_SIGNING_KEY")
-    signing = _load("UPDRAFT_SIGNING_KEY", path, Ed25519PrivateKey) if path else None  # type: ignore[type-abstract]
+    signing = _private_key(path) if path else None
     paths = [path for path in environ.get("UPDRAFT_VERIFY_KEY", "").split(os.pathsep) if path]
-    if len(paths) > MAX_VERIFY_KEYS:
-        raise BadRegistry(f"UPDRAFT_VERIFY_KEY: {len(paths)} paths, expected one key, or two while they are rotated")
-    verifying = [_load("UPDRAFT_VERIFY_KEY", path, Ed25519PublicKey) for path in paths]  # type: ignore[type-abstract]
+    verifying = [key for path in paths for key in _public_keys(path)]
+    if len(verifying) > MAX_VERIFY_KEYS:
+        raise BadRegistry(f"UPDRAFT_VERIFY_KEY: {len(verifying)} keys, expected one, or two while they are rotated")
     if signing and verifying and signing.public_key() not in verifying:
         raise BadRegistry("UPDRAFT_VERIFY_KEY: not the public half of the key in UPDRAFT_SIGNING_KEY")
     if signing and not verifying:
@@ -95,16 +101,29 @@ def _verifies(key: Ed25519PublicKey, body: bytes, signature: bytes) -> bool:
     return True
 
 
-def _load(variable: str, path: str, kind: type[Key]) -> Key:
+def _private_key(path: str) -> Ed25519PrivateKey:
     key: object = None
+    pem = _read("UPDRAFT_SIGNING_KEY", path)
+    with suppress(*NO_KEY):
+        key = load_pem_private_key(pem, None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BadRegistry(f"UPDRAFT_SIGNING_KEY: {path!r} is not an Ed25519 private key (PEM, no password)")
+    return key
+
+
+def _public_keys(path: str) -> list[Ed25519PublicKey]:
+    keys: list[object] = []
+    pem = _read("UPDRAFT_VERIFY_KEY", path)
+    with suppress(*NO_KEY):
+        keys = [load_pem_public_key(block) for block in PUBLIC.findall(pem)]
+    public = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+    if not keys or len(public) < len(keys):
+        raise BadRegistry(f"UPDRAFT_VERIFY_KEY: {path!r} is not an Ed25519 public key (PEM), nor two of them")
+    return public
+
+
+def _read(variable: str, path: str) -> bytes:
     try:
-        pem = Path(path).expanduser().read_bytes()
-        key = load_pem_private_key(pem, None) if kind is Ed25519PrivateKey else load_pem_public_key(pem)
+        return Path(path).expanduser().read_bytes()
     except OSError as error:
         raise BadRegistry(f"{variable}: cannot read {path!r}: {error.strerror}") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        pass  # not PEM, encrypted, or an algorithm that cryptography does not support
-    if not isinstance(key, kind):
-        half = "private" if kind is Ed25519PrivateKey else "public"
-        raise BadRegistry(f"{variable}: {path!r} is not an Ed25519 {half} key (PEM, no password)")
-    return key
