@@ -72,11 +72,20 @@ def load(version: Version, contents: Mapping[str, bytes]) -> LiveModel:
         raise
     except golden.NotReproduced as error:
         raise UnusableVersion(f"{version}: {error}") from None
+    except ValidationError as error:
+        raise UnusableVersion(f"{version}: does not load: {_what_is_wrong(error)}") from None
     except Exception as error:
         raise UnusableVersion(f"{version}: does not load ({type(error).__name__})") from error
     return LiveModel(
         version.name, version.number, model, decoder, version.manifest, datetime.now(UTC), row_seconds, reason
     )
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    file = SIGNATURE if error.title == Signature.__name__ else error.title
+    return f"{file} has no valid {key!r} ({first['msg'].lower()}): it is of a later Updraft, or broken"
 
 
 def _row_seconds(model: ServedModel) -> float:

@@ -14,6 +14,7 @@ from updraft.registry.signed_json import Schema, parse
 from updraft.registry.signing_keys import Keys
 
 MODEL_FILE = "model.joblib"
+FORMAT = 1  # of a manifest that says none; a later one is of an Updraft whose versions this one cannot serve
 MAX_MANIFEST, MAX_SIGNATURE = 4 << 20, 1 << 10  # bytes
 
 
@@ -45,9 +46,10 @@ class Version:
 
     @property
     def files(self) -> dict[str, dict[str, Any]]:
-        """Sha256 and size of each file, by name; those alone whose entry is one."""
+        """Sha256 and size of each file, by name; those alone whose entry is one. A later Updraft may say more there."""
         files = self.manifest.get("files")
-        return {file: entry for file, entry in files.items() if _is_file(entry)} if isinstance(files, dict) else {}
+        entries = files.items() if isinstance(files, dict) else ()
+        return {file: {key: entry[key] for key in File.model_fields} for file, entry in entries if _is_file(entry)}
 
     @property
     def size(self) -> int:
@@ -69,6 +71,9 @@ def verified(name: str, number: int, manifest: bytes, signature: bytes, keys: Ke
     if not keys.verifies(manifest, signature.strip()):
         raise VerificationError(f"{place}: the manifest was altered or signed with another key")
     content = parse_json(manifest, f"{place}: the manifest")
+    if isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        later = f"has format {content['format']}, of a later Updraft; this one reads {FORMAT}: update it"
+        raise VerificationError(f"{place}: the manifest {later}")
     checked = parse(Manifest, content, f"{place}: the manifest")
     if (checked.name, checked.version) != (name, number):  # a signed manifest that was copied from another version
         raise VerificationError(f"{place}: the manifest is that of {checked.name} version {checked.version}")

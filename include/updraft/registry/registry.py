@@ -45,7 +45,7 @@ from updraft.registry.version_folder import write_folder
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-RESERVED_KEYS = {"name", "version", "run_id", "created_at", "files", "model_sha256"}
+RESERVED_KEYS = {"format", "name", "version", "run_id", "created_at", "files", "model_sha256"}
 RESERVED_FILES = {"claim.json", "manifest.json", "manifest.sig", JUDGED_AGAIN}
 
 

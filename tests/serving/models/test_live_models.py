@@ -218,7 +218,7 @@ class Fails(RandomForestClassifier):
     [
         (model, lambda folder: (folder / "model.joblib").write_bytes(b"no pickle"), "does not load"),
         (model, lambda folder: (folder / "signature.json").unlink(), "does not load (no signature.json)"),
-        (model, lambda folder: (folder / "signature.json").write_text("{}"), "does not load (ValidationError)"),
+        (model, lambda folder: (folder / "signature.json").write_text("{}"), "signature.json has no valid 'use_case'"),
         (model, lambda folder: model("vehicle_price").save(folder), "the model is for 'vehicle_price'"),
         (lambda: model(estimator=Fails()), None, "does not load (RuntimeError)"),
     ],
