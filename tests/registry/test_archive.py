@@ -23,7 +23,6 @@ from updraft.registry.registry import HeldModel, NoSuchVersion, PointerMoved, Re
 from updraft.registry.s3 import BadRegistry, VerificationError
 
 MODEL = f"{NAME}/versions/0001/model.joblib"
-Members = list[tuple[tarfile.TarInfo, bytes]]
 
 
 @pytest.fixture

@@ -44,6 +44,9 @@ def list_versions(
         rows = [row for each in names for row in version_rows(registry, each)]
         if not rows:
             raise NoSuchVersion(f"{name or 'registry'}: no version in {registry.bucket}")
+        late = {each: registry.mirror.late(each) for each in names} if registry.mirror else {}
+    for each in [each for each in late if late[each]]:
+        typer.echo(f"updraft: the mirror is late: {each}: {late[each]}; `updraft registry mirror` copies it", err=True)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return

@@ -65,6 +65,34 @@ def import_archive(
             next_step("updraft registry list")
 
 
+@app.command(epilog="Example: updraft registry mirror --check")
+def mirror(
+    name: Annotated[
+        str | None, typer.Argument(help="One use case; all without it.", autocompletion=use_case_names)
+    ] = None,
+    check_only: Annotated[bool, typer.Option("--check", help="Say what is late; copy nothing.")] = False,
+) -> None:
+    """Copy to UPDRAFT_MIRROR what it lacks of promoted versions and moves; exit code 1 when one is late."""
+    from updraft.cli.registry_access import one_line_errors, open_from_environment
+    from updraft.errors import UserError
+    from updraft.registry.moves import describe
+
+    late = False
+    with one_line_errors(), open_from_environment() as registry:
+        if registry.mirror is None:
+            raise UserError("UPDRAFT_MIRROR: not set; expected s3://bucket/prefix, in another bucket")
+        for each in [name] if name else registry.names():
+            reason = registry.mirror.late(each) if check_only else registry.mirror.follow(each)
+            if reason:
+                late = True
+                typer.echo(f"updraft: late: {each}: {registry.mirror.target}: {reason}", err=True)
+            else:
+                in_production = describe(registry.production(each))
+                typer.echo(f"{each}: {in_production} in production, and mirrored to {registry.mirror.target}")
+    if late:
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _bytes_shown(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show on stderr how many bytes are done."""

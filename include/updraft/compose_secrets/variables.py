@@ -17,6 +17,7 @@ URIS = {
     "UPDRAFT_DATASETS": "s3://updraft-datasets",
     "SERVING_PREDICTIONS": "s3://updraft-predictions",
 }
+MIRROR = "UPDRAFT_MIRROR"
 COUNTS = ("AIRFLOW_PARALLELISM", "AIRFLOW_WORKER_TASKS", "SERVING_WORKERS")
 PROMETHEUS = "prometheus"
 
@@ -32,6 +33,8 @@ def check(environ: Mapping[str, str]) -> None:
             raise BadVariable(f"{name}: {text!r}, expected a whole number, 1 or more")
     for name in URIS:
         bucket(name, environ)
+    if environ.get(MIRROR):
+        _check_mirror(environ)
     if environ.get("S3_ENDPOINT") and not ENDPOINT.fullmatch(environ["S3_ENDPOINT"]):
         raise BadVariable(f"S3_ENDPOINT: {EXPECTED_ENDPOINT}")
     if len([name for name in S3_LOGIN if environ.get(name)]) == 1:
@@ -54,6 +57,15 @@ def bucket(uri: str, environ: Mapping[str, str]) -> str:
         return split_uri(environ.get(uri) or URIS[uri])[0]
     except BadRegistry as error:
         raise BadVariable(f"{uri}: {error}") from None
+
+
+def _check_mirror(environ: Mapping[str, str]) -> None:
+    try:
+        split_uri(environ[MIRROR])
+    except BadRegistry as error:
+        raise BadVariable(f"{MIRROR}: {error}") from None
+    if own_s3(environ):
+        raise BadVariable(f"{MIRROR}: {environ[MIRROR]!r}, but S3 is the stack's own; name another one by S3_ENDPOINT")
 
 
 def _check_keys(text: str) -> None:

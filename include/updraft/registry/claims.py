@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -32,6 +33,12 @@ class _Claim(Schema):
 def version_folder(name: str, number: int) -> str:
     """Return the key of a version's folder."""
     return key_for(name, f"versions/{number:04d}")
+
+
+def complete_numbers(bucket: Bucket, name: str) -> Iterator[int]:
+    """List the numbers of the versions that have a manifest."""
+    keys = bucket.keys(key_for(name, "versions/"))
+    return (int(match[1]) for key in keys if (match := re.fullmatch(r"([0-9]{4,9})/manifest\.json", key)))
 
 
 def claim(bucket: Bucket, name: str, run_id: str) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -83,8 +83,11 @@ class Pointer(Move):
 class Moves:
     """The moves of one use case."""
 
-    def __init__(self, bucket: Bucket, keys: Keys, name: str) -> None:
+    def __init__(
+        self, bucket: Bucket, keys: Keys, name: str, *, moved: Callable[[str], None] = lambda name: None
+    ) -> None:
         self.bucket, self.keys, self.name = bucket, keys, name
+        self._moved = moved  # called after each move
 
     def pointer(self, known: Pointer | None = None) -> Pointer | None:
         """Read the pointer; None if there is none, `known` itself if it has not moved. Raises VerificationError."""
@@ -191,6 +194,7 @@ class Moves:
             became = describe(current.production) if current else "nothing"
             raise PointerMoved(f"{self.name}: production became {became} at the same moment")
         self.record(current)
+        self._moved(self.name)
         return current
 
     def record(self, pointer: Pointer) -> None:

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -31,10 +30,11 @@ from updraft.registry.folder_hashes import describe_file, list_files, matches_ma
 from updraft.registry.judgements import JUDGED_AGAIN
 from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, MODEL_FILE, verified
 from updraft.registry.manifest import Version as Version
+from updraft.registry.mirror import Mirror, open_mirror
 from updraft.registry.moves import Move, Moves, describe, require_sequence
 from updraft.registry.moves import Pointer as Pointer
 from updraft.registry.moves import PointerMoved as PointerMoved
-from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, key_for, parse_json, s3_client, split_uri
+from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, parse_json, s3_client, split_uri
 from updraft.registry.s3 import VerificationError as VerificationError
 from updraft.registry.s3 import client_config as client_config
 from updraft.registry.signing_keys import Keys, load_keys
@@ -67,14 +67,19 @@ class Registry:
     def __init__(self, client: S3Client, bucket: str, prefix: str = "", *, keys: Keys) -> None:
         self.bucket = Bucket(client, bucket, prefix)
         self.keys = keys
+        self.mirror: Mirror | None = None  # a bucket that follows each move
 
     def names(self) -> list[str]:
         """List the use cases that have a version."""
-        return [name for name in self.bucket.folders("") if NAME.fullmatch(name) and any(self._numbers(name))]
+        return [
+            name
+            for name in self.bucket.folders("")
+            if NAME.fullmatch(name) and any(claims.complete_numbers(self.bucket, name))
+        ]
 
     def numbers(self, name: str) -> list[int]:
         """List the numbers of the complete versions, oldest first; reads and verifies nothing."""
-        return sorted(self._numbers(name))
+        return sorted(claims.complete_numbers(self.bucket, name))
 
     def versions(self, name: str) -> list[Version]:
         """Read every complete version, oldest first, without verifying it."""
@@ -98,7 +103,12 @@ class Registry:
 
     def moves(self, name: str) -> Moves:
         """Return a use case's moves, to read and write them one by one."""
-        return Moves(self.bucket, self.keys, name)
+        return Moves(self.bucket, self.keys, name, moved=self.follow)
+
+    def follow(self, name: str) -> None:
+        """Let the mirror, if there is one, follow; where it cannot, it is late, and the log says why."""
+        if self.mirror:
+            self.mirror.follow(name)
 
     def history(self, name: str) -> list[Move]:
         """List every move of the pointer, oldest first, verified."""
@@ -275,10 +285,6 @@ class Registry:
             raise VerificationError(f"{version} is of run {version.manifest['run_id']!r}, though {run_id!r} claims it")
         return version
 
-    def _numbers(self, name: str) -> Iterator[int]:
-        keys = self.bucket.keys(key_for(name, "versions/"))
-        return (int(match[1]) for key in keys if (match := re.fullmatch(r"([0-9]{4,9})/manifest\.json", key)))
-
     def _manifest(self, name: str, number: int) -> bytes:
         answer = self.bucket.get(f"{version_folder(name, number)}/manifest.json", limit=MAX_MANIFEST)
         if answer is None:
@@ -313,12 +319,15 @@ class Registry:
 def open_registry(environ: Mapping[str, str], client: S3Client | None = None) -> Registry:
     """Create the registry that `environ` configures, with `client` if passed; contacts nothing.
 
-    Reads UPDRAFT_REGISTRY (s3://bucket/prefix), UPDRAFT_VERIFY_KEY and UPDRAFT_SIGNING_KEY (paths of PEM files; either
-    suffices, the second is needed to push) and AWS's own variables. BadRegistry names the one that is missing or wrong.
+    Reads UPDRAFT_REGISTRY and UPDRAFT_MIRROR (s3://bucket/prefix; the second is optional), UPDRAFT_VERIFY_KEY and
+    UPDRAFT_SIGNING_KEY (paths of PEM files; either suffices, the second is needed to push) and AWS's own variables.
+    BadRegistry names the one that is missing or wrong.
     """
     try:
         bucket, prefix = split_uri(environ.get("UPDRAFT_REGISTRY", ""))
     except BadRegistry as error:
         raise BadRegistry(f"UPDRAFT_REGISTRY: {error}") from None
-    keys = load_keys(environ)
-    return Registry(client or s3_client(environ), bucket, prefix, keys=keys)
+    keys, client = load_keys(environ), client or s3_client(environ)
+    registry = Registry(client, bucket, prefix, keys=keys)
+    registry.mirror = open_mirror(environ, registry.bucket, keys, client)
+    return registry

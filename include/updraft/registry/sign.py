@@ -61,6 +61,7 @@ def sign(
             raise BadRegistry(f"{name}: --above {above}: the registry is at move {now.sequence if now else 0} already")
         content = {"sequence": above + 1, "rollout": now.rollout}
         moves.move(now, "restore", now.production, who, f"services have seen move {above}", **content)
+    registry.follow(name)
     in_production = f"{describe(registry.production(name))} is in production"
     yield f"{name}: {len(versions)} versions and {len(signed)} moves signed; {in_production}"
 

@@ -93,6 +93,7 @@ def push(
     stored, or, when it moves later, with a note beside the version. A retry of the same run finds the version of the
     first try.
     """
+    registry.follow(case.name)  # what its mirror lacks of an earlier move
     summary = read_json(evaluation / EVALUATION)
     if summary["decision"] == "reject":
         log.info("nothing is pushed: %s", summary["reason"])

@@ -6,26 +6,19 @@ where it has others. An import that was interrupted is completed by the next one
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from updraft.registry import claims
 from updraft.registry.archive.contents import Index
 from updraft.registry.archive.export import Count
-from updraft.registry.archive.read import Archive, Member, StoredVersion, UseCase
-from updraft.registry.claims import version_folder
-from updraft.registry.judgements import JUDGED_AGAIN
-from updraft.registry.moves import POINTER, Move, Pointer, PointerMoved, describe
+from updraft.registry.archive.read import Archive, UseCase
+from updraft.registry.copying import StoredVersion, add_moves, create_judgement, create_version
+from updraft.registry.moves import Move, Pointer, describe
 from updraft.registry.registry import NoSuchVersion, Registry
-from updraft.registry.s3 import CHUNK, BadRegistry, Bucket, VerificationError, key_for
+from updraft.registry.s3 import BadRegistry
 from updraft.registry.states import States, replay
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 
 @dataclass(frozen=True)
@@ -100,18 +93,22 @@ def load(registry: Registry, file: Path, plans: dict[str, Plan], count: Count) -
             for stored in archive.versions(use_case):
                 number = stored.version.number
                 if number in plan.there | plan.pruned:
-                    for member in stored.files.values():
-                        member.skip()
-                        progress.add(member.entry.size)
+                    for each, content in stored.files.items():
+                        content.skip()
+                        progress.add(stored.version.files[each]["size"])
                 else:
-                    _create(registry, stored, progress)
+                    create_version(registry.bucket, stored, progress.add)
                     created.append(number)
-                if stored.judgement and number not in plan.pruned:
-                    registry.bucket.create(f"{version_folder(use_case.name, number)}/{JUDGED_AGAIN}", stored.judgement)
+                if number in plan.there:
+                    create_judgement(registry.bucket, stored)
             archive.read_moves(use_case)
             for number in use_case.section.pruned:
                 claims.take(registry.bucket, use_case.name, number, None, archive.index.created_at)
-            _add_moves(registry, use_case, plan)
+            moves = registry.moves(use_case.name)
+            add_moves(moves, plan.pointer, plan.new_moves, use_case.sealed)
+            if plan.new_moves and (pointer := moves.pointer()):
+                moves.record(pointer)  # the archive may have had the last move in the pointer alone
+            registry.follow(use_case.name)
             states = registry.states(use_case.name)
             there, pruned = sorted(plan.there), sorted(plan.pruned & use_case.section.versions().keys())
             yield Imported(use_case.name, created, there, pruned, len(plan.new_moves), plan.ahead, states)
@@ -163,62 +160,6 @@ def _plan(registry: Registry, use_case: UseCase, there: set[int], pruned: set[in
     return Plan(there, pruned, use_case.moves[shorter:], pointer, len(ours) > len(theirs))
 
 
-def _create(registry: Registry, stored: StoredVersion, progress: _Progress) -> None:
-    """Create a version as a push does: the claim, the files, the signature, and the manifest last."""
-    bucket, version = registry.bucket, stored.version
-    folder = version_folder(version.name, version.number)
-    claims.take(bucket, version.name, version.number, version.manifest["run_id"], version.manifest["created_at"])
-    present = set(bucket.keys(f"{folder}/"))
-    for file, member in stored.files.items():
-        if file in present:
-            _require_same(bucket, f"{folder}/{file}", member)
-        else:
-            _upload(bucket, f"{folder}/{file}", member)
-        progress.add(member.entry.size)
-    bucket.put(f"{folder}/manifest.sig", stored.signature)
-    bucket.create(f"{folder}/manifest.json", stored.manifest)
-    _, manifest, _ = registry.read_verified(version.name, version.number)
-    if manifest != stored.manifest:
-        raise BadRegistry(f"{version}: another version of this number was stored at the same moment")
-
-
-def _upload(bucket: Bucket, key: str, member: Member) -> None:
-    try:
-        bucket.upload_stream(key, io.BufferedReader(_Chunks(member.chunks()), CHUNK))
-    except VerificationError:
-        bucket.delete(key)  # the archive was changed since it was verified: no manifest names these bytes
-        raise
-
-
-def _require_same(bucket: Bucket, key: str, member: Member) -> None:
-    """Compare what an interrupted import has left."""
-    member.skip()
-    digest = hashlib.sha256()
-    for chunk in bucket.stream(key):
-        digest.update(chunk)
-    if digest.hexdigest() != member.entry.sha256:
-        raise BadRegistry(f"{bucket}/{key} has other bytes than the archive's {member.name!r}; it was not replaced")
-
-
-def _add_moves(registry: Registry, use_case: UseCase, plan: Plan) -> None:
-    """Record the new moves, and then let the pointer follow."""
-    if not plan.new_moves:
-        return
-    moves, bucket, name = registry.moves(use_case.name), registry.bucket, use_case.name
-    for move in plan.new_moves:
-        key = f"history/{move.sequence:06d}.json"
-        body = use_case.sealed.get(key)
-        if body and bucket.create(key_for(name, key), body) is None and moves.read(move.sequence).move != move.move:
-            raise BadRegistry(f"{name}: {bucket}/{name}/{key} is another move than the archive's; it was not replaced")
-    body, key = use_case.sealed[POINTER], key_for(name, POINTER)
-    done = bucket.replace(key, body, plan.pointer.etag) if plan.pointer else bucket.create(key, body)
-    pointer = moves.pointer()
-    if done is None and (pointer is None or pointer.move != plan.new_moves[-1].move):
-        raise PointerMoved(f"{name}: production moved at the same moment; import again")
-    if pointer:
-        moves.record(pointer)  # the archive may have had the last move in the pointer alone
-
-
 class _Progress:
     """Adds up bytes."""
 
@@ -228,21 +169,3 @@ class _Progress:
     def add(self, size: int) -> None:
         self._done += size
         self._count(self._done, self._total)
-
-
-class _Chunks(io.RawIOBase):
-    """Chunks as a file to read."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks, self._rest = chunks, memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        if not self._rest:
-            self._rest = memoryview(next(self._chunks, b""))
-        view = memoryview(buffer)
-        size = min(len(view), len(self._rest))
-        view[:size], self._rest = self._rest[:size], self._rest[size:]
-        return size

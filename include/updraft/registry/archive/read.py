@@ -22,8 +22,9 @@ from updraft.registry.archive.contents import (
     require_files,
 )
 from updraft.registry.archive.tar import TarReader
+from updraft.registry.copying import StoredVersion
 from updraft.registry.judgements import JUDGED_AGAIN, parse_judgement
-from updraft.registry.manifest import File, Version, verified
+from updraft.registry.manifest import File, verified
 from updraft.registry.moves import POINTER, Move
 from updraft.registry.s3 import VerificationError
 from updraft.registry.signed_json import parse, unseal
@@ -54,17 +55,6 @@ class Member:
         """Pass over it."""
         self._tar.enter(self.name, self.entry.size)
         self._tar.skip(self.entry.size)
-
-
-@dataclass(frozen=True)
-class StoredVersion:
-    """A version in an archive: what is in memory, and its files, to be read in their order."""
-
-    version: Version
-    manifest: bytes
-    signature: bytes
-    judgement: bytes | None
-    files: dict[str, Member]
 
 
 @dataclass

@@ -67,6 +67,7 @@ def publish(registry: Registry, name: str, folder: Path, former: list[Point], ru
         monitor_state.prune(registry.bucket, name)
     except ClientError as error:  # the login may create and not delete: nothing is lost by that
         log.warning("old reports stay: %s", error)
+    registry.follow(name)  # what its mirror lacks of an earlier move
     return f"{registry.bucket}/{place}/{PAGE}"
 
 
