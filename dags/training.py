@@ -210,7 +210,7 @@ def transform(name: str, dataset: str) -> list[str]:
 
 @task(map_index_template="{{ candidate }}")
 def train(name: str, split: str, model: str) -> str:
-    """Fit the candidate that the folder `model` is named after; cross-validated on the training rows."""
+    """Fit the candidate that the folder `model` is named after; validated on the training rows."""
     from updraft.stages.train import train
 
     candidate = unquote(model.rpartition("/")[2])

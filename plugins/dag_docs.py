@@ -8,6 +8,7 @@ from evidence import Table, escape
 from links import service_url
 from updraft.model.columns import Column
 from updraft.usecase import UseCase
+from updraft.usecase.schema import FOLDS_UP_TO
 
 MAX_VALUES = 8  # of a column that are listed
 
@@ -66,7 +67,7 @@ def _candidates(case: UseCase) -> str:
 
 
 def _rules(case: UseCase) -> Iterator[str]:
-    yield f"split by {case.split.by}; chosen by {case.choose_by} in {case.folds}-fold cross-validation"
+    yield f"split by {case.split.by}; chosen by {case.choose_by} {_validated(case)}"
     if case.task == "binary":
         yield f"decision threshold: {escape(_pairs(case.threshold.model_dump(exclude_none=True)))}"
     if case.floors:
@@ -78,6 +79,14 @@ def _rules(case: UseCase) -> Iterator[str]:
     waits = f", for {case.approve.hours:g} hours at most" if case.promote == "approve" else ""
     yield f"a winner: promote is {case.promote}{waits}"
     yield f"at most {case.quarantine_budget:.2%} of the rows may be quarantined"
+
+
+def _validated(case: UseCase) -> str:
+    if case.validation:
+        return f"on a holdout of {case.validation.holdout:.0%} of the training rows"
+    automatic = case.holdout(FOLDS_UP_TO + 1)
+    more = f" (of more than {FOLDS_UP_TO:,} rows: on a holdout of {automatic:.0%})" if automatic else ""
+    return f"in {case.folds}-fold cross-validation{more}"
 
 
 def _pairs(values: object) -> str:

@@ -50,10 +50,11 @@ def models(evaluation: Mapping[str, Any]) -> Table:
 
 
 def validation(training: Mapping[str, Any]) -> Table:
-    """Return the cross-validated metrics of one candidate."""
-    metrics = training["validation"]
-    heading = [f"{training['folds']} folds of {training['rows']:,} rows", *metrics]
-    return Table(heading, [_row(training["candidate"], metrics, list(metrics))])
+    """Return the metrics of one candidate on the training rows: in folds, or on a holdout."""
+    metrics, rows = training["validation"], f"{training['rows']:,} rows"
+    folds = training["folds"]
+    how = f"{folds} folds of {rows}" if folds else f"holdout of {training['validated_rows']:,} of {rows}"
+    return Table([how, *metrics], [_row(training["candidate"], metrics, list(metrics))])
 
 
 def comparison(evaluation: Mapping[str, Any]) -> str:

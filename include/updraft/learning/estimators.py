@@ -92,7 +92,7 @@ def build(case: UseCase, name: EstimatorName, params: dict[str, Any]) -> Pipelin
         hint = "Updraft sets it itself" if own else f"it has: {', '.join(estimator.parameters)}"
         raise BadParameter(f"{case.name}: {name} takes no parameter {unknown[0]!r}; {hint}")
     settings = estimator.defaults | ({"random_state": case.seed} if estimator.seeded else {}) | params
-    kinds = _columns_by_kind(case)
+    kinds = columns_by_kind(case)
     if estimator.preprocessing == "native":  # the categories are the first columns, see `_columns`
         settings["categorical_features"] = list(range(len(kinds["categories"])))
     return Pipeline([
@@ -101,7 +101,14 @@ def build(case: UseCase, name: EstimatorName, params: dict[str, Any]) -> Pipelin
     ])
 
 
-def _columns_by_kind(case: UseCase) -> dict[str, list[str]]:
+def forget_addresses(pipeline: Pipeline) -> None:
+    """Remove what scikit-learn notes by its address in memory, and would note again: it differs in each process."""
+    for _, steps, _ in pipeline["columns"].transformers_:
+        if isinstance(steps, Pipeline) and isinstance(steps[-1], TfidfVectorizer):
+            vars(steps[-1]).pop("_stop_words_id", None)
+
+
+def columns_by_kind(case: UseCase) -> dict[str, list[str]]:
     """Group the features by kind."""
     kinds: dict[str, list[str]] = {"categories": [], "numbers": [], "dates": [], "text": []}
     for column in case.features:

@@ -29,7 +29,7 @@ def example_row(case: UseCase, frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _replacement(case: UseCase, column: Column, values: pd.Series[Any]) -> Any:
-    for value in _candidates(case, column, values.dropna()):
+    for value in _candidates(case, column, values.dropna().astype(column.type)):
         try:
             column.check(value)
         except ValueError:

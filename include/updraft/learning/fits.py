@@ -13,14 +13,20 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from joblib import cpu_count
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 
 
-def threads_for_fits() -> int:
-    """Return how many fits run at once: one for each core that this process may use, fewer by OMP_NUM_THREADS."""
+def threads_for_fits(model: Any = None) -> int:
+    """Return how many fits run at once: one for each core that this process may use, fewer by OMP_NUM_THREADS.
+
+    Fits of liblinear draw from random numbers that are the process's, so that only one may run at a time.
+    """
+    if isinstance(model, CalibratedClassifierCV) or getattr(model, "solver", None) == "liblinear":
+        return 1
     cores, limit = int(cpu_count()), os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
 

@@ -58,7 +58,7 @@ def evaluate(
     holds: Mapping[str, Hold] = NO_HOLDS,
     cause: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Choose a candidate by cross-validation, compare it with floors and champion on the test rows, and decide.
+    """Choose a candidate by its validation, compare it with floors and champion on the test rows, and decide.
 
     Test rows are raw: never resampled, cast or imputed. All candidates' metrics are reported; only the chosen one's
     count. `holds` are the registry's, by the model's sha256: a model that is held is not promoted, however good it is.
@@ -97,6 +97,7 @@ def evaluate(
         "train_metrics": train_metrics,
         "slices": {name: _slices(case, name, results[chosen], test) for name in case.slices},
         "validation": {name: summary["validation"] for name, summary in summaries.items()},
+        "validated": _validated(summaries[chosen]),
         "candidates": {name: result.metrics for name, result in results.items()},
         "champion": comparison,
         "floors": case.floors,
@@ -221,6 +222,12 @@ def _compare(
         "interval": bootstrap_gain(name, challenger.truth, challenger.predictions, result.predictions, case.seed),
         "same_split": same,
     }, result
+
+
+def _validated(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Say on which of the training rows the candidates were compared; without folds on a holdout."""
+    rows = training["rows"]
+    return {"folds": training["folds"], "rows": training.get("validated_rows", rows), "training_rows": rows}
 
 
 def _load(folder: Path) -> tuple[Model, str]:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from updraft.errors import BadData
-from updraft.learning.splits import FOLD, RandomRule, TimeRule, by_hash, feature_hash
+from updraft.learning.splits import FOLD, NOT_HELD_OUT, RandomRule, TimeRule, by_hash, feature_hash
 from updraft.stages.row_buckets import Buckets, buckets_for
 from updraft.stages.stage_folder import in_suite_types
 from updraft.stages.usable_rows import UsableRows, bucket_of
@@ -20,7 +20,7 @@ Sides = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def split_rows(rows: UsableRows, scratch: Path) -> Iterator[Sides]:
-    """Yield parts of train and test by the use case's rule; train has its folds in a column `__fold`, int8.
+    """Yield parts of train and test by the use case's rule; train has its folds, or its holdout, in `__fold`, int8.
 
     By hash and by group the rows are sorted, so that the source's order does not matter. By time they keep that order.
     At random they are as scikit-learn shuffles them, so that results published on its split can be reproduced.
@@ -36,7 +36,9 @@ def split_rows(rows: UsableRows, scratch: Path) -> Iterator[Sides]:
     for name, count in zip(("train", "test"), counts, strict=True):
         if not count:
             raise BadData(f"{case.name}: split by {case.split.by} leaves no row for {name}, of {len(rows)}")
-    if empty := set(range(case.folds)) - folds:
+    if case.holdout(rows.total) is not None:
+        _require_both(rows, folds, counts[0])
+    elif empty := set(range(case.folds)) - folds:
         message = f"{case.name}: {counts[0]} training rows leave {len(empty)} of {case.folds} folds empty"
         raise BadData(f"{message}; use fewer folds or more rows")
 
@@ -59,7 +61,7 @@ def _by_hash(rows: UsableRows, scratch: Path) -> Iterator[Sides]:
     _require_rows(rows)
     for table in buckets.tables():
         frame = in_suite_types(case, table.to_pandas())
-        yield by_hash(case, rows.without_duplicates(frame))
+        yield by_hash(case, rows.without_duplicates(frame), case.holdout(rows.total))
 
 
 def _at_random(rows: UsableRows, split: RandomSplit, scratch: Path) -> Iterator[Sides]:
@@ -68,7 +70,7 @@ def _at_random(rows: UsableRows, split: RandomSplit, scratch: Path) -> Iterator[
     _require_rows(rows)
     case = rows.case
     targets = [frame[case.target] for frame in rows.frames([case.target])] if split.stratify else []
-    rule = RandomRule(case, split, len(rows), pd.concat(targets) if targets else None)
+    rule = RandomRule(case, split, len(rows), pd.concat(targets) if targets else None, case.holdout(rows.total))
     count = buckets_for(len(rows), len(rows.names))
     size = -(-len(rows) // count)
     buckets, start = Buckets(scratch, count), 0
@@ -86,8 +88,18 @@ def _by_time(rows: UsableRows, split: TimeSplit, scratch: Path) -> Iterator[Side
     rows.examine(scratch)
     _require_rows(rows)
     times = (frame[split.column] for frame in rows.frames([split.column]))
-    rule = TimeRule(rows.case, split, len(rows), times)
+    rule = TimeRule(rows.case, split, len(rows), times, rows.case.holdout(rows.total))
     yield from map(rule.split, rows.frames())
+
+
+def _require_both(rows: UsableRows, folds: set[int], count: int) -> None:
+    """Raise BadData where a holdout has none of the training rows, or all of them."""
+    if folds != {NOT_HELD_OUT, 0}:
+        part = "none" if folds == {NOT_HELD_OUT} else "all"
+        message = (
+            f"{rows.case.name}: validation.holdout: by {rows.case.split.by} it has {part} of {count} training rows"
+        )
+        raise BadData(f"{message}; take another share, or more rows")
 
 
 def _with(frame: pd.DataFrame, name: str, values: np.ndarray) -> pa.Table:

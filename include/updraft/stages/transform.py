@@ -20,6 +20,7 @@ from updraft.stages.stage_folder import TEST, TRAIN, other_columns, recreate_fol
 from updraft.stages.usable_rows import UsableRows
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import TimeSplit
+from updraft.usecase.schema import FOLDS_UP_TO
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +77,22 @@ def _summary(case: UseCase, rows: UsableRows) -> dict[str, Any]:
     return {
         "seed": case.split_seed,
         "split": case.split.model_dump(mode="json"),
-        "folds": case.folds,
+        **_validation(case, rows.total),
         "rows": len(rows),
         "null_targets": rows.null_targets,
         "duplicates": rows.duplicates,
         "distinct_rows": rows.distinct,
         "configuration_sha256": case.configuration_sha256,
     }
+
+
+def _validation(case: UseCase, rows: int) -> dict[str, Any]:
+    """Return how candidates are validated; log it where the number of rows has decided."""
+    holdout = case.holdout(rows)
+    if holdout is not None and case.validation is None:
+        log.info("%s rows are more than %s: candidates are validated on %.0f %% of the training rows, not in folds; "
+                 "`folds: %d` asks for these", f"{rows:,}", f"{FOLDS_UP_TO:,}", 100 * holdout, case.folds)  # fmt: skip
+    return {"folds": case.folds if holdout is None else None, "holdout": holdout}
 
 
 def constant_columns(file: Path, names: Sequence[str]) -> list[str]:

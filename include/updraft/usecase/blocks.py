@@ -90,6 +90,12 @@ class GroupSplit(Part):
     share: Share = 0.2
 
 
+class Validation(Part):
+    """In place of folds: a share of the training rows, by the split's rule, on which models of the others are tried."""
+
+    holdout: Share
+
+
 class Impute(Part):
     """How missing numbers are imputed. Without this block trees keep them, other estimators use the median."""
 

@@ -245,6 +245,11 @@ def _schedule(case: UseCase) -> Faults:
             yield ("schedule", key), f"schedule.{key}: only the rows {kinds}, found {case.source.kind}"
 
 
+def _validation(case: UseCase) -> Faults:
+    if case.validation and "folds" in case.model_fields_set:
+        yield ("validation",), "validation: holdout takes the place of folds, and the YAML has both; leave one out"
+
+
 def _promote(case: UseCase) -> Faults:
     if case.promote in ("canary", "shadow") and case.monitor is None:
         yield ("promote",), f"promote: {case.promote} needs a monitor: block, which ends the rollout; {{}} is enough"
@@ -271,6 +276,7 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _serving: {"target", "id", "ignored"},
     _candidates: {"task", "text"},
     _metrics: {"task", "choose_by", "gate"},
+    _validation: {"folds", "validation"},
     _promote: {"promote", "monitor"},
     _approve: {"promote", "approve", "schedule"},
     demo_rules.cross_field_errors: {"labels"},

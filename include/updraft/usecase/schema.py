@@ -29,6 +29,7 @@ from updraft.usecase.blocks import (
     Tfidf,
     Threshold,
     TimeSplit,
+    Validation,
 )
 from updraft.usecase.demo_block import Demo
 from updraft.usecase.monitor_block import Monitor
@@ -39,6 +40,7 @@ from updraft.usecase.source_blocks import MongoDBSource, SourceBlock
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
+FOLDS_UP_TO, AUTOMATIC_HOLDOUT = 1_000_000, 0.2  # rows of a dataset; above, this share is validated on
 NAME_RULE = "lower-case letters, digits and _, a letter first, 63 at most"
 
 
@@ -64,6 +66,7 @@ class UseCase(RowsDefinition):
     split: Annotated[HashSplit | RandomSplit | TimeSplit | GroupSplit, Field(discriminator="by")] = HashSplit()
     deduplicate: bool = False
     folds: Annotated[int, Field(ge=2)] = 3
+    validation: Validation | None = None
 
     impute: Impute | None = None
     tfidf: Tfidf = Tfidf()
@@ -82,6 +85,15 @@ class UseCase(RowsDefinition):
     datasets: Datasets = Datasets()
     notify: Notify | None = None
     demo: Demo = Demo()
+
+    def holdout(self, rows: int) -> float | None:
+        """Return the share of the training rows that candidates are validated on; None where there are folds.
+
+        `rows` is the number of rows of the dataset: where the YAML says nothing, many of them need no folds.
+        """
+        if self.validation:
+            return self.validation.holdout
+        return None if "folds" in self.model_fields_set or rows <= FOLDS_UP_TO else AUTOMATIC_HOLDOUT
 
     @property
     def features(self) -> list[Column]:
