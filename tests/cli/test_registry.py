@@ -211,6 +211,7 @@ def test_verify_names_the_version_that_is_refused(run: Run, two_versions: Regist
         (["rollout", NAME, "3", "--why", "x"], f"{NAME}: there is no version 3 in s3://"),
         (["finish", NAME, "--why", "x"], f"{NAME}: no version is in a rollout"),
         (["abort", NAME, "--why", "x"], f"{NAME}: no version is in a rollout"),
+        (["import", "/none/models.tar"], "/none/models.tar: no such file; expected one that `updraft registry export`"),
     ],
 )
 def test_a_mistake_is_one_line(run: Run, arguments: list[str], message: str) -> None:

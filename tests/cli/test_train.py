@@ -52,14 +52,16 @@ def test_a_run_is_followed_to_its_end(
     assert api_server.admin.page(DAG, run_id) in output and "Traceback" not in error
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_who_stops_following_is_told_that_the_run_goes_on(
-    api_server: AirflowServer, environ: dict[str, str], tmp_path: Path
+    api_server: AirflowServer, environ: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
     before = api_server.runs(DAG)
     process = train(environ, tmp_path, LIVE)
     run_id = started(api_server, before)
     assert process.stdout is not None and run_id in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    time.sleep(1)  # it reads the tasks for the first time
+    process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1 and error.startswith("updraft: no longer followed; the run goes on: ")
     assert api_server.admin.state(DAG, run_id) == "queued"

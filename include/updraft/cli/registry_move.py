@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from updraft.cli.parameters import next_step, use_case_names
+from updraft.errors import UserError
 
 app = typer.Typer()
 
@@ -38,7 +39,7 @@ def export(
 
 @app.command("import", epilog="Example: updraft registry import models.tar --check")
 def import_archive(
-    file: Annotated[Path, typer.Argument(help="A file that `export` has written.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="A file that `export` has written.")],
     check_only: Annotated[bool, typer.Option("--check", help="Verify the file, and whether it fits; no more.")] = False,
 ) -> None:
     """Verify a file of `export`, and create what the registry lacks of it, each pointer last; replaces nothing.
@@ -50,6 +51,8 @@ def import_archive(
     from updraft.registry.signing_keys import key_id
 
     with one_line_errors(), open_from_environment() as registry:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; expected one that `updraft registry export` has written")
         with _bytes_shown("verify") as count:
             index, plans = check(registry, file, count)
         typer.echo(f"{file}: verified, signed with the key {index.key_id} on {index.created_at[:10]}")
@@ -74,7 +77,6 @@ def mirror(
 ) -> None:
     """Copy to UPDRAFT_MIRROR what it lacks of promoted versions and moves; exit code 1 when one is late."""
     from updraft.cli.registry_access import one_line_errors, open_from_environment
-    from updraft.errors import UserError
     from updraft.registry.moves import describe
 
     late = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -45,6 +46,8 @@ def train_remotely(name: str, params: dict[str, Any], *, as_json: bool) -> None:
     console = Console(stderr=as_json, soft_wrap=True)
     url = airflow.page(dag_id, run_id)
     console.print(f"{name}: run {run_id}: {url}", highlight=False, markup=False)
+    for number in (signal.SIGINT, signal.SIGTERM):  # as CI sends them; it may also start us with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         tasks = follow(airflow, dag_id, run_id, console, until=_waits_for_a_person)
     except KeyboardInterrupt:
