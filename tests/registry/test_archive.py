@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -23,17 +22,6 @@ from updraft.registry.registry import HeldModel, NoSuchVersion, PointerMoved, Re
 from updraft.registry.s3 import BadRegistry, VerificationError
 
 MODEL = f"{NAME}/versions/0001/model.joblib"
-
-
-@pytest.fixture
-def other_environ(registry_environ: dict[str, str]) -> dict[str, str]:
-    """The environment of another registry with the same keys."""
-    return registry_environ | {"UPDRAFT_REGISTRY": f"s3://updraft-tests/{secrets.token_hex(6)}"}
-
-
-@pytest.fixture
-def other(other_environ: dict[str, str]) -> Registry:
-    return open_registry(other_environ)
 
 
 def eventful(registry: Registry, tmp_path: Path) -> None:

@@ -23,17 +23,6 @@ MODEL = f"{NAME}/versions/0001/model.joblib"
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
 
-@pytest.fixture
-def other_environ(registry_environ: dict[str, str]) -> dict[str, str]:
-    """The environment of another registry with the same keys."""
-    return registry_environ | {"UPDRAFT_REGISTRY": f"s3://updraft-tests/{secrets.token_hex(6)}"}
-
-
-@pytest.fixture
-def other(other_environ: dict[str, str]) -> Registry:
-    return open_registry(other_environ)
-
-
 def members(file: Path) -> Members:
     with tarfile.open(file) as tar:
         return [(info, tar.extractfile(info).read()) for info in tar]  # type: ignore[union-attr]

@@ -131,6 +131,17 @@ def test_one_that_predicts_otherwise_or_slowly_or_worse_is_taken_back(
         rollouts.start(registry, NAME, Plan(2, "canary", 10), who="a person", why="once more", force=True)
 
 
+def test_of_a_few_rows_nothing_is_said_of_where_they_lie(
+    files: Path, case: UseCase, registry: Registry, rows: pd.DataFrame
+) -> None:
+    count, few = 29, case.model_copy(update={"rollout": case.rollout.model_copy(update={"min_rows": 1})})
+    other = both(files, rows[:count], UNKNOWN[:count], UNKNOWN[:count], probability=pa.array([0.9] * count))
+    assert judged(few, registry, other).verdict == "wait"
+    count += 1
+    other = both(files, rows[:count], UNKNOWN[:count], UNKNOWN[:count], probability=pa.array([0.9] * count))
+    assert judged(few, registry, other).verdict == "abort"
+
+
 def test_a_slow_shadow_makes_nobody_wait(files: Path, case: UseCase, registry: Registry, rows: pd.DataFrame) -> None:
     rollouts.abort(registry, NAME, who="a person", why="a shadow first")
     rollouts.start(registry, NAME, Plan(2, "shadow"), who="a person", why="try", force=True)
