@@ -55,6 +55,10 @@ def value(column: Column, signature: Signature) -> dict[str, Any]:
     if column.allowed is not None and not signature.only_warns(column, "unseen"):
         schema["enum"] = [*options(column), *([None] if column.nullable else [])]
     schema |= _range(column, signature) | _text(column)
+    if column.name in signature.titles:
+        schema["title"] = signature.titles[column.name]
+    if names := signature.names_of(column.name):
+        schema["x-enumDescriptions"] = {_written(each): name for each, name in names.items()}
     schema["description"] = describe(column, signature)
     if column.name in signature.example:
         schema["examples"] = [signature.example[column.name]]
@@ -75,6 +79,8 @@ def describe(column: Column, signature: Signature) -> str:
         parts.append("or null")
     text = f"{parts[0][0].upper()}{parts[0][1:]}{''.join(f', {part}' for part in parts[1:])}."
     text += _reading(column, signature.reading)
+    if names := signature.names_of(column.name):
+        text += f" Of its values {', '.join(f'{_written(each)} is {name}' for each, name in names.items())}."
     if column.allowed is not None and signature.only_warns(column, "unseen"):
         known = ", ".join(str(each) for each in options(column)[:20])
         text += f" Other values are accepted with a warning; known: {known}."
@@ -147,6 +153,13 @@ def _format_bound(end: float | datetime | None) -> str:
     if isinstance(end, datetime):
         return end.isoformat(" ", "minutes") if end.time() != datetime.min.time() else end.date().isoformat()
     return number(end or 0)
+
+
+def _written(value: Any) -> str:
+    """Return a value as JSON has it, a text without its quotes."""
+    if isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(_plain(value))
 
 
 def _plain(value: float) -> int | float:

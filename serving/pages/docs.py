@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,11 +44,17 @@ def _column(name: str, schema: Mapping[str, Any], required: list[str]) -> dict[s
     kinds = kinds if isinstance(kinds, list) else [kinds]
     return {
         "name": name,
+        "title": schema.get("title"),
         "type": next(kind for kind in kinds if kind != "null"),
         "null": "null" in kinds or name not in required,
-        "allowed": [value for value in schema.get("enum", []) if value is not None],
+        "allowed": [(value, _value_name(value, schema)) for value in schema.get("enum", []) if value is not None],
         "about": schema["description"],
     }
+
+
+def _value_name(value: Any, schema: Mapping[str, Any]) -> str:
+    key = value if isinstance(value, str) else json.dumps(value)
+    return str(schema.get("x-enumDescriptions", {}).get(key, ""))
 
 
 def _errors(document: Mapping[str, Any]) -> dict[str, str]:

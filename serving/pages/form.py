@@ -27,7 +27,7 @@ class Field:
 
     id: str
     key: str
-    name: str
+    title: str
     kind: str
     value: str
     hint: str
@@ -80,14 +80,14 @@ def values(rows: Rows) -> dict[str, Any]:
 
 
 def _field(index: int, column: Column, signature: Signature, value: str, error: str | None) -> Field:
-    options = _options(column)
+    options = _options(column, signature)
     chosen = bool(options) and len(options) <= MAX_OPTIONS and not signature.only_warns(column, "unseen")
     if chosen and value and value not in dict(options):
         options = [*options, (value, value)]  # keep the submitted value beside its error
     return Field(
         id=f"field-{index}",
         key=_key(column),
-        name=column.name,
+        title=signature.title_of(column.name),
         kind="select" if chosen else _kind(column, signature, value),
         value=value,
         hint=_hint(column, signature, chosen=chosen),
@@ -106,11 +106,14 @@ def _kind(column: Column, signature: Signature, value: str) -> str:
     return "textarea" if column.name in signature.text or "\n" in value else "text"
 
 
-def _options(column: Column) -> list[tuple[str, str]]:
+def _options(column: Column, signature: Signature) -> list[tuple[str, str]]:
+    """Return what a request has for each allowed value, and what people call it."""
+    names = signature.names_of(column.name)
     if column.type == "bool":
-        values = schemas.options(column) or [True, False]
-        return [(_text(column, value), "yes" if value else "no") for value in values]
-    return [(text, text) for text in (_text(column, value) for value in schemas.options(column)) if text]
+        names = {True: "yes", False: "no"} | names
+        return [(_text(column, value), names[value]) for value in schemas.options(column) or [True, False]]
+    texts = [(_text(column, value), names.get(value)) for value in schemas.options(column)]
+    return [(text, text if name is None else name) for text, name in texts if text]
 
 
 def _attributes(column: Column, signature: Signature) -> dict[str, str]:
@@ -133,7 +136,7 @@ def _ends(column: Column, signature: Signature, low: Any, high: Any) -> dict[str
 
 def _hint(column: Column, signature: Signature, *, chosen: bool) -> str:
     """Describe the valid values; empty for a select, and for text without bounds."""
-    bounds = schemas.bounds(column)
+    bounds, options = schemas.bounds(column), _options(column, signature)
     hints = list(bounds)
     if column.type == DATE or (column.type != "str" and not bounds and not chosen):
         hints.insert(0, schemas.KINDS[column.type].removeprefix("a "))
@@ -141,7 +144,8 @@ def _hint(column: Column, signature: Signature, *, chosen: bool) -> str:
         hints.insert(0, "whole number")
     if column.allowed is not None and not chosen:
         few = len(column.allowed) <= MAX_LISTED
-        hints.append(", ".join(text for _, text in _options(column)) if few else f"{len(column.allowed)} known values")
+        known = (text if text == value else f"{value} ({text})" for value, text in options)
+        hints.append(", ".join(known) if few else f"{len(column.allowed)} known values")
     if any(signature.only_warns(column, bound) for bound in ("unseen", "out_of_range")):
         return f"{', '.join(hints)}; other values are accepted with a warning"
     return ", ".join(hints)

@@ -39,7 +39,7 @@ def to_view(result: PredictionResult) -> ResultView:
     signature, prediction = result.live.model.signature, result.prediction
     label = prediction.names[0] if prediction.names else None
     return ResultView(
-        target=signature.target,
+        target=signature.title_of(signature.target),
         label=label,
         number=None if label is not None else prediction.predictions[0],
         probabilities=_probabilities(
@@ -47,7 +47,10 @@ def to_view(result: PredictionResult) -> ResultView:
         ),
         threshold=signature.threshold,
         id=result.ids[0] if result.ids else None,
-        warnings=[{"name": _name(warning["pointer"]), "detail": warning["detail"]} for warning in result.rows.warnings],
+        warnings=[
+            {"name": signature.title_of(_name(warning["pointer"])), "detail": warning["detail"]}
+            for warning in result.rows.warnings
+        ],
     )
 
 

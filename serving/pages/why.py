@@ -46,7 +46,8 @@ def to_view(result: PredictionResult) -> Why | None:
         return None
     signature, numbers = result.live.model.signature, explanation.contributions[0]
     order = np.argsort(-np.abs(numbers), kind="stable").tolist()
-    parts = [(signature.names[place], _value(signature, result.rows, place), float(numbers[place])) for place in order]
+    names = [signature.title_of(name) for name in signature.names]
+    parts = [(names[place], _value(signature, result.rows, place), float(numbers[place])) for place in order]
     if len(parts) > MAX_BARS:
         rest = parts[MAX_BARS - 1 :]
         parts = [*parts[: MAX_BARS - 1], (f"{len(rest)} others", "", sum(number for _, _, number in rest))]
@@ -80,6 +81,8 @@ def _value(signature: Signature, rows: Rows, place: int) -> str:
         return ""
     if value is None:
         return "none"
+    if name := signature.names_of(signature.names[place]).get(value):
+        return name
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = schemas.number(value) if isinstance(value, int | float) else str(value)

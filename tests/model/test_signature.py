@@ -170,12 +170,17 @@ def test_warnings_are_100_at_most_and_none_is_told_beside_a_fault() -> None:
 
 
 def test_a_signature_survives_as_json_and_an_older_one_refuses_everything() -> None:
-    told = signature(**WARNING, private=("age",))
-    assert Signature.model_validate_json(told.model_dump_json()) == told
+    names = {"flag": [{"value": True, "name": "yes"}], "age": [{"value": 1, "name": "one"}]}
+    told = signature(**WARNING, private=("age",), titles={"age": "Age in years"}, value_names=names)
+    again = Signature.model_validate_json(told.model_dump_json())
+    assert again == told
+    assert again.names_of("flag") == {True: "yes"} and type(again.value_names["age"][0].value) is int
     older = {key: value for key, value in json.loads(told.model_dump_json()).items() if not key.startswith("warn")}
-    del older["private"]
+    for key in ("private", "titles", "value_names"):
+        del older[key]
     read = Signature.model_validate(older)
     assert (read.private, read.warn_unseen, read.warn_out_of_range) == ((), (), ())
+    assert (read.title_of("age"), read.names_of("flag")) == ("age", {})
     assert refused([ROW | {"age": 7}], read).keys() == {"/rows/0/age"}
 
 

@@ -392,5 +392,9 @@ def test_a_signature_has_the_serving_policies(case: UseCase, trained: Trained) -
         signature = Model.load(folder).signature
         assert (signature.warn_unseen, signature.private) == ((), case.serving.private)
         assert signature.warn_out_of_range == tuple(case.serving.out_of_range)
+        assert signature.title_of("Age") == case.titles["Age"] and signature.title_of("Gender") == "Gender"
+        assert json.loads((folder / "signature.json").read_text())["value_names"] == {
+            name: [{"value": 0, "name": "No"}, {"value": 1, "name": "Yes"}] for name in case.values
+        }
         assert signature.example["Age"] == test["Age"].quantile(0.5, interpolation="lower")
         assert signature.example["Vintage"] == test["Vintage"].iloc[0]

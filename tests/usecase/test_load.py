@@ -175,6 +175,28 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
         ([("[colour]", "[day]")], 5, "categorical: column 'day' is datetime64[us] in the suite, expected no date"),
         ([("[colour]", "[]\nignored: [colour, size, day]")], 6, "ignored: no column is left to learn from"),
         # what the service does
+        # what columns and values are called
+        ([("{by: hash}", "{by: hash}\ntitles: {colur: Colour}")], 11,
+         "titles.colur: no column 'colur' in the suite (did you mean 'colour'?)"),
+        ([("{by: hash}", "{by: hash}\ntitles:\n  size: Size\n  colour: ' '")], 13,
+         "titles.colour: String should have at least 1 character, found ' '"),
+        ([("{by: hash}", "{by: hash}\ntitles: [colour]")], 11, "titles: expected keys and values, found ['colour']"),
+        ([("{by: hash}", "{by: hash}\ntitles:\n  colour: Size\n  size: Size")], 13,
+         "titles.size: column 'size' has the title 'Size', which is what column 'colour' is called"),
+        ([("{by: hash}", "{by: hash}\ntitles: {colour: day}")], 11,
+         "titles.colour: column 'colour' has the title 'day', which is what column 'day' is called"),
+        ([("{by: hash}", "{by: hash}\ntitles: {key: Number}")], 11,
+         "titles.key: column 'key' is the id: no form shows it"),
+        ([("{by: hash}", "{by: hash}\nignored: size\nvalues: {size: {1: One}}")], 12,
+         "values.size: column 'size' is in ignored: no form shows it"),
+        ([("{by: hash}", "{by: hash}\nvalues: {sold: {0: No}}")], 11,
+         "values.sold: column 'sold' is the target, whose values have their names in labels"),
+        ([("{by: hash}", "{by: hash}\nvalues: {colur: {1: One}}")], 11,
+         "values.colur: no column 'colur' in the suite (did you mean 'colour'?)"),
+        ([("{by: hash}", "{by: hash}\nvalues: {size: {1: One}}")], 11,
+         "values.size: column 'size' has no critical value set in the suite"),
+        ([("{by: hash}", "{by: hash}\nvalues: {size: {1: 2}}")], 11,
+         "values.size.1: expected a valid string, found 2"),
         ([("{by: hash}", "{by: hash}\nserving: {unsen: {}}")], 11,
          "unknown key 'serving.unsen' (did you mean 'unseen'?)"),
         ([("{by: hash}", "{by: hash}\nserving: {unseen: {colour: warm}}")], 11,
@@ -248,6 +270,21 @@ def test_one_mistake_is_told_once(shop: Write) -> None:
 def test_the_old_key_of_a_collection_is_one_line_that_names_its_replacement(shop: Write, old: str) -> None:
     (message,) = refusal(shop(("source: {mongodb: {collection: shop}}", old)))
     assert message.startswith("include/usecases/shop.yaml:2: collection: is now source: {mongodb: {collection: ")
+
+
+def test_values_have_names_where_the_suite_allows_them(shop: Write) -> None:
+    suite = [*shop_suite(), expectation("column_values_to_be_in_set", column="colour", value_set=["red", "1"])]
+    suite.append(expectation("column_values_to_be_in_set", column="size", value_set=[1.0, 2.5]))
+    text = "{by: hash}\nvalues:\n  colour: {red: Red, %s}\n  size: {%s: One, 2.5: %s}"
+    case = load("shop", shop(("{by: hash}", text % ('"1": first', "1", "Two and a half")), suite=suite))
+    assert case.values == {"colour": {"red": "Red", "1": "first"}, "size": {1: "One", 2.5: "Two and a half"}}
+    assert refusal(shop(("{by: hash}", text % ("1: first", "3", "One")), suite=suite)) == [
+        'include/usecases/shop.yaml:12: values.colour.1: 1 (int) is not text; in quotes, "1", it is text',
+        "include/usecases/shop.yaml:13: values.size.3: 3 is not in the suite's value set of 'size': 1.0, 2.5",
+        "include/usecases/shop.yaml:13: values.size.2.5: duplicate 'One', also the name of 3",
+    ]
+    [fault] = refusal(shop(("{by: hash}", text % ("red: Red too", "1", "Two")), suite=suite))
+    assert fault.startswith("include/usecases/shop.yaml:12: values.colour.red: duplicate key")
 
 
 def test_the_old_key_hides_no_other_fault(shop: Write) -> None:

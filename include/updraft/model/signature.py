@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from updraft.model.columns import Column, Type, Value, ViolationKind, quoted
 from updraft.model.field_names import FieldNames, Layout
@@ -87,6 +87,15 @@ class Label(BaseModel):
     name: str
 
 
+class ValueName(BaseModel):
+    """A value of a feature and its name for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: Value
+    name: str
+
+
 class Signature(BaseModel):
     """A model's inputs and outputs; stored beside it as `signature.json`, so that serving needs no configuration.
 
@@ -97,6 +106,9 @@ class Signature(BaseModel):
 
     Rows are read by `reading`, the rules by which the training data was read. `left_out` are the columns that the
     training data had beside the features, the target and the id: a row may have them, too.
+
+    `titles` are what people call a column, the target's too, and `value_names` what they call values of a feature:
+    forms and pages show them, requests do not know them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -122,6 +134,8 @@ class Signature(BaseModel):
     private: tuple[str, ...] = ()
     reading: Reading = Reading()
     left_out: tuple[str, ...] = ()
+    titles: dict[str, str] = Field(default_factory=dict)
+    value_names: dict[str, tuple[ValueName, ...]] = Field(default_factory=dict)
 
     def frame(self, rows: Sequence[Any]) -> pd.DataFrame:
         """Validate rows in the suite's names and types, and build the model's input. Raises BadRow."""
@@ -197,6 +211,14 @@ class Signature(BaseModel):
             yield f"/{escape_pointer(name)}", "required and missing"
         for unknown, message in self._unknown(self.layout(names)):
             yield ("" if unknown is None else f"/{escape_pointer(unknown)}"), message
+
+    def title_of(self, name: str) -> str:
+        """Return what people call a column: its title, else its name."""
+        return self.titles.get(name, name)
+
+    def names_of(self, name: str) -> dict[Any, str]:
+        """Return what people call the values of a feature, of those that have a name."""
+        return {each.value: each.name for each in self.value_names.get(name, ())}
 
     def missing(self, names: Sequence[str]) -> Iterator[str]:
         """Yield the features that `names` lack."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from updraft.learning.fits import spread_over, threads_for_fits
 from updraft.learning.metrics import gain
 from updraft.learning.score import format_metrics
 from updraft.learning.search import choose, combinations
+from updraft.model.columns import Column
 from updraft.model.model import Model
-from updraft.model.signature import Signature
+from updraft.model.signature import Signature, ValueName
 from updraft.stages.narrow_frame import read_narrow
 from updraft.stages.stage_folder import TRAIN, read_json, recreate_folder, write_json
 from updraft.usecase import UseCase
-from updraft.usecase.blocks import Policy
+from updraft.usecase.blocks import Policy, Scalar
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         private=case.serving.private,
         reading=case.read,
         left_out=tuple(_left_out(case, rule["other_columns"])),
+        titles=case.titles,
+        value_names={name: tuple(_value_names(case.column(name), names)) for name, names in case.values.items()},
     )
 
 
@@ -111,6 +114,12 @@ def _left_out(case: UseCase, other_columns: list[str]) -> Iterator[str]:
     used = {*case.feature_names, case.target, case.id}
     yield from (column.name for column in case.columns if column.name not in used)
     yield from other_columns
+
+
+def _value_names(column: Column, names: Mapping[Scalar, str]) -> Iterator[ValueName]:
+    """Yield the names of a column's values, each value in the column's type, as requests have it."""
+    for value, name in names.items():
+        yield ValueName.model_validate({"value": column.convert(value), "name": name})
 
 
 def _warning_only(case: UseCase, bound: str, policies: dict[str, Policy]) -> tuple[str, ...]:

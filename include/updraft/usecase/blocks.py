@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from updraft.model.reading import NONE as NONE
 from updraft.model.reading import Reading as Reading
@@ -42,6 +42,7 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
 Policy = Literal["reject", "warn"]
 Scalar = int | float | str | bool
 Share = Annotated[float, Field(gt=0, lt=1)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
 def as_list(value: Any) -> Any:

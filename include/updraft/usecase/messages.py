@@ -16,7 +16,7 @@ from updraft.usecase.yaml_lines import Place
 
 P = TypeVar("P", bound=Part)
 # Blocks of independent entries: a bad one makes no conclusion about the others unreliable.
-INDEPENDENT = {"candidates", "slices", "floors", "max_gap", "read", "demo", "serving"}
+INDEPENDENT = {"candidates", "slices", "floors", "max_gap", "read", "demo", "serving", "titles", "values"}
 MAX_LISTED_KEYS = 8  # of a block, to list them all where no similar key can be suggested
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import get_args
 
 from updraft.model.columns import DATE, Column
-from updraft.usecase import demo_block, demo_rules
+from updraft.usecase import demo_block, demo_rules, naming_rules
 from updraft.usecase.blocks import NO_TEXT, GroupSplit, Regressor, TimeSplit
 from updraft.usecase.messages import listed, nearest
 from updraft.usecase.schema import UseCase
@@ -51,6 +51,7 @@ def _named(case: UseCase) -> Iterator[tuple[Place, str]]:
     yield from ((("read", "casts", name), name) for name in case.read.casts)
     yield from ((("read", "dates", name), name) for name in case.read.dates)
     yield from _in_serving(case)
+    yield from (((part, name), name) for part in ("titles", "values") for name in getattr(case, part))
     yield from ((("demo", "columns", name), name) for name in case.demo.columns)
     yield from ((("demo", "nulls", name), name) for name in case.demo.nulls)
     yield from ((("demo", "signal", name), name) for name in case.demo.signal)
@@ -279,5 +280,6 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _validation: {"folds", "validation"},
     _promote: {"promote", "monitor"},
     _approve: {"promote", "approve", "schedule"},
+    naming_rules.cross_field_errors: {"target", "id", "ignored", "titles"},
     demo_rules.cross_field_errors: {"labels"},
 }

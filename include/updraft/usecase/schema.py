@@ -24,11 +24,13 @@ from updraft.usecase.blocks import (
     Names,
     RandomSplit,
     Rollout,
+    Scalar,
     Serving,
     Slice,
     Tfidf,
     Threshold,
     TimeSplit,
+    Title,
     Validation,
 )
 from updraft.usecase.demo_block import Demo
@@ -81,6 +83,8 @@ class UseCase(RowsDefinition):
     approve: Approve = Approve()
     rollout: Rollout = Rollout()
     serving: Serving = Serving()
+    titles: dict[str, Title] = Field(default_factory=dict)
+    values: dict[str, dict[Scalar, Title]] = Field(default_factory=dict)
     monitor: Monitor | None = None
     datasets: Datasets = Datasets()
     notify: Notify | None = None

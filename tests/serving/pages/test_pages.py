@@ -41,6 +41,7 @@ from updraft.local_stack.credentials import SERVICE
 from updraft.local_stack.environment import StackError
 from updraft.local_stack.service import Service
 from updraft.model.model import Model
+from updraft.model.signature import Signature
 from updraft.registry.registry import Registry, open_registry
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -279,6 +280,41 @@ def test_each_column_has_the_right_field(client: FlaskClient) -> None:
         "false",
     }
     assert get(client, "/sms_spam").field("message")["tag"] == "textarea"
+
+
+def named() -> Model:
+    """Make a model whose columns and values have names for people, one of them odd."""
+    model = small_models.model(threshold=0.3)
+    names = {"Driving_License": [{"value": 0, "name": "No"}, {"value": 1, "name": ODD}]}
+    titles = {"Age": f"Age of {ODD}", "Driving_License": "Driving licence", "Response": "Interest"}
+    signature = model.signature.model_dump() | {"titles": titles, "value_names": names}
+    return Model(Signature.model_validate(signature), model.pipeline)
+
+
+def test_columns_and_values_are_called_what_the_yaml_calls_them(registry: Registry, tmp_path: Path) -> None:
+    small_models.promote(registry, small_models.push(registry, tmp_path / "run", named()))
+    live_models = LiveModels(registry, Cache(tmp_path / "cache"))
+    assert live_models.refresh()
+    client = create_app(live_models).test_client()
+    page = get(client, f"/{NAME}?example=1")
+    sent = filled(page)
+    licence = page.field("Driving licence")
+    assert sent[licence["name"]] == "1"
+    options = {(each["value"], each["text"]) for each in page.all("option")}
+    assert options >= {("0", "No"), ("1", ODD), ("Male", "Male")}
+    answered = post(client, f"/{NAME}", sent)
+    assert answered.status == 200 and "Interest" in answered.text
+    assert '"Driving_License": 1' in answered.text  # what a program sends keeps the column's name
+    refused = post(client, f"/{NAME}", sent | {page.field(f"Age of {ODD}")["name"]: "300"})
+    assert refused.error(f"Age of {ODD}") and "Age" not in [each["text"] for each in refused.all("label")]
+    docs = get(client, "/docs").text
+    assert "Driving licence" in docs and f"1 {ODD}" in docs
+    schema = client.get("/openapi.json").json["components"]["schemas"][f"{NAME}.row"]["properties"]["Driving_License"]
+    assert schema["title"] == "Driving licence" and schema["enum"] == [0, 1]
+    assert schema["x-enumDescriptions"] == {"0": "No", "1": ODD}
+    assert f"Of its values 0 is No, 1 is {ODD}." in schema["description"]
+    assert client.post(f"/predict/{NAME}", json=ROW).status_code == 200
+    assert client.post(f"/predict/{NAME}", json=ROW | {"Driving_License": "No"}).status_code == 422
 
 
 def test_a_bound_that_only_warns_is_not_enforced_by_the_browser(client: FlaskClient) -> None:
