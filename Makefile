@@ -49,9 +49,9 @@ quick: $(STAMP) ## Run the tests that take about a minute: no server, no Airflow
 	@$(PYTEST) --numprocesses auto -m 'not (server or airflow or stack or real or compose or slow or peers)' $(ARGS)
 
 test: $(STAMP) ## Run all tests, also those that start the whole stack; ARGS='-k registry' picks some, ARGS=-n0 in one process
-	@$(PYTEST) --numprocesses $$(($$(nproc) + 1)) $(ARGS)
+	@$(PYTEST) --numprocesses $$(($$(nproc) + 2)) $(ARGS)
 
-# A worker for each core, and one more where two wait for Airflow: tests/support/lanes.py says which tests share one.
+# A worker for each core, and two more where three wait for Airflow: tests/support/lanes.py says which tests share one.
 # pytest keeps what it rewrites only where bytecode may be written.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 

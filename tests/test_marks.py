@@ -56,4 +56,5 @@ def test_modules_that_run_airflow_share_a_worker(request: pytest.FixtureRequest)
     }
     names = {path.relative_to(ROOT).as_posix() for path in run}
     apart = {name for name in names if not name.startswith(RUN_AIRFLOW)}
-    assert apart <= {"tests/local_stack/test_end_to_end.py", "tests/test_marks.py"}
+    whole_stacks = {"tests/local_stack/test_end_to_end.py", "tests/local_stack/test_demo_drift.py"}
+    assert apart <= {*whole_stacks, "tests/test_marks.py"}

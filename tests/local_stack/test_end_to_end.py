@@ -13,13 +13,13 @@ import pymongo
 import pytest
 import requests
 
-from tests.support.local_stack import free, free_environment, listening, marked, updraft
+from tests.support.local_stack import airflow, free, free_environment, listening, marked, run_ids, updraft
 from tests.support.repository import add_file_case, add_watching_case, copy_repository
 from updraft.addresses import from_environment
 from updraft.airflow_client import Airflow, AirflowError
 from updraft.demo.rows import generate, write
 from updraft.destinations import open_destination
-from updraft.local_stack import drift_case, supervision
+from updraft.local_stack import supervision
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.stack import Stack
 from updraft.model.model import Model
@@ -38,7 +38,7 @@ DAG = f"train_{CASE}"
 @pytest.fixture(scope="module")
 def stack(starts_stack: None, starts_airflow: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that is not up yet: the first demo starts it."""
-    stack = Stack(tmp_path_factory.mktemp("end to end") / "home", free_environment() | {"SERVING_SHIP_SECONDS": "1"})
+    stack = Stack(tmp_path_factory.mktemp("end to end") / "home", free_environment(SERVING_SHIP_SECONDS="1"))
     yield stack
     supervision.stop(stack.home)
 
@@ -60,11 +60,6 @@ def demo(stack: Stack, repository: Path, *words: str) -> tuple[int, str]:
 
 def registry(stack: Stack) -> Registry:
     return open_registry(stack.settings())
-
-
-def airflow(stack: Stack) -> Airflow:
-    password = (stack.home / "secrets" / "airflow_admin_password").read_text()
-    return Airflow.patient(stack.settings()["AIRFLOW_URL"], ADMIN, password)
 
 
 def training_process(server: Airflow, run_id: str) -> psutil.Process | None:
@@ -251,35 +246,6 @@ def test_all_use_cases_train_in_one_airflow_at_the_same_time_and_are_served(stac
         assert answer.json()["version"] == production[name] and len(answer.json()["predictions"]) == 1
 
 
-@pytest.mark.timeout(1200)
-def test_the_demo_of_drift_goes_round_the_loop(stack: Stack, repository: Path) -> None:
-    """Requests, prediction log, Parquet, monitor, asset, training, canary, feedback, roll back: by the stack alone."""
-    process = updraft(stack.home, stack.environ | {"COLUMNS": "200"}, "demo-drift", root=repository)
-    output, error = process.communicate(timeout=1100)
-    assert process.returncode == 0, output + error
-    assert [line.split()[0] for line in output.splitlines() if not line.startswith(" ")][:9] == [*"123456789"]
-    assert "alarm: covariate, Vintage (PSI " in output and "→ retrain" in output
-    assert "its cause, as the run's evaluation names it: Vintage" in output
-    assert "alarm: performance, " in output and "→ roll back" in output
-    steps = output[output.index("\n2 ") :].splitlines()  # the first one waits for programs, and says for which
-    assert len(steps) <= 32 and "Traceback" not in output, output
-
-    server, store, name = airflow(stack), registry(stack), drift_case.NAME
-    actions = [(move.action, move.who) for move in store.history(name)]
-    monitor = f"monitor:monitor_{name}"
-    assert [action for action, _ in actions] == ["promote", "canary", "finish", "rollback"]
-    assert [who for _, who in actions[1:]] == [f"airflow:train_{name}", monitor, monitor]
-    assert store.production(name) == 1 and store.states(name).hold(store.version(name, 2).model_sha256)
-    (started,) = [run_id for run_id in run_ids(server, f"train_{name}") if run_id.startswith("asset_triggered__")]
-    cause = read_json(stack.home / "artifacts" / name / started / "evaluate" / "evaluation.json")["cause"]
-    assert cause["columns"]["Vintage"] > 1 and (cause["version"], cause["signals"]) == (1, ["covariate"])
-    assert cause["run_id"] in run_ids(server, f"monitor_{name}")
-    page = requests.get(f"{stack.settings()['SERVING_URL']}/monitoring/{name}", timeout=60)
-    assert page.status_code == 200 and "Vintage" in page.text
-    left = [path for folder in ("include/usecases", "expectations") for path in (repository / folder).glob(f"{name}.*")]
-    assert left == []  # its YAML and suite are there only while it runs
-
-
 def until_parsed(server: Airflow, dag_id: str) -> None:
     until = time.monotonic() + 60
     while server.dag(dag_id) is None:
@@ -301,37 +267,61 @@ def test_a_use_case_whose_source_is_a_file_trains_on_the_rows_as_they_are(stack:
     assert code == 1 and line.startswith(f"updraft: {FROM_FILE}: its source is of kind file")
 
 
-def test_enough_new_rows_start_training_which_reads_those_alone(stack: Stack) -> None:
-    server, dag = airflow(stack), f"train_{WATCHED}"
-    until_parsed(server, dag)
-    server.unpause(dag)
-    rows = generate(load(CASE), 2000, seed=2).sort_values("id").to_dict("records")
+def test_enough_new_rows_start_training_and_enough_new_predictions_the_monitor(stack: Stack, tmp_path: Path) -> None:
+    """The triggerer counts both: the rows of the source, and what the service has predicted and shipped."""
+    server, store, train, monitor = airflow(stack), registry(stack), f"train_{WATCHED}", f"monitor_{WATCHED}"
+    rows, new = (generate(load(CASE), count, seed) for count, seed in ((2000, 2), (100, 3)))
+    records = rows.sort_values("id").to_dict("records")
+    for dag in (train, monitor):
+        until_parsed(server, dag)
+        server.unpause(dag)
     with pymongo.MongoClient[dict[str, Any]](stack.settings()["MONGODB_URL"]) as client:
         collection = client.get_default_database()[WATCHED]
-        for part, runs in ((rows[:1500], 1), (rows[1500:1550], 1), (rows[1550:], 2)):
-            collection.insert_many(part)
-            until = time.monotonic() + 240
-            while len(run_ids(server, dag)) < runs:
-                assert time.monotonic() < until, (runs, run_ids(server, dag))
-                time.sleep(1)
-            for run_id in run_ids(server, dag):
-                assert _wait(server, run_id, dag=dag, seconds=240) == "success", run_id
-            if runs == 1:
-                time.sleep(2 * POLL_SECONDS)  # 50 rows are too few
-                assert len(run_ids(server, dag)) == 1
-    manifests = {
-        path.parts[-3]: read_json(path) for path in (stack.home / "artifacts" / WATCHED).glob("*/ingest/dataset.json")
-    }
-    first, second = (manifests[run_id] for run_id in run_ids(server, dag))
+        collection.insert_many(records[:1500])
+        _until_runs(server, {train: 1})
+        assert store.production(WATCHED) == 1
+        features = list(Model.load(store.pull(WATCHED, 1, tmp_path / "version")).signature.example)
+        asked = json.loads(new[features].to_json(orient="records"))
+
+        collection.insert_many(records[1500:1550])
+        predict(stack, WATCHED, asked[:60])
+        time.sleep(2 * POLL_SECONDS)  # both are too few
+        assert (len(run_ids(server, train)), len(run_ids(server, monitor))) == (1, 0)
+
+        collection.insert_many(records[1550:])
+        predict(stack, WATCHED, asked[60:])
+        _until_runs(server, {train: 2, monitor: 1})
+
+    artifacts = stack.home / "artifacts"
+    first, second = (
+        read_json(artifacts / WATCHED / each / "ingest" / "dataset.json") for each in run_ids(server, train)
+    )
     assert (first["rows"], first["new_rows"], first["base"]) == (1500, 1500, None)
     assert (second["rows"], second["new_rows"], second["replaced"], second["base"]) == (2000, 501, 1, 1)
-    assert {run_id.split("__")[0] for run_id in manifests} == {"asset_triggered"}
+    (watched,) = run_ids(server, monitor)
+    assert read_json(artifacts / monitor / watched / "collect" / "collected.json")["rows"] == 100
+    assert {run_id.split("__")[0] for run_id in (*run_ids(server, train), watched)} == {"asset_triggered"}
 
 
-def run_ids(server: Airflow, dag: str) -> list[str]:
-    """Return a DAG's runs, the first one first."""
-    runs = server.request("GET", f"dags/{dag}/dagRuns?limit=100&order_by=run_after")["dag_runs"]
-    return [run["dag_run_id"] for run in runs]
+def predict(stack: Stack, name: str, rows: list[dict[str, Any]]) -> None:
+    """Send rows, once the service has a version of the use case."""
+    url, until = stack.settings()["SERVING_URL"], time.monotonic() + 60
+    while name not in requests.get(f"{url}/readyz", timeout=60).json()["versions"]:
+        assert time.monotonic() < until, name
+        time.sleep(0.5)
+    answer = requests.post(f"{url}/predict/{name}", json={"rows": rows}, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+
+def _until_runs(server: Airflow, expected: dict[str, int]) -> None:
+    """Wait until each of these DAGs has so many runs, and all of them have succeeded."""
+    for dag, count in expected.items():
+        until = time.monotonic() + 240
+        while len(run_ids(server, dag)) < count:
+            assert time.monotonic() < until, (dag, run_ids(server, dag))
+            time.sleep(1)
+        for run_id in run_ids(server, dag):
+            assert _wait(server, run_id, dag=dag, seconds=240) == "success", run_id
 
 
 def test_rows_that_an_etl_has_loaded_start_the_training(stack: Stack, repository: Path, tmp_path: Path) -> None:

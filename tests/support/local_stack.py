@@ -12,10 +12,13 @@ from pathlib import Path
 
 import psutil
 
+from updraft.airflow_client import Airflow
 from updraft.defaults import ROOT
 from updraft.local_stack import supervision
+from updraft.local_stack.credentials import ADMIN
 from updraft.local_stack.environment import PORTS
 from updraft.local_stack.servers import free_ports
+from updraft.local_stack.stack import Stack
 
 
 def free_environment(**more: str) -> dict[str, str]:
@@ -63,3 +66,15 @@ def free(given: Mapping[str, str]) -> bool:
             if probe.connect_ex(("127.0.0.1", int(given[name]))) == 0:
                 return False
     return True
+
+
+def airflow(stack: Stack) -> Airflow:
+    """Give a client of the stack's Airflow that may do all."""
+    password = (stack.home / "secrets" / "airflow_admin_password").read_text()
+    return Airflow.patient(stack.settings()["AIRFLOW_URL"], ADMIN, password)
+
+
+def run_ids(server: Airflow, dag: str) -> list[str]:
+    """Return a DAG's runs, the first one first."""
+    runs = server.request("GET", f"dags/{dag}/dagRuns?limit=100&order_by=run_after")["dag_runs"]
+    return [run["dag_run_id"] for run in runs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -20,12 +21,16 @@ def copy_repository(to: Path) -> Path:
 
 
 def add_watching_case(root: Path, name: str, rows: int, like: str = "vehicle_insurance") -> None:
-    """Add a use case like a shipped one that trains once so many rows are new, and reads what came since the last."""
+    """Add a use case like a shipped one that trains once so many rows are new, and reads what came since the last.
+
+    Its monitor runs once a third as many predictions are new.
+    """
     yaml = (root / "include" / "usecases" / f"{like}.yaml").read_text()
     source = f"{{mongodb: {{collection: {name}, watermark: {{column: id}}}}}}\nschedule: {{rows: {rows}}}"
     lines = [line for line in yaml.splitlines() if not line.startswith("schedule:")]
     text = "\n".join(lines).replace(f"{{mongodb: {{collection: {like}}}}}", source)
-    assert source in text
+    text = re.sub(r"^monitor:.*", f"monitor:\n  schedule: {{rows: {rows // 3}}}", text, flags=re.MULTILINE)
+    assert source in text and "\n  schedule: " in text
     (root / "include" / "usecases" / f"{name}.yaml").write_text(f"{text}\n")
     shutil.copy(root / "expectations" / f"{like}.json", root / "expectations" / f"{name}.json")
 
