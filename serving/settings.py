@@ -51,11 +51,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Shipping:
-    """The settings of the shipper: the folder of the prediction log, where it goes, how old rows become before."""
+    """The settings of the shipper: the folder of the prediction log, where it goes, how old rows become before, and
+    whether the log ends when the shipper is told to end.
+    """
 
     data: Path
     bucket: Bucket
     seconds: float
+    at_end: bool
     log_level: str
     log_json: bool
 
@@ -72,6 +75,7 @@ def read_shipping(environment: Environment) -> Shipping:
         data=_folder(environment, "SERVING_DATA", "serving-data"),
         bucket=bucket,
         seconds=_numbers(environment)("SERVING_SHIP_SECONDS", 60, 0.1, 86_400),
+        at_end=_choice(environment, "SERVING_SHIP_AT_END", {"off": False, "on": True}),
         log_level=_choice(environment, "SERVING_LOG_LEVEL", {level: level for level in LEVELS}),
         log_json=_choice(environment, "SERVING_LOG_FORMAT", LOG_FORMATS),
     )

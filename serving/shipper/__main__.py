@@ -1,5 +1,6 @@
 """`python -m serving.shipper`: ship the prediction log in SERVING_DATA to SERVING_PREDICTIONS, until SIGTERM.
 
+With SERVING_SHIP_AT_END=on, for a log that ends with the shipper, as a pod's does, it then ships all that is left.
 One for each folder, beside the service, which imports nothing of it: it needs pyarrow, and the service does not.
 """
 
@@ -11,6 +12,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Mapping
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,6 +29,7 @@ LOCK = "shipper.lock"
 LOCK_SECONDS = 1.0  # between two attempts, while another shipper has the folder
 NICENESS = 10  # the service comes first
 MAX_BACKOFF = 60.0
+LAST_ATTEMPTS, LAST_PAUSE = 3, 2.0  # at the end, while whatever ends us waits
 EXPECTED = (ClientError, BotoCoreError, OSError, sqlite3.Error, VerificationError)
 
 log = logging.getLogger("serving.shipper")
@@ -48,6 +51,8 @@ def main(environment: Mapping[str, str]) -> None:
     log.info("shipping %s to %s", settings.data, settings.bucket)
     try:
         _run(shipper, stop)
+        if settings.at_end:
+            _end(shipper)
     finally:
         shipper.state.close()
         lock.release()
@@ -67,7 +72,20 @@ def _run(shipper: Shipper, stop: threading.Event) -> None:
             shipper.note_failure()
         wait = min(shipper.pace.poll_seconds * 2.0 ** min(task.failures, 10), MAX_BACKOFF)
         stop.wait(0.0 if more and not task.failures else wait)
-    # What is due now is due later, too: another shipper goes on from the state.
+    # What is due now is due later, too: another shipper goes on from the state, unless the log ends here.
+
+
+def _end(shipper: Shipper) -> None:
+    for attempt in range(1, LAST_ATTEMPTS + 1):
+        try:
+            if shipper.store.path.exists():
+                shipper.end()
+        except EXPECTED as error:
+            log.error("attempt %d of %d to ship what is left failed: %s", attempt, LAST_ATTEMPTS, error)
+            time.sleep(LAST_PAUSE)
+        else:
+            log.info("all is shipped, and the log ends")
+            return
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from serving.shipper import rows
 from serving.shipper.state import Range, State
 from updraft.predictions import erasures
 from updraft.predictions.erasure import Erasure
-from updraft.predictions.layout import INSTANCES, KINDS, RANGE_ID, object_key
+from updraft.predictions.layout import ENDED, INSTANCES, KINDS, RANGE_ID, object_key
 from updraft.registry.s3 import Bucket
 
 EXISTS = (409, 412)  # 409: another conditional write is under way
@@ -56,7 +56,7 @@ class Shipper:
             log_id = rows.log_id(connection)
             if log_id is None:
                 return False
-            instance = self.state.instance(log_id)
+            instance = self._instance(log_id)
             more = self._fix(connection, instance, everything=everything)
         open_ranges = self.state.open_ranges(instance)
         if open_ranges or time.monotonic() >= self._looked + self.pace.seconds or everything:
@@ -72,10 +72,25 @@ class Shipper:
         shipping.write(self.folder, self.state.status(log_id, self.failures))
         return more
 
+    def end(self) -> None:
+        """Ship all that the log has, and say that it ends: nobody waits for it any more. Raises as `run_once` does."""
+        while self.run_once(everything=True):
+            pass
+        if self._known:
+            self.bucket.create(ENDED + self._known, b"")
+
     def note_failure(self) -> None:
         """Count a round that failed."""
         self.failures += 1
         shipping.write(self.folder, _with_failures(shipping.read(self.folder), self.failures))
+
+    def _instance(self, log_id: str) -> str:
+        """Return the name to ship under: a new one for a log that was to end under the one it had, and goes on."""
+        instance = self.state.instance(log_id)
+        if self._known != instance and self.bucket.get(ENDED + instance) is not None:
+            self.state.rename(log_id)
+            return self.state.instance(log_id)
+        return instance
 
     def _fix(self, connection: sqlite3.Connection, instance: str, *, everything: bool) -> bool:
         """Fix a range of each kind that is full or old enough; return whether one was full."""

@@ -128,16 +128,21 @@ def test_on_ec2_roles_are_for_instances_and_an_update_to_eks_takes_their_profile
     roles = account.apply("access", **ACCESS)
     assert account.trust(roles["Service"])["Principal"] == {"Service": "ec2.amazonaws.com"}
     assert {"ServiceInstances", "TrainerInstances"} <= roles.keys()
-    assert account.apply("access", **ACCESS, EksIssuer=ISSUER).keys() == {"Trainer", "Service", "Deploy"}
+    assert account.apply("access", **ACCESS, EksIssuer=ISSUER).keys() == {"Trainer", "Triggerer", "Service", "Deploy"}
 
 
-def test_on_eks_a_role_is_for_one_service_account(account: Aws) -> None:
+def test_on_eks_a_role_is_for_service_accounts_by_name(account: Aws) -> None:
     account.apply("storage")
     roles = account.apply("access", **ACCESS, EksIssuer=ISSUER)
-    for role, name in (("Service", "serving"), ("Trainer", "airflow")):
+    prefix = "system:serviceaccount:updraft:"
+    subjects: dict[str, str | list[str]] = {
+        "Service": f"{prefix}serving",
+        "Trainer": [f"{prefix}airflow", f"{prefix}airflow-api-server"],
+        "Triggerer": f"{prefix}airflow-triggerer",
+    }
+    for role, subject in subjects.items():
         trust = account.trust(roles[role])
         assert trust["Principal"]["Federated"] == f"arn:aws:iam::123456789012:oidc-provider/{ISSUER}"
-        subject = f"system:serviceaccount:updraft:{name}"
         expected = {f"{ISSUER}:aud": "sts.amazonaws.com", f"{ISSUER}:sub": subject}
         assert trust["Condition"] == {"StringEquals": expected}
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from tests.support.shipping import filled
 from tests.support.small_models import NAME
 from updraft.datasets.manifest import Description, hashes
 from updraft.datasets.store import open_datasets
+from updraft.predictions.counting import Counter
 from updraft.predictions.layout import open_bucket
 from updraft.predictions.reading import read
 from updraft.registry.registry import open_registry
@@ -158,6 +160,26 @@ def test_training_needs_what_its_role_has(
     more = {("s3:AbortMultipartUpload", bucket) for _, bucket in requests if not bucket.startswith(no_parts)}
     granted = s3_permissions.granted(account.policies(roles["Trainer"]))
     assert s3_permissions.needed(requests) | more == granted  # `more`: see the last test
+
+
+def test_the_triggerer_needs_what_its_role_has(
+    account: Aws, roles: dict[str, str], environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in s3_permissions.LOGIN:
+        monkeypatch.setenv(name, environ[name])
+    ship(environ, tmp_path)
+    with s3_permissions.recorded() as requests:
+        write_task_log(environ, tmp_path)
+        bucket = open_bucket(environ)
+        assert bucket
+        objects = Counter(bucket, NAME).objects(datetime.fromtimestamp(0, UTC).date())
+        assert Counter(bucket, NAME).rows_after({}, objects) > 0
+    try:
+        on_eks = account.apply("access", **ACCESS, EksIssuer="oidc.eks.eu-central-1.amazonaws.com/id/ABC123")
+        granted = s3_permissions.granted(account.policies(on_eks["Triggerer"]))
+    finally:
+        account.apply("access", **ACCESS)
+    assert s3_permissions.needed(requests) == granted
 
 
 def test_the_service_needs_what_its_role_has(

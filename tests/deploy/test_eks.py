@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -46,6 +50,11 @@ def container(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(only)
 
 
+def shipper(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    (only,) = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["initContainers"]
+    return dict(only)
+
+
 @pytest.mark.usefixtures("takes_long")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_manifest_is_strictly_valid(manifests: list[dict[str, Any]], version: str) -> None:
@@ -63,7 +72,8 @@ def test_every_manifest_is_strictly_valid(manifests: list[dict[str, Any]], versi
 
 def test_all_of_an_overlay_is_in_one_namespace_and_images_are_named_by_digest(manifests: list[dict[str, Any]]) -> None:
     assert len({each["metadata"]["namespace"] for each in manifests}) == 1
-    assert re.fullmatch(r"[^@:]+\.amazonaws\.com/updraft-serving@sha256:[0-9a-f]{64}", container(manifests)["image"])
+    for each in (container(manifests), shipper(manifests)):
+        assert re.fullmatch(r"[^@:]+\.amazonaws\.com/updraft-serving@sha256:[0-9a-f]{64}", each["image"])
 
 
 def test_probes_ask_what_the_service_answers(manifests: list[dict[str, Any]]) -> None:
@@ -97,8 +107,39 @@ def test_the_container_writes_only_where_the_service_keeps_something(manifests: 
     assert not pod["automountServiceAccountToken"]
 
 
+def test_the_shipper_shares_the_log_and_ends_after_the_service_has(manifests: list[dict[str, Any]]) -> None:
+    it, service = shipper(manifests), container(manifests)
+    assert it["restartPolicy"] == "Always"  # what makes Kubernetes end it after the service, when it ships what is left
+    assert {each["name"]: each["value"] for each in it["env"]} == {"SERVING_SHIP_AT_END": "on"}
+    assert it["envFrom"] == service["envFrom"] and "UPDRAFT_VERIFY_KEY" not in str(it)
+    state = {"name": "state", "mountPath": "/var/lib/updraft"}
+    assert state in it["volumeMounts"] and state in service["volumeMounts"]
+    assert it["securityContext"] == service["securityContext"]
+    assert (
+        len({each.get("subPath") for one in (it, service) for each in one["volumeMounts"] if each["name"] == "tmp"})
+        == 2
+    )
+    assert of_kind(manifests, "ConfigMap")["data"]["SERVING_PREDICTIONS"].startswith("s3://")
+
+
+@pytest.mark.parametrize(
+    ("age", "log", "alive"), [(None, False, True), (0, True, True), (600, True, False), (600, False, True)]
+)
+def test_the_probe_of_the_shipper_finds_one_that_hangs(
+    manifests: list[dict[str, Any]], tmp_path: Path, age: int | None, log: bool, alive: bool
+) -> None:
+    if log:
+        (tmp_path / "predictions.sqlite").touch()
+    if age is not None:
+        (tmp_path / "shipped.json").touch()
+        os.utime(tmp_path / "shipped.json", (time.time() - age,) * 2)
+    command = [sys.executable, *shipper(manifests)["livenessProbe"]["exec"]["command"][1:]]
+    done = subprocess.run(command, env={"SERVING_DATA": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, done.stderr) == (alive, "")
+
+
 def test_every_setting_is_one_that_the_service_reads(manifests: list[dict[str, Any]]) -> None:
-    folders = (SERVING, ROOT / "include" / "updraft" / "registry")
+    folders = (SERVING, *(ROOT / "include" / "updraft" / room for room in ("registry", "predictions")))
     read = "".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py"))
     settings = of_kind(manifests, "ConfigMap")
     assert all(f'"{name}"' in read for name in settings["data"])
@@ -131,7 +172,9 @@ def test_the_service_account_has_a_role_and_pods_have_no_way_to_the_instance(man
     assert all("169.254.169.254/32" in block["except"] for block in blocks)
 
 
-IMAGE = f"210987654321.dkr.ecr.us-east-1.amazonaws.com/models-serving@sha256:{'ab' * 32}"
+IMAGE, SHIPPER = (
+    f"210987654321.dkr.ecr.us-east-1.amazonaws.com/models-serving@sha256:{each * 32}" for each in ("ab", "cd")
+)
 
 
 def deploy(*words: str) -> subprocess.CompletedProcess[str]:
@@ -139,15 +182,15 @@ def deploy(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([FOLDER / "deploy.sh", *words], capture_output=True, text=True, check=False)
 
 
-def test_a_release_is_the_overlay_with_another_image() -> None:
-    done = deploy("production", IMAGE, "--render")
+def test_a_release_is_the_overlay_with_other_images() -> None:
+    done = deploy("production", IMAGE, SHIPPER, "--render")
     assert done.returncode == 0, done.stderr
     released = [each for each in yaml.safe_load_all(done.stdout) if each]
     plain = subprocess.run([*kustomize(), FOLDER / "overlays/production"], capture_output=True, text=True, check=True)
     expected = [each for each in yaml.safe_load_all(plain.stdout) if each]
-    assert container(released)["image"] == IMAGE
-    container_of_overlay = of_kind(expected, "Deployment")["spec"]["template"]["spec"]["containers"][0]
-    container_of_overlay["image"] = IMAGE
+    assert (container(released)["image"], shipper(released)["image"]) == (IMAGE, SHIPPER)
+    pod = of_kind(expected, "Deployment")["spec"]["template"]["spec"]
+    pod["containers"][0]["image"], pod["initContainers"][0]["image"] = IMAGE, SHIPPER
     assert released == expected
 
 
@@ -158,7 +201,10 @@ def test_a_release_is_the_overlay_with_another_image() -> None:
         (("../base", IMAGE), "../base: expected one of production staging"),
         (("production", "updraft-serving:latest"), "updraft-serving:latest: expected IMAGE@sha256:"),
         (("production", f"{IMAGE}; touch x"), "expected IMAGE@sha256:"),
-        (("production", IMAGE, "--rend"), "--rend: expected --render or nothing"),
+        (("production", IMAGE), "nothing: expected IMAGE@sha256:"),
+        (("production", IMAGE, "updraft-shipper:v1"), "updraft-shipper:v1: expected IMAGE@sha256:"),
+        (("production", IMAGE, IMAGE), "expected two images"),
+        (("production", IMAGE, SHIPPER, "--rend"), "--rend: expected --render or nothing"),
     ],
 )
 def test_what_is_no_overlay_or_no_digest_is_refused_in_a_line(words: tuple[str, ...], expected: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 
 from updraft.predictions.erasure import Erasure
-from updraft.predictions.layout import ERASED, ERASURES, INSTANCES
+from updraft.predictions.layout import ENDED, ERASED, ERASURES, INSTANCES
 from updraft.registry.s3 import Bucket, VerificationError, json_bytes, parse_json
 
 
@@ -35,8 +35,8 @@ def acknowledged(bucket: Bucket, erasure: Erasure) -> dict[str, int]:
 
 
 def unaware(bucket: Bucket, erasure: Erasure) -> list[str]:
-    """List the instances that ship here and have not acknowledged an erasure."""
-    return sorted(set(bucket.keys(INSTANCES)) - set(bucket.keys(f"{ERASED}{erasure.id}/")))
+    """List the instances that ship here and have not acknowledged an erasure; one that has ended has no log."""
+    return sorted(set(bucket.keys(INSTANCES)) - set(bucket.keys(ENDED)) - set(bucket.keys(f"{ERASED}{erasure.id}/")))
 
 
 def parse(body: bytes, place: str) -> Erasure:

@@ -4,7 +4,7 @@
     <use case>/errors/date=2026-11-29/<instance>-<first>-<last>.parquet     requests that ended in an error, likewise
     <use case>/feedback/date=2026-11-30/<instance>-<first>-<last>.parquet   true labels, by the day they came in
     _erasures/<id>.json, _erased/<id>/<instance>                            what is to be erased, and who knows of it
-    _instances/<instance>                                                   the services that ship here
+    _instances/<instance>, _ended/<instance>                                the services that ship here, that have ended
 
 An instance is a service's prediction log. Its numbers of requests, and of labels, never come twice, so `<first>-<last>`
 names the same rows for ever. No name of a use case begins with _.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 VARIABLE = "SERVING_PREDICTIONS"
-ERASURES, ERASED, INSTANCES = "_erasures/", "_erased/", "_instances/"
+ERASURES, ERASED, INSTANCES, ENDED = "_erasures/", "_erased/", "_instances/", "_ended/"
 RANGE_ID = "range"  # in an object's metadata: the random id under which its range was fixed
 
 Kind = Literal["predictions", "feedback"]  # what is numbered: requests, and labels

@@ -31,7 +31,7 @@ from tests.support.small_models import NAME, model, promote, push
 from updraft.local_stack.servers import weed_command, weed_ports
 from updraft.predictions import erasures
 from updraft.predictions.erasure import new
-from updraft.predictions.layout import INSTANCES, stored
+from updraft.predictions.layout import ENDED, INSTANCES, stored
 from updraft.predictions.reading import read_errors
 from updraft.registry.registry import Registry
 from updraft.registry.s3 import Bucket
@@ -299,6 +299,32 @@ def test_one_shipper_at_a_time(s3: dict[str, str], tmp_path: Path) -> None:
             assert second.wait(60) == 0
         with suppress(psutil.NoSuchProcess):
             first.wait(1)
+
+
+def test_a_log_that_ends_is_shipped_to_its_last_row_and_no_erasure_waits_for_it(
+    s3: dict[str, str], tmp_path: Path
+) -> None:
+    bucket, environ = bucket_of(s3)
+    data, environ = tmp_path / "data", environ | {"SERVING_SHIP_AT_END": "on"}
+    with filled(data) as it:
+        it.add(first := entry())
+        with shipper(environ, data, seconds=0.1) as process:
+            until(lambda: raw_ids(bucket) == ids(first))
+            process.terminate()
+            assert process.wait(60) == 0
+        (ended,) = bucket.keys(ENDED)
+        it.add(second := entry(3))
+        with shipper(environ, data, seconds=86_400) as process:  # nothing is due before it ends
+            until(lambda: (tmp_path / "data-shipper.log").read_text().count(" shipping ") == 2)
+            until(lambda: len(list(bucket.keys(INSTANCES))) == 2)
+            assert raw_ids(bucket) == ids(first)
+            process.terminate()
+            assert process.wait(60) == 0
+    assert sorted(raw_ids(bucket)) == ids(first, second)
+    assert ended in bucket.keys(ENDED) and set(bucket.keys(ENDED)) == set(bucket.keys(INSTANCES))
+    erasure = new(USE_CASE, "Name", "Ann Onymous")
+    erasures.create(bucket, erasure)
+    assert erasures.unaware(bucket, erasure) == []
 
 
 def test_what_is_not_shipped_stays_beyond_its_time_and_what_goes_all_the_same_is_counted(
