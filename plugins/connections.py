@@ -125,10 +125,13 @@ def _mask_password(url: str) -> None:
 
 
 def registry(conn_id: str = "aws_default") -> Registry:
-    """Open the registry that UPDRAFT_REGISTRY names through S3Hook's client."""
+    """Open the registry that UPDRAFT_REGISTRY names through S3Hook's client; a tracker, if there is one, follows it."""
     from updraft.registry.registry import open_registry
+    from updraft.trackers.mlflow import follow_with_tracker, secrets
 
-    return open_registry(os.environ, s3_client(conn_id))
+    for secret in secrets(os.environ):
+        mask_secret(secret)
+    return follow_with_tracker(open_registry(os.environ, s3_client(conn_id)), os.environ)
 
 
 def datasets(conn_id: str = "aws_default") -> Datasets | None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rendering import FAULTS, in_a_line
 from updraft.defaults import ROOT
+from updraft.model.version_files import EVALUATION
 from updraft.registry import monitor_state
 from updraft.registry.monitor_state import MonitorState
 from updraft.registry.moves import Move, Rollout
@@ -27,7 +28,6 @@ from updraft.registry.states import States, replay
 from updraft.usecase.load import parse, paths
 from updraft.usecase.schema import NAME, BadUseCase, UseCase
 
-EVALUATION = "evaluation.json"
 SHOWN = 30  # versions and moves, the latest: each version takes two requests the first time
 READERS = 8  # requests at the same time, of the 10 that a client of S3 keeps open
 MAX_KEPT = 5_000  # versions in memory

@@ -20,6 +20,8 @@ import models_page
 from links import CARD, MODELS, PAGES, VALIDATION, service_url
 from rendering import FAULTS, SANDBOX, in_a_line, nothing, page, render
 from updraft.airflow_client import DAG_PREFIX
+from updraft.model.version_files import CARD as CARD_FILE
+from updraft.model.version_files import EVALUATION
 from updraft.stages.runs import BadArtifacts, artifacts, folder_of
 from updraft.usecase.load import ETL_PREFIX, MONITOR_PREFIX
 from updraft.usecase.schema import NAME
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CARD_FILE, EVALUATION = "card.html", "evaluation.json"  # as `evaluate` names them; its import would load pandas
 MODEL_CARD, REPORT = ("model card", "evaluate", CARD_FILE), ("report", "decide", "report.html")  # what, task, file
 MAX_BYTES = 32 << 20  # of a file that is shown
 MAX_ARGUMENTS = 60  # characters of an expectation's arguments, where it passed

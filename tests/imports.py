@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Bottom up: a room imports only rooms that stand before it.
 UPDRAFT = (
     *("errors", "defaults", "version", "addresses", "sql_engine", "api_keys", "airflow_client", "regex_texts"),
-    *("model", "registry", "predictions", "run_params", "usecase", "datasets"),
+    *("model", "registry", "trackers", "predictions", "run_params", "usecase", "datasets"),
     *("sources", "destinations", "learning", "monitoring", "stages", "etl", "new", "demo"),
     *("local_stack", "compose_secrets", "cli"),
 )

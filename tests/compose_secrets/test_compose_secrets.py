@@ -85,6 +85,7 @@ def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
         ({"S3_ACCESS_KEY": "MY-ACCESS-KEY"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both, or neither"),
         ({**ELSEWHERE, "S3_SECRET_KEY": "my-secret"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both"),
         ({"UPDRAFT_MIRROR": "there", **ELSEWHERE}, "UPDRAFT_MIRROR: 'there' is not s3://bucket"),
+        ({"MLFLOW_TRACKING_URI": "mlflow:5000"}, "MLFLOW_TRACKING_URI: 'mlflow:5000'; expected http"),
         ({"UPDRAFT_MIRROR": "s3://there"}, "UPDRAFT_MIRROR: 's3://there', but S3 is the stack's own"),
         ({"S3_ENDPOINT": "s3.example.com"}, "S3_ENDPOINT: expected a URL such as http://"),
         ({"S3_ENDPOINT": "https://me:my-secret@s3.example.com"}, "S3_ENDPOINT: expected a URL .* without a login"),

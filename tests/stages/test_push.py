@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.mlflow_stand_in import MlflowStandIn
 from tests.support.trained import Trained
 from tests.support.versions import model_folder, overwrite
+from tests.support.web_server import web_server
 from updraft.errors import UserError
 from updraft.model.golden import replay
 from updraft.model.model import Model
@@ -21,6 +24,7 @@ from updraft.stages.push import Answer, Choice, Outcome, champion, push
 from updraft.stages.runs import Run, RunFiles
 from updraft.stages.stage_folder import read_json, write_json
 from updraft.stages.train import train
+from updraft.trackers.mlflow import follow_with_tracker
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Rollout
 
@@ -92,6 +96,32 @@ def test_a_rejected_model_leaves_no_trace(case: UseCase, run: Run, registry: Reg
     outcome = push_run(case, run, registry, rewrite(run, decision="reject", reason="too weak"))
     assert (outcome.version, outcome.reason) == (None, "too weak")
     assert registry.names() == []
+
+
+def test_a_tracker_has_each_run_also_those_that_stored_nothing(case: UseCase, run: Run, registry: Registry) -> None:
+    stand_in = MlflowStandIn()
+    with web_server(stand_in.answer) as server:
+        follow_with_tracker(registry, {"MLFLOW_TRACKING_URI": server.url})
+        rejected = replace(run, id="manual__0")
+        for _ in range(2):  # a task is tried again
+            push_run(case, rejected, registry, rewrite(run, decision="reject", reason="too weak"))
+        push_run(case, run, registry, rewrite(run, decision="hold", reason="promote is 'never'"))
+    runs = stand_in.recorded()
+    parents = {each["run_name"]: each["tags"] for each in runs if "mlflow.parentRunId" not in each["tags"]}
+    assert len(runs) == 2 * (1 + len(case.candidates))
+    assert {name: tags["updraft.decision"] for name, tags in parents.items()} == {
+        "manual__0": "reject",
+        "manual__1": "hold",
+    }
+    data_sha256 = hashlib.sha256((run.files.folder / "ingest" / "dataset.parquet").read_bytes()).hexdigest()
+    assert {tags["updraft.data_sha256"] for tags in parents.values()} == {data_sha256}
+    chosen = [each["tags"]["updraft.candidate"] for each in runs if each["tags"].get("updraft.chosen") == "true"]
+    assert chosen == [read_json(run.files.folder / "evaluate" / "evaluation.json")["chosen"]] * 2
+    for each in runs:
+        if candidate := case.candidates.get(each["run_name"]):
+            params = {key: value for key, value in candidate.params.items() if value is not None}
+            texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in params.items()}
+            assert each["params"] == texts
 
 
 def test_a_held_model_is_stored_for_a_person_to_promote(case: UseCase, run: Run, registry: Registry) -> None:

@@ -26,6 +26,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes = b""
+    method: str = "GET"
 
 
 Answers = Callable[[Request], Answer]
@@ -43,7 +44,8 @@ class WebServer:
 
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                request = Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                request = Request(self.path, headers, body, self.command)
                 owner.requests.append(request)
                 found = answer(request)
                 self.send_response(found.status)
@@ -53,7 +55,7 @@ class WebServer:
                 self.wfile.write(found.body[: found.cut])
                 self.close_connection = self.close_connection or found.cut is not None
 
-            do_POST = do_GET
+            do_POST = do_PUT = do_DELETE = do_GET
 
             def log_message(self, format: str, *args: object) -> None:
                 """Log nothing."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from updraft.cli import dataset, registry, stack, stage, usecases
-from updraft.cli.parameters import FILES, EtlName, Json, UseCaseName, next_step
+from updraft.cli.parameters import FILES, EtlName, Json, UseCaseName, next_step, use_case_names
 from updraft.errors import UserError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -186,6 +186,18 @@ def predictions(
         show_one(name, id_)
     else:
         show(name, parse_period(since, until), out, as_json=as_json)
+
+
+@app.command(epilog="Example: MLFLOW_TRACKING_URI=http://127.0.0.1:5001 updraft tracker vehicle_insurance")
+def tracker(
+    name: Annotated[
+        str | None, typer.Argument(help="One use case; all without it.", autocompletion=use_case_names)
+    ] = None,
+) -> None:
+    """Record in the MLflow at MLFLOW_TRACKING_URI the versions that it lacks; exit code 1 when one still is missing."""
+    from updraft.cli.tracker import record_missing
+
+    record_missing(name)
 
 
 @app.command(epilog="Example: updraft dvc vehicle_insurance")

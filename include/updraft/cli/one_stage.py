@@ -9,11 +9,11 @@ from pathlib import Path
 
 import typer
 
-from updraft.cli.registry_access import who
+from updraft.cli.registry_access import open_followed, who
 from updraft.cli.steps import Count, show_steps
 from updraft.cli.store_access import require_running
 from updraft.errors import UserError
-from updraft.registry.registry import Registry, open_registry
+from updraft.registry.registry import Registry
 from updraft.stages.check import require_valid
 from updraft.stages.evaluate import EVALUATION
 from updraft.stages.push import push
@@ -61,7 +61,7 @@ def registry_if_any() -> Registry | None:
     if not os.environ.get("UPDRAFT_REGISTRY"):
         return None
     require_running("s3")
-    return open_registry(os.environ)
+    return open_followed()
 
 
 def push_model(name: str, models: Sequence[Path], split: Path, dataset: Path, evaluation: Path, out: Path) -> None:

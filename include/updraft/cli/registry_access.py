@@ -28,6 +28,7 @@ from updraft.registry.moves import Move
 from updraft.registry.registry import PointerMoved, Registry, VerificationError, Version, open_registry
 from updraft.registry.signing_keys import key_id
 from updraft.registry.states import States
+from updraft.trackers.mlflow import follow_with_tracker
 
 S3_ERRORS = (ClientError, BotoCoreError, Boto3Error)
 ERRORS = (UserError, OSError, PointerMoved, *S3_ERRORS)  # what a person can do something about
@@ -37,11 +38,16 @@ ERRORS = (UserError, OSError, PointerMoved, *S3_ERRORS)  # what a person can do 
 def open_from_environment() -> Iterator[Registry]:
     """Open the registry that the environment names, and close its connections afterwards."""
     check_stores(os.environ, home_folder(os.environ), "s3")
-    registry = open_registry(os.environ)
+    registry = open_followed()
     try:
         yield registry
     finally:
         registry.bucket.client.close()
+
+
+def open_followed() -> Registry:
+    """Open the registry that the environment names; its mirror and its tracker, if there are any, follow it."""
+    return follow_with_tracker(open_registry(os.environ), os.environ)
 
 
 @contextmanager

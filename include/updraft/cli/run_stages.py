@@ -13,11 +13,11 @@ import typer
 from rich.console import Console
 
 from updraft.cli.parameters import next_step
-from updraft.cli.registry_access import who
+from updraft.cli.registry_access import open_followed, who
 from updraft.cli.steps import show_steps
 from updraft.cli.store_access import find_address, require_running
 from updraft.datasets.store import open_datasets
-from updraft.registry.registry import Registry, open_registry
+from updraft.registry.registry import Registry
 from updraft.sources import open_source
 from updraft.stages.check import require_valid
 from updraft.stages.configuration import FOLDER, begin
@@ -42,7 +42,7 @@ def run_stages(
     params = check_params({"limit": limit, "seed": seed, "promote": promote})
     if os.environ.get("UPDRAFT_REGISTRY"):
         require_running("s3")
-    store = open_registry(os.environ) if os.environ.get("UPDRAFT_REGISTRY") else None
+    store = open_followed() if os.environ.get("UPDRAFT_REGISTRY") else None
     this_run = _new_run(name)
     folder = this_run.files.folder
     with explain_file_errors(folder, folder):

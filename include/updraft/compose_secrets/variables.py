@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from updraft.api_keys import parse_keys
 from updraft.errors import UserError
 from updraft.registry.s3 import ENDPOINT, EXPECTED_ENDPOINT, BadRegistry, split_uri
+from updraft.trackers.mlflow_server import VARIABLE as TRACKER
+from updraft.trackers.mlflow_server import split_uri as split_uri_of_tracker
 
 OWN_S3 = "http://s3:8333"
 S3_LOGIN = ("S3_ACCESS_KEY", "S3_SECRET_KEY")
@@ -35,6 +37,8 @@ def check(environ: Mapping[str, str]) -> None:
         bucket(name, environ)
     if environ.get(MIRROR):
         _check_mirror(environ)
+    if environ.get(TRACKER):
+        _check_tracker(environ[TRACKER])
     if environ.get("S3_ENDPOINT") and not ENDPOINT.fullmatch(environ["S3_ENDPOINT"]):
         raise BadVariable(f"S3_ENDPOINT: {EXPECTED_ENDPOINT}")
     if len([name for name in S3_LOGIN if environ.get(name)]) == 1:
@@ -66,6 +70,13 @@ def _check_mirror(environ: Mapping[str, str]) -> None:
         raise BadVariable(f"{MIRROR}: {error}") from None
     if own_s3(environ):
         raise BadVariable(f"{MIRROR}: {environ[MIRROR]!r}, but S3 is the stack's own; name another one by S3_ENDPOINT")
+
+
+def _check_tracker(uri: str) -> None:
+    try:
+        split_uri_of_tracker(uri)
+    except UserError as error:
+        raise BadVariable(str(error)) from None
 
 
 def _check_keys(text: str) -> None:

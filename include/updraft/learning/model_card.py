@@ -12,13 +12,13 @@ import pandas as pd
 from updraft.learning.figures import Draw, render
 from updraft.learning.metrics import Truth, gain, measure
 from updraft.learning.score import ScoringResult
+from updraft.model.version_files import CARD as CARD
 from updraft.usecase import UseCase
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-CARD = "card.html"
 IMPORTANCE_ROWS, IMPORTANCE_REPEATS = 1000, 3  # each column of each repeat is one more prediction of these rows
 MAX_FEATURES = 15  # bars of the importance plot
 MAX_POINTS = 2000  # of the scatter plot, each an element of the SVG

@@ -7,7 +7,6 @@ since the bucket was out of reach, is copied at a later move, run or call, and n
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from updraft.errors import UserError
 from updraft.registry import claims
 from updraft.registry.claims import version_folder
 from updraft.registry.copying import StoredVersion, add_moves, create_version
+from updraft.registry.follower import Follower
 from updraft.registry.judgements import JUDGED_AGAIN
 from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, verified
 from updraft.registry.moves import HISTORY, POINTER, Move, Moves, PointerMoved
@@ -32,28 +32,17 @@ if TYPE_CHECKING:
 VARIABLE = "UPDRAFT_MIRROR"
 ERRORS = (UserError, OSError, PointerMoved, ClientError, BotoCoreError, Boto3Error)  # what a mirror may be late by
 
-log = logging.getLogger(__name__)
 
-
-class Mirror:
+class Mirror(Follower):
     """What of `source` is copied to `target`. Both have the same keys."""
+
+    errors = ERRORS
 
     def __init__(self, source: Bucket, target: Bucket, keys: Keys) -> None:
         if str(source) == str(target):
             raise BadRegistry(f"{VARIABLE}: {str(target)!r} is the registry itself")
         self.source, self.target, self.keys = source, target, keys
-
-    def follow(self, name: str) -> str | None:
-        """Copy what the mirror lacks of a use case, if it can; return why it is late, None if it is not. Logs both."""
-        try:
-            copied = self.sync(name)
-        except ERRORS as error:
-            reason = " ".join(str(error).split())
-            log.warning("%s: the mirror %s is late, and is tried again: %s", name, self.target, reason)
-            return reason
-        for number in copied:
-            log.info("%s: version %d is mirrored to %s", name, number, self.target)
-        return None
+        self.what, self.done = f"the mirror {target}", f"mirrored to {target}"
 
     def sync(self, name: str) -> list[int]:
         """Copy what the mirror lacks of a use case, the pointer last; return the versions that were copied.

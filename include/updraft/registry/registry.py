@@ -27,6 +27,7 @@ from updraft.errors import UserError
 from updraft.registry import claims
 from updraft.registry.claims import version_folder
 from updraft.registry.folder_hashes import describe_file, list_files, matches_manifest
+from updraft.registry.follower import Follower
 from updraft.registry.judgements import JUDGED_AGAIN
 from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, MODEL_FILE, verified
 from updraft.registry.manifest import Version as Version
@@ -67,7 +68,7 @@ class Registry:
     def __init__(self, client: S3Client, bucket: str, prefix: str = "", *, keys: Keys) -> None:
         self.bucket = Bucket(client, bucket, prefix)
         self.keys = keys
-        self.mirror: Mirror | None = None  # a bucket that follows each move
+        self.followers: list[Follower] = []  # of each move
 
     def names(self) -> list[str]:
         """List the use cases that have a version."""
@@ -106,9 +107,14 @@ class Registry:
         return Moves(self.bucket, self.keys, name, moved=self.follow)
 
     def follow(self, name: str) -> None:
-        """Let the mirror, if there is one, follow; where it cannot, it is late, and the log says why."""
-        if self.mirror:
-            self.mirror.follow(name)
+        """Let what follows the registry, a mirror or a tracker, follow; the log says which is late, and why."""
+        for follower in self.followers:
+            follower.follow(name)
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """The bucket that follows each move, if there is one."""
+        return next((each for each in self.followers if isinstance(each, Mirror)), None)
 
     def history(self, name: str) -> list[Move]:
         """List every move of the pointer, oldest first, verified."""
@@ -329,5 +335,6 @@ def open_registry(environ: Mapping[str, str], client: S3Client | None = None) ->
         raise BadRegistry(f"UPDRAFT_REGISTRY: {error}") from None
     keys, client = load_keys(environ), client or s3_client(environ)
     registry = Registry(client, bucket, prefix, keys=keys)
-    registry.mirror = open_mirror(environ, registry.bucket, keys, client)
+    if mirror := open_mirror(environ, registry.bucket, keys, client):
+        registry.followers.append(mirror)
     return registry

@@ -20,6 +20,7 @@ from updraft.learning.score import ScoringResult, format_metrics, score
 from updraft.learning.slices import MIN_SLICE_ROWS, slices
 from updraft.model import golden
 from updraft.model.model import Model
+from updraft.model.version_files import EVALUATION as EVALUATION
 from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE, describe
 from updraft.registry.states import Hold
@@ -30,7 +31,6 @@ from updraft.usecase.blocks import MetricName
 
 log = logging.getLogger(__name__)
 
-EVALUATION = "evaluation.json"
 Decision = Literal["promote", "hold", "reject"]
 
 
@@ -90,6 +90,7 @@ def evaluate(
         "model_sha256": model_sha256,
         "held": str(holds[model_sha256]) if model_sha256 in holds else None,
         "params": summaries[chosen]["params"],
+        "candidate_params": {name: summary["params"] for name, summary in summaries.items()},
         "rows": len(test),
         "positive": int(results[chosen].truth.sum()) if case.task == "binary" else None,
         "threshold": model.signature.threshold,

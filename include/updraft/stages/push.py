@@ -6,27 +6,29 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from updraft.datasets.manifest import DATASET, Description, dvc_file
 from updraft.errors import UserError
-from updraft.learning.model_card import CARD
 from updraft.model.compiled.layout import BASELINE, FILES, PARITY
 from updraft.model.golden import GOLDEN
 from updraft.model.signature import Signature
-from updraft.model.version_files import MODEL, SIGNATURE
+from updraft.model.version_files import CARD, EVALUATION, MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE
 from updraft.registry import judgements
 from updraft.registry.folder_hashes import sha256
 from updraft.registry.registry import HeldModel, Pointer, PointerMoved, Registry, Version
 from updraft.registry.rollouts import Plan, RolloutRunning, start
 from updraft.run_params import Promote
-from updraft.stages.evaluate import EVALUATION, Champion, evaluate
+from updraft.stages.evaluate import Champion, evaluate
 from updraft.stages.keep import describe
 from updraft.stages.runs import Run
 from updraft.stages.stage_folder import read_json, recreate_folder
 from updraft.stages.train import TRAINING
+from updraft.trackers.mlflow import tracker_of
+from updraft.trackers.run_record import RunRecord, of_run
 from updraft.usecase import UseCase
 from updraft.version import commit
 
@@ -93,7 +95,23 @@ def push(
     stored, or, when it moves later, with a note beside the version. A retry of the same run finds the version of the
     first try.
     """
-    registry.follow(case.name)  # what its mirror lacks of an earlier move
+    outcome = _push(case, models, split, dataset, evaluation, registry, run, answer)
+    registry.follow(case.name)  # what its mirror and its tracker lack, of this version or of an earlier move
+    if outcome.version is None and (tracker := tracker_of(registry)):
+        tracker.record(case.name, lambda: _unstored(outcome, dataset, evaluation, run))
+    return outcome
+
+
+def _push(
+    case: UseCase,
+    models: Sequence[Path],
+    split: Path,
+    dataset: Path,
+    evaluation: Path,
+    registry: Registry,
+    run: Run,
+    answer: Answer | None,
+) -> Outcome:
     summary = read_json(evaluation / EVALUATION)
     if summary["decision"] == "reject":
         log.info("nothing is pushed: %s", summary["reason"])
@@ -101,7 +119,7 @@ def push(
     model = _chosen(models, summary["chosen"])
     # A retried task makes the same bytes; a run that is cleared after a change makes others: a new version.
     model_sha256 = _require_evaluated(case, model, summary)
-    once = f"{run.id}~{model_sha256[:12]}"
+    once = _key(run, model_sha256)
     hold = registry.states(case.name).hold(model_sha256)
     if hold and answer and answer.choice == "reject" and (version := registry.version_of(case.name, once)):
         return Outcome(version, "reject", f"this model is {hold}")  # by an earlier try of this task
@@ -130,6 +148,19 @@ def push(
     if case.promote == "approve" and summary["decision"] == "promote":
         return _follow(answer, case, version, summary, registry, run)
     return _promote(case, models, split, version, summary, registry, run)
+
+
+def _unstored(outcome: Outcome, dataset: Path, evaluation: Path, run: Run) -> RunRecord:
+    """Describe a run that stored no version, for a tracker."""
+    summary = read_json(evaluation / EVALUATION) | {"decision": outcome.decision, "reason": outcome.reason}
+    rows, card = describe(dataset), (evaluation / CARD).read_bytes()
+    facts = {"data_sha256": rows.sha256, "rows": rows.rows, "configuration_sha256": summary["configuration_sha256"]}
+    key = _key(run, str(summary.get("model_sha256")))
+    return of_run(key, datetime.now(UTC), summary, facts, card=card, url=run.url, commit=commit())
+
+
+def _key(run: Run, model_sha256: str) -> str:
+    return f"{run.id}~{model_sha256[:12]}"
 
 
 def _follow(
