@@ -10,7 +10,7 @@ import pytest
 
 from tests.bench_serving.client import post, send, write_bodies
 from tests.bench_serving.models import Trained
-from tests.bench_serving.peers import FLOOR, peers, with_workers
+from tests.bench_serving.peers import FLOOR, OURS, peers, with_workers
 from tests.bench_serving.processes import CLIENT_CORE, running
 from tests.bench_serving.report import GOALS, MEMORY, print_goals
 
@@ -40,7 +40,9 @@ def test_goals_say_by_how_much_they_are_missed(capsys: pytest.CaptureFixture[str
     theirs = {"rate 64": 1.0, "rate 1": 100.0, "p50 1": 40.0}
     two = {"pss": MEMORY * 2, "rss": MEMORY * 3}
     figures = {"Updraft": {name: {"median": value} for name, value in ours.items()} | {"two workers": two}}
-    figures |= {name: {key: {"median": value} for key, value in theirs.items()} for name in {goal.of for goal in GOALS}}
+    figures |= {
+        name: {key: {"median": value} for key, value in theirs.items()} for name in {goal.of for goal in GOALS} - {OURS}
+    }
     found = {goal["goal"]: (goal["met"], round(goal["of_goal"], 3)) for goal in print_goals({
         "models": {"reference_forest": figures}
     })}  # fmt: skip

@@ -20,13 +20,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start compiles everyt
 from tests.bench_serving.client import require_wrk
 from tests.bench_serving.measure import Figures, Plan, measure, memory_of_two, starts
 from tests.bench_serving.models import REFERENCE, TRAINED_ON, Trained, train
-from tests.bench_serving.peers import BENTOML, FASTAPI, FLOOR, MLFLOW, OURS, peers
+from tests.bench_serving.peers import BENTOML, CANARY, FASTAPI, FLOOR, MLFLOW, OURS, SHIPPING, peers
 from tests.bench_serving.report import machine, print_goals, print_model, print_starts, save
 from tests.support.key_pairs import write_key_pair
 from tests.support.servers import s3_server
 from updraft.defaults import ROOT
 
-ALL, TWO = [OURS, MLFLOW, FASTAPI, BENTOML, FLOOR], [OURS, MLFLOW]
+ALL, TWO = [OURS, SHIPPING, CANARY, MLFLOW, FASTAPI, BENTOML, FLOOR], [OURS, MLFLOW]
 CONNECTIONS = {REFERENCE: (1, 8, 64)}  # of others: FEWER
 FEWER = (1, 64)
 NEW_ROWS = 5_000
@@ -73,6 +73,8 @@ def _measure(trained: Trained, plan: Plan, environ: Mapping[str, str], folder: P
     compared = peers(ALL if reference else TWO, trained, environ, folder)
     figures = measure(compared, trained, plan, folder)
     for peer in compared if reference else ():
+        if peer.name in (SHIPPING, CANARY):
+            continue
         figures[peer.name]["first"] = starts(peer, trained, plan.rounds, folder)
         if peer.name in (OURS, FLOOR):
             figures[peer.name]["two workers"] = asdict(memory_of_two(peer, trained, plan.seconds, folder))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import sklearn
@@ -20,9 +22,14 @@ from tests.bench_serving.processes import Command
 from tests.support.environments import bin_of
 from tests.support.service import granian, surroundings
 from updraft.defaults import ROOT
+from updraft.predictions.layout import open_bucket
+from updraft.registry.manifest import MODEL_FILE
+from updraft.registry.registry import open_registry
+from updraft.registry.rollouts import Plan, start
 
 APPS = Path(__file__).parent / "apps"
 OURS, MLFLOW, FASTAPI, BENTOML, FLOOR = "Updraft", "MLflow", "FastAPI", "BentoML", "constant route"
+SHIPPING, CANARY = "and shipping", "and a canary"  # ours, with the shipper beside it; with two versions
 # Pickles are read by the scikit-learn that wrote them.
 BASE = (f"scikit-learn=={sklearn.__version__}", f"numpy=={np.__version__}")
 PANDAS = f"pandas=={pd.__version__}"
@@ -48,6 +55,7 @@ class Peer:
 def peers(names: list[str], trained: Trained, environ: Mapping[str, str], folder: Path) -> list[Peer]:
     """Prepare these servers for a model; environments are made on first use."""
     makers = {OURS: _ours, MLFLOW: _mlflow, FASTAPI: _fastapi, BENTOML: _bentoml, FLOOR: _floor}
+    makers |= {SHIPPING: _shipping, CANARY: _canary}
     return [makers[name](trained, environ, _made(folder / name.replace(" ", "_"))) for name in names]
 
 
@@ -70,6 +78,30 @@ def _ours(trained: Trained, environ: Mapping[str, str], folder: Path) -> Peer:
     words[words.index("--port") + 1] = "{port}"
     command = Command(tuple(words), surroundings(dict(environ) | own), ROOT)
     return Peer(OURS, command, f"/predict/{trained.name}", lambda row: row, lambda rows: {"rows": rows}, _our_score)
+
+
+def _shipping(trained: Trained, environ: Mapping[str, str], folder: Path) -> Peer:
+    environ = {**environ, "SERVING_PREDICTIONS": "s3://bench-predictions", "SERVING_SHIP_SECONDS": "2"}
+    if bucket := open_bucket(environ):
+        bucket.create_if_missing()
+    peer = _ours(trained, environ, folder)
+    command = replace(peer.command, beside=(sys.executable, "-m", "serving.shipper"))
+    return replace(peer, name=SHIPPING, command=command)
+
+
+def _canary(trained: Trained, environ: Mapping[str, str], folder: Path) -> Peer:
+    """Try the same model, in other bytes, beside itself, on half of the requests: answers stay the same."""
+    environ = {**environ, "UPDRAFT_REGISTRY": "s3://bench-canary"}
+    registry = open_registry(environ)
+    registry.bucket.create_if_missing()
+    files = shutil.copytree(trained.folder, folder / "files", ignore=shutil.ignore_patterns("manifest.*"))
+    why = {"who": "bench", "why": "to be measured"}
+    first = registry.push(trained.name, files, {}, "first")
+    registry.promote(trained.name, first.number, expect=None, **why)
+    joblib.dump(joblib.load(files / MODEL_FILE), files / MODEL_FILE, compress=1)
+    second = registry.push(trained.name, files, {}, "second")
+    start(registry, trained.name, Plan(second.number, "canary", 50.0), **why)
+    return replace(_ours(trained, environ, folder), name=CANARY)
 
 
 def _our_score(answer: dict[str, Any]) -> Any:

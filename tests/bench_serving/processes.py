@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -35,6 +36,7 @@ class Command:
     words: tuple[str, ...]
     environ: Mapping[str, str]
     folder: Path  # where it runs
+    beside: tuple[str, ...] = ()  # another program on the same core, with the same environment
 
 
 @dataclass
@@ -44,9 +46,10 @@ class Running:
     port: int
     process: psutil.Popen
     first: float
+    beside: Sequence[psutil.Popen] = ()
 
     def tree(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
+        return [self.process, *self.process.children(recursive=True), *self.beside]
 
     def cpu(self) -> float:
         """Return the seconds of processor time that its processes have had."""
@@ -85,11 +88,10 @@ class Running:
 def running(command: Command, path: str, body: bytes, log: Path) -> Iterator[Running]:
     """Start a server on its core and send it `body` until it answers with 200."""
     port = free_port()
-    words = ["taskset", "--cpu-list", SERVER_CORE, *(word.replace("{port}", str(port)) for word in command.words)]
+    words = [word.replace("{port}", str(port)) for word in command.words]
     with log.open("ab") as sink, ExitStack() as stack:
         started = time.perf_counter()
-        process = psutil.Popen(words, env=command.environ, cwd=command.folder, stdout=sink, stderr=subprocess.STDOUT)
-        stack.callback(_end, process)
+        process = stack.enter_context(_process(words, command, sink))
         while True:
             with suppress(OSError):
                 if post(port, path, body)[0] == 200:
@@ -97,7 +99,19 @@ def running(command: Command, path: str, body: bytes, log: Path) -> Iterator[Run
             if process.poll() is not None or time.perf_counter() - started > PATIENCE:
                 raise SystemExit(f"{' '.join(words)}: no answer\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
-        yield Running(port, process, time.perf_counter() - started)
+        first = time.perf_counter() - started
+        beside = [stack.enter_context(_process(command.beside, command, sink))] if command.beside else []
+        yield Running(port, process, first, beside)
+
+
+@contextmanager
+def _process(words: Sequence[str], command: Command, sink: BinaryIO) -> Iterator[psutil.Popen]:
+    pinned = ["taskset", "--cpu-list", SERVER_CORE, *words]
+    process = psutil.Popen(pinned, env=command.environ, cwd=command.folder, stdout=sink, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        _end(process)
 
 
 def _end(process: psutil.Popen) -> None:

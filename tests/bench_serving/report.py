@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.bench_serving.measure import MANY, MORE
 from tests.bench_serving.models import REFERENCE
-from tests.bench_serving.peers import BENTOML, FASTAPI, FLOOR, MLFLOW, OURS
+from tests.bench_serving.peers import BENTOML, CANARY, FASTAPI, FLOOR, MLFLOW, OURS, SHIPPING
 
 Results = dict[str, Any]
 HEADER = f"{'':<16}{'requests/s':>10}{'from':>9}{'to':>9}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>9}{'failed':>8}"
@@ -21,13 +21,14 @@ HEADER = f"{'':<16}{'requests/s':>10}{'from':>9}{'to':>9}{'p50 ms':>9}{'p99 ms':
 
 @dataclass(frozen=True)
 class Goal:
-    """A goal for a ratio, or for a figure of ours where `to` is empty."""
+    """A goal for a ratio of two servers' figures."""
 
     what: str
     key: str
     of: str  # the server that it is compared with
     holds: Callable[[float, float], bool]
     value: float
+    who: str = OURS
 
 
 GOALS = [
@@ -41,6 +42,10 @@ GOALS = [
     Goal(f"bodies of {MANY:,} rows, times MLflow", f"rows {MANY}", MLFLOW, operator.ge, 2.5),
     Goal(f"bodies of {MORE:,} rows, times MLflow", f"rows {MORE}", MLFLOW, operator.ge, 2),
     Goal("first answer, times the constant route's", "first", FLOOR, operator.le, 3),
+    Goal("c=64, with the shipper, share of without it", "rate 64", OURS, operator.ge, 0.95, SHIPPING),
+    Goal("c=1, with the shipper, share of without it", "rate 1", OURS, operator.ge, 0.95, SHIPPING),
+    Goal("c=64, with a canary, share of without it", "rate 64", OURS, operator.ge, 0.9, CANARY),
+    Goal("c=1, with a canary, share of without it", "rate 1", OURS, operator.ge, 0.9, CANARY),
 ]
 FORMS = {"compiled": "a compiled model", "pipeline": "its pipeline"}
 MEMORY = 130.0  # megabytes of two workers
@@ -93,7 +98,7 @@ def print_goals(results: Results) -> list[dict[str, Any]]:
     """Print the goals of the reference forest, and by how much they are met; return them."""
     figures, told = results["models"][REFERENCE], []
     for goal in GOALS:
-        ours, other = (figures.get(server, {}).get(goal.key, {}).get("median") for server in (OURS, goal.of))
+        ours, other = (figures.get(server, {}).get(goal.key, {}).get("median") for server in (goal.who, goal.of))
         if ours is not None and other:
             told.append(_told(goal.what, ours / other, goal.value, goal.holds))
     if memory := figures[OURS].get("two workers"):
@@ -132,6 +137,7 @@ def _draw(figures: Mapping[str, Results], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    figures = {server: found for server, found in figures.items() if server not in (SHIPPING, CANARY)}
     numbers = [int(key[5:]) for key in figures[OURS] if key.startswith("rate ")]
     panels = [(f"requests/s, {number} connection{'s' if number > 1 else ''}", f"rate {number}") for number in numbers]
     panels += [
