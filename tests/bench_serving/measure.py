@@ -6,7 +6,7 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,17 +43,15 @@ def measure(peers: Sequence[Peer], trained: Trained, plan: Plan, folder: Path) -
     with ExitStack() as stack:
         servers = {}
         for peer in peers:
-            server = servers[peer.name] = stack.enter_context(
-                running(peer.command, peer.path, _body(peer.one(trained.rows[0])), folder / f"{peer.name}.log")
-            )
+            server = servers[peer.name] = stack.enter_context(_started(peer, trained, folder))
             found[peer.name]["score"] = _score(peer, server, trained)
             if peer.name == OURS:
                 found[OURS]["form"] = _form(server, trained)
             server.sleep()
         for number in range(plan.rounds):
             for peer in (*peers[number % len(peers) :], *peers[: number % len(peers)]):
-                with servers[peer.name].awake():
-                    _round(peer, servers[peer.name], bodies[peer.name], plan, samples[peer.name])
+                with servers[peer.name].awake() if peer.sleeps else _started(peer, trained, folder) as server:
+                    _round(peer, server, bodies[peer.name], plan, samples[peer.name])
         for peer in peers:
             with servers[peer.name].awake():
                 found[peer.name]["memory"] = asdict(servers[peer.name].memory())
@@ -63,11 +61,15 @@ def measure(peers: Sequence[Peer], trained: Trained, plan: Plan, folder: Path) -
     return found
 
 
+def _started(peer: Peer, trained: Trained, folder: Path) -> AbstractContextManager[Running]:
+    return running(peer.command, peer.path, _body(peer.one(trained.rows[0])), folder / f"{peer.name}.log")
+
+
 def starts(peer: Peer, trained: Trained, count: int, folder: Path) -> dict[str, float]:
     """Measure the seconds from a start to the first answer; an uncounted start compiles and fills caches."""
     seconds = []
     for _ in range(count + 1):
-        with running(peer.command, peer.path, _body(peer.one(trained.rows[0])), folder / f"{peer.name}.log") as server:
+        with _started(peer, trained, folder) as server:
             seconds.append(server.first)
     return _spread(seconds[1:])
 

@@ -50,6 +50,7 @@ class Peer:
     one: Callable[[dict[str, Any]], Any]
     many: Callable[[list[dict[str, Any]]], Any]
     score: Callable[[Any], Any]
+    sleeps: bool = True  # between its turns; else it is started anew for each
 
 
 def peers(names: list[str], trained: Trained, environ: Mapping[str, str], folder: Path) -> list[Peer]:
@@ -137,9 +138,9 @@ def _bentoml(trained: Trained, environ: Mapping[str, str], folder: Path) -> Peer
     words = (f"{programs}/bentoml", "serve", "bentoml_app:Batched", "--working-dir", str(APPS), "--host", "127.0.0.1")
     own = {"BENTOML_HOME": str(folder), "BENTOML_DO_NOT_TRACK": "True"}
     command = Command((*words, "--port", "{port}"), _environ(programs, trained) | own, folder)
-    return Peer(
-        BENTOML, command, "/predict", lambda row: {"rows": [row]}, lambda rows: {"rows": rows}, lambda it: it[0]
-    )
+    # It sizes its batches by how long they took, and after a sleep it refuses what it could answer.
+    one, many = (lambda row: {"rows": [row]}), (lambda rows: {"rows": rows})
+    return Peer(BENTOML, command, "/predict", one, many, lambda it: it[0], sleeps=False)
 
 
 def _floor(trained: Trained, environ: Mapping[str, str], folder: Path) -> Peer:

@@ -60,12 +60,12 @@ class Running:
         return Memory(*(sum(getattr(each, kind) for each in found) / 1e6 for kind in ("rss", "pss")))
 
     @contextmanager
-    def awake(self) -> Iterator[None]:
+    def awake(self) -> Iterator[Running]:
         """Let it run for a block; outside of one it does not use the core."""
         for each in self.tree():
             each.resume()
         try:
-            yield
+            yield self
         finally:
             self.sleep()
 

@@ -73,7 +73,7 @@ def _values(column: Column, values: pd.Series[Any]) -> list[Any]:
 
 
 def _difference(model: Model, compiled: CompiledModel, rows: Rows) -> float:
-    """Return the largest difference; NotCompiled where scores or decisions differ by more than they may."""
+    """Return the largest difference, relative to scores beyond 1; NotCompiled where it, or a decision, may not be."""
     signature, exact = model.signature, not compiled.sums
     with np.errstate(over="ignore", invalid="ignore"):  # scikit-learn's own check of extremes adds them up
         expected, found = model.scores_of(rows), compiled.scores_of(rows)
@@ -86,7 +86,9 @@ def _difference(model: Model, compiled: CompiledModel, rows: Rows) -> float:
     answers = 0 if signature.task == "regression" else int(differing.sum())
     if wrong or answers:
         raise NotCompiled(f"of {len(expected):,} rows {wrong:,} have another score, {answers:,} another answer")
-    return float(np.abs(expected - found).max(initial=0.0))
+    different = expected != found  # infinities may be equal, and their difference is no number
+    expected, found = expected[different], found[different]
+    return float((np.abs(expected - found) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))
 
 
 def _thresholds(about: Compiled, files: Mapping[str, bytes]) -> dict[int, list[float]]:

@@ -157,7 +157,8 @@ class Compiled(_Part):
 class Parity(BaseModel):
     """The certificate that a compiled model answers as its pipeline does; a model of trees to the bit.
 
-    `files` are the sha256 of the files that it holds for.
+    `largest_difference` is that of two scores, divided by the score where that is larger than 1. `files` are the sha256
+    of the files that it holds for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
