@@ -17,6 +17,7 @@ import model_facts
 from metric_chart import draw
 from models_page import Visitor, show
 from tests.support.airflow_server import VIEWER, AirflowServer
+from tests.support.axe import axe_source, findings_on
 from tests.support.measured_versions import push_measured
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.servers import free_port
@@ -254,6 +255,19 @@ def test_the_page_is_an_entry_of_airflows_and_works_in_its_frame(
         browser.close()
     last = store.history(name)[-1]
     assert (last.production, last.why) == (3, "seen in a browser")
+
+
+def test_axe_finds_nothing_serious(api_server: AirflowServer, name: str, peer_environments: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    cookies = [{"name": "_token", "value": api_server.token(ADMIN), "url": api_server.url}]
+    paths = ("models", f"models/train_{name}", f"versions/train_{name}/3", "models/train_m_unknown")
+    urls = [f"{api_server.url}/updraft/{path}" for path in paths]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        found = list(findings_on(browser, axe_source(peer_environments), urls, cookies))
+        browser.close()
+    assert found == []
 
 
 def test_without_a_signing_key_there_are_commands_in_place_of_forms(registry: Registry, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from updraft.trackers.run_record import Candidate, RunRecord
 MAX_TEXT, BATCH = 500, 100  # characters of a value, and values of a request, that every MLflow takes
 MAX_NOTE = 5000  # characters
 FINISHED = "FINISHED"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow's pages show first
 REFUSED = (400, 404, 405, 413, 501, 503)  # an artifact; 503 is of a server that was started with --no-serve-artifacts
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class RunWriter:
         tags = {f"updraft.{name}": value for name, value in record.facts.items()}
         tags |= {"updraft.run_id": record.run_id, "mlflow.note.content": _note(record)[:MAX_NOTE]}
         tags |= {"mlflow.source.git.commit": record.commit} if record.commit else {}
-        tags |= {"updraft.url": record.url, "mlflow.source.name": record.url} if record.url else {}
+        tags |= {"mlflow.source.name": "updraft"} | ({"updraft.url": record.url} if record.url else {})
         run = self._start(experiment, record.key, record.run_id, record.at, tags)
         if run.status == FINISHED:
             return run.run_id
@@ -110,7 +111,7 @@ class RunWriter:
             if error.code != NO_SUCH:
                 raise
         try:
-            self._server.post("experiments/create", Nothing, name=self._name)
+            self._server.post("experiments/create", Nothing, name=self._name, tags=as_tags(KIND))
         except TrackerError as error:
             if error.code != EXISTS:
                 raise

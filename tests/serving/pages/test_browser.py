@@ -15,6 +15,7 @@ from werkzeug.serving import make_server
 from serving.app import AppOptions, create_app
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.worker_lock import claim
+from tests.support.axe import axe_source, findings_on
 from tests.support.key_pairs import write_key_pair
 from tests.support.served_models import ODD, load_live_models
 from tests.support.small_models import NAME
@@ -239,3 +240,11 @@ def test_a_chosen_file_is_predicted_and_downloaded(opened: Callable[..., Page], 
     assert download.value.suggested_filename == f"{NAME}-predictions.csv"
     download.value.save_as(tmp_path / "out.csv")
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
+def test_axe_finds_nothing_serious(browser: Browser, address: str, peer_environments: Path) -> None:
+    source = axe_source(peer_environments)
+    pages = [*PATHS, *(f"/{name}?example=1&explain=true" for name in CASES)]
+    assert list(findings_on(browser, source, [address + path for path in pages])) == []
+    unnamed = "data:text/html,<html lang=en><title>x</title><main><h1>x</h1><input></main>"
+    assert "label (critical)" in next(findings_on(browser, source, [unnamed]))
