@@ -88,6 +88,8 @@ def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> Non
 
 def test_only_what_moves_pointers_gets_the_key_that_signs() -> None:
     signing = {name for name, service in SERVICES.items() if "UPDRAFT_SIGNING_KEY" in service.get("environment", {})}
+    tracking = {name for name, service in SERVICES.items() if "MLFLOW_TRACKING_TOKEN" in service.get("environment", {})}
+    assert tracking == signing
     mounted = {name for name, service in SERVICES.items() if "subpath': 'signer" in str(service.get("volumes"))}
     assert signing == mounted == {"apiserver", "scheduler", "cli"}
     with_celery = {name: service for name, service in OF_CELERY.items() if "subpath" in str(service.get("volumes"))}

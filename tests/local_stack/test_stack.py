@@ -153,10 +153,11 @@ def test_each_program_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> Non
     blanks = {program.name: program.environment for program in programs(stack.home, settle(stack.home, stack.environ))}
     training = {"AIRFLOW_PASSWORD", "SERVING_TRAIN_TOKEN"}
     assert {name for name, blanked in blanks.items() if not training & blanked.keys()} == {"serving"}
-    assert {name for name, blanked in blanks.items() if "UPDRAFT_SIGNING_KEY" not in blanked} == {
-        "scheduler",
-        "api-server",
-    }
+    for where_versions_move in ("UPDRAFT_SIGNING_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI"):
+        assert {name for name, blanked in blanks.items() if where_versions_move not in blanked} == {
+            "scheduler",
+            "api-server",
+        }
     assert blanks["scheduler"] == dict.fromkeys(training | {"SERVING_API_KEYS", *FILER_KEYS}, "")
 
 

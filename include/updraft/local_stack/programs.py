@@ -31,6 +31,7 @@ PUBLIC_PORTS = {"api-server": "AIRFLOW_PORT", "serving": "SERVING_PORT", "mongod
 }
 STORES = ("mongod", "s3", *OPTIONAL_PORTS)
 SIGNING = "UPDRAFT_SIGNING_KEY"  # only where pointers move: in tasks, and on a page of the API server
+TRACKER = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 SECRET_NAMES = (
     "MONGODB_URL",
     "SQL_URL",
@@ -45,6 +46,7 @@ SECRET_NAMES = (
     "AIRFLOW_PASSWORD",
     "SERVING_API_KEYS",
     "SERVING_TRAIN_TOKEN",
+    *TRACKER,
 )
 AIRFLOW_NEEDS = ("MONGODB_", "SQL_", "KAFKA_", "AWS_", "AIRFLOW__")
 
@@ -65,7 +67,7 @@ def programs(home: Path, settings: Mapping[str, str]) -> list[Program]:
 
     def airflow(name: str, *words: str, once: bool = False) -> Program:
         command = [sys.executable, "-m", "airflow", *words]
-        needed = (*AIRFLOW_NEEDS, SIGNING) if name in ("scheduler", "api-server") else AIRFLOW_NEEDS
+        needed = (*AIRFLOW_NEEDS, SIGNING, *TRACKER) if name in ("scheduler", "api-server") else AIRFLOW_NEEDS
         return Program(name, command, home / "airflow", once=once, environment=_all_but(*needed))
 
     web = ["--host", HOST, "--port", settings["SERVING_PORT"], "--workers", "1", "--workers-kill-timeout", "5"]
