@@ -20,7 +20,6 @@ from updraft.trackers.run_record import Candidate, RunRecord
 MAX_TEXT, BATCH = 500, 100  # characters of a value, and values of a request, that every MLflow takes
 MAX_NOTE = 5000  # characters
 FINISHED = "FINISHED"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow's pages show first
 REFUSED = (400, 404, 405, 413, 501, 503)  # an artifact; 503 is of a server that was started with --no-serve-artifacts
 
 log = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ class RunWriter:
             if error.code != NO_SUCH:
                 raise
         try:
-            self._server.post("experiments/create", Nothing, name=self._name, tags=as_tags(KIND))
+            self._server.post("experiments/create", Nothing, name=self._name)
         except TrackerError as error:
             if error.code != EXISTS:
                 raise
