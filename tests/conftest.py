@@ -23,6 +23,7 @@ import pytest
 
 from tests.support import marks
 from tests.support.airflow_server import LIVE, AirflowServer, airflow_server
+from tests.support.azurite import azurite_in
 from tests.support.compose_stack import docker_answers
 from tests.support.folders import FOLDER, remove_folders_of_ended_processes
 from tests.support.key_pairs import write_key_pair
@@ -120,6 +121,12 @@ def s3(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Yield the environment variables that reach a running S3 server."""
     with s3_server(tmp_path_factory.mktemp("s3")) as environ:
         yield environ
+
+
+@pytest.fixture(scope="session")
+def azurite(starts_servers: None, peer_environments: Path) -> Path:
+    """Return the program that is a Blob Storage of Azure's."""
+    return azurite_in(peer_environments)
 
 
 @pytest.fixture(scope="session")

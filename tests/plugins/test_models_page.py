@@ -274,7 +274,7 @@ def test_without_a_signing_key_there_are_commands_in_place_of_forms(registry: Re
     push_measured(registry, "sms_spam", tmp_path, [0.31, 0.33, 0.36], [None, 1, 2])
     for number in (1, 2):
         registry.promote("sms_spam", number, expect=registry.production("sms_spam"), who="a test", why="better")
-    reader = Registry(registry.bucket.client, registry.bucket.name, registry.bucket.base, keys=_verifying(registry))
+    reader = Registry(registry.bucket, _verifying(registry))
     facts = model_facts.details("sms_spam", reader)
     page = bytes(show(facts, reader, replace(LOOKER, may_move=True)).body).decode()
     assert "no signing key" in page and "<form" not in page

@@ -35,6 +35,7 @@ PROGRAMS = {
             "postgres",
             "mariadbd",
             "chromium",
+            "azurite-blob",
             "exporter.py",
             "prometheus",
             "prometheus-alertmanager",

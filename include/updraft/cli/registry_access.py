@@ -42,7 +42,7 @@ def open_from_environment() -> Iterator[Registry]:
     try:
         yield registry
     finally:
-        registry.bucket.client.close()
+        registry.bucket.close()
 
 
 def open_followed() -> Registry:

@@ -82,7 +82,9 @@ def mirror(
     late = False
     with one_line_errors(), open_from_environment() as registry:
         if registry.mirror is None:
-            raise UserError("UPDRAFT_MIRROR: not set; expected s3://bucket/prefix, in another bucket")
+            raise UserError(
+                "UPDRAFT_MIRROR: not set; expected s3://bucket/prefix, in another bucket, or azure://account/container"
+            )
         for each in [name] if name else registry.names():
             reason = registry.mirror.late(each) if check_only else registry.mirror.follow(each)
             if reason:

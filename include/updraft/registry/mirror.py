@@ -1,4 +1,6 @@
-"""A second bucket that follows the registry: versions that were promoted, the history, and the pointer, as they are.
+"""A second bucket, or a container of Azure's, that follows the registry.
+
+It has the versions that were promoted, the history, and the pointer, as they are.
 
 It is a registry itself, which a service reads with the same verification. It follows each move, after it; what is late,
 since the bucket was out of reach, is copied at a later move, run or call, and never undoes a move.
@@ -16,13 +18,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from updraft.errors import UserError
 from updraft.registry import claims
+from updraft.registry.azure import open_place
 from updraft.registry.claims import version_folder
 from updraft.registry.copying import StoredVersion, add_moves, create_version
 from updraft.registry.follower import Follower
 from updraft.registry.judgements import JUDGED_AGAIN
 from updraft.registry.manifest import MAX_MANIFEST, MAX_SIGNATURE, verified
 from updraft.registry.moves import HISTORY, POINTER, Move, Moves, PointerMoved
-from updraft.registry.s3 import SMALL, BadRegistry, Bucket, VerificationError, key_for, split_uri
+from updraft.registry.s3 import SMALL, BadRegistry, Bucket, VerificationError, key_for
 from updraft.registry.signing_keys import Keys
 from updraft.registry.states import replay
 
@@ -140,12 +143,12 @@ class _File:
         pass
 
 
-def open_mirror(environ: Mapping[str, str], source: Bucket, keys: Keys, client: S3Client) -> Mirror | None:
-    """Open the mirror that UPDRAFT_MIRROR names (s3://bucket/prefix), None without it; contacts nothing."""
+def open_mirror(environ: Mapping[str, str], source: Bucket, keys: Keys, client: S3Client | None) -> Mirror | None:
+    """Open the mirror that UPDRAFT_MIRROR names (s3://… or azure://…), None without it; contacts nothing."""
     uri = environ.get(VARIABLE)
     if not uri:
         return None
     try:
-        return Mirror(source, Bucket(client, *split_uri(uri)), keys)
+        return Mirror(source, open_place(uri, environ, client), keys)
     except BadRegistry as error:
         raise BadRegistry(str(error) if str(error).startswith(VARIABLE) else f"{VARIABLE}: {error}") from None

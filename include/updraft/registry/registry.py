@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from updraft.errors import UserError
 from updraft.registry import claims
+from updraft.registry.azure import open_place
 from updraft.registry.claims import version_folder
 from updraft.registry.folder_hashes import describe_file, list_files, matches_manifest
 from updraft.registry.follower import Follower
@@ -35,7 +36,7 @@ from updraft.registry.mirror import Mirror, open_mirror
 from updraft.registry.moves import Move, Moves, describe, require_sequence
 from updraft.registry.moves import Pointer as Pointer
 from updraft.registry.moves import PointerMoved as PointerMoved
-from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, parse_json, s3_client, split_uri
+from updraft.registry.s3 import NAME, BadRegistry, Bucket, json_bytes, parse_json
 from updraft.registry.s3 import VerificationError as VerificationError
 from updraft.registry.s3 import client_config as client_config
 from updraft.registry.signing_keys import Keys, load_keys
@@ -65,9 +66,8 @@ class HeldModel(UserError):
 class Registry:
     """Read and write a registry. Writing needs the private key, verifying the public one (or the private)."""
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str = "", *, keys: Keys) -> None:
-        self.bucket = Bucket(client, bucket, prefix)
-        self.keys = keys
+    def __init__(self, bucket: Bucket, keys: Keys) -> None:
+        self.bucket, self.keys = bucket, keys
         self.followers: list[Follower] = []  # of each move
 
     def names(self) -> list[str]:
@@ -327,14 +327,15 @@ def open_registry(environ: Mapping[str, str], client: S3Client | None = None) ->
 
     Reads UPDRAFT_REGISTRY and UPDRAFT_MIRROR (s3://bucket/prefix; the second is optional), UPDRAFT_VERIFY_KEY and
     UPDRAFT_SIGNING_KEY (paths of PEM files; either suffices, the second is needed to push) and AWS's own variables.
-    BadRegistry names the one that is missing or wrong.
+    Either may be azure://account/container/prefix, and then Azure's variables are read. BadRegistry names the one that
+    is missing or wrong.
     """
     try:
-        bucket, prefix = split_uri(environ.get("UPDRAFT_REGISTRY", ""))
+        bucket = open_place(environ.get("UPDRAFT_REGISTRY", ""), environ, client)
     except BadRegistry as error:
         raise BadRegistry(f"UPDRAFT_REGISTRY: {error}") from None
-    keys, client = load_keys(environ), client or s3_client(environ)
-    registry = Registry(client, bucket, prefix, keys=keys)
-    if mirror := open_mirror(environ, registry.bucket, keys, client):
+    keys = load_keys(environ)
+    registry = Registry(bucket, keys)
+    if mirror := open_mirror(environ, bucket, keys, client or bucket.client):
         registry.followers.append(mirror)
     return registry

@@ -210,6 +210,10 @@ class Bucket:
             if error.response["Error"]["Code"] != "NoSuchBucket":
                 raise
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
     def create_if_missing(self) -> None:
         """Create the bucket if it does not exist; raise BadRegistry if that is not allowed."""
         try:

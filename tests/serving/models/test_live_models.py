@@ -36,6 +36,7 @@ from updraft.model.model import Model
 from updraft.model.version_files import MODEL
 from updraft.registry import version_folder
 from updraft.registry.registry import Registry, VerificationError, Version, open_registry
+from updraft.registry.s3 import Bucket
 from updraft.registry.sign import sign
 from updraft.registry.signing_keys import Keys
 
@@ -74,7 +75,7 @@ def unreachable(registry: Registry) -> Registry:
         aws_secret_access_key="nothing",
         config=Config(retries={"total_max_attempts": 1}),
     )
-    return Registry(client, registry.bucket.name, keys=Keys(None, registry.keys.verifying))
+    return Registry(Bucket(client, registry.bucket.name), Keys(None, registry.keys.verifying))
 
 
 def probability(live_models: LiveModels, row: dict[str, Any] = ROW, name: str = NAME) -> float:
