@@ -149,7 +149,14 @@ def test_on_eks_a_role_is_for_service_accounts_by_name(account: Aws) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("Repository", "anything/*"), ("Environment", "*"), ("EksIssuer", "*"), ("Namespace", "a*"), ("EksCluster", "*")],
+    [
+        ("Repository", "anything/*"),
+        ("Environment", "*"),
+        ("EksIssuer", "*"),
+        ("Namespace", "a*"),
+        ("EksCluster", "*"),
+        ("Mirror", "a*"),
+    ],
 )
 def test_a_parameter_cannot_open_a_role_to_more(name: str, value: str) -> None:
     assert not re.fullmatch(template("access")["Parameters"][name]["AllowedPattern"], value)  # moto does not look

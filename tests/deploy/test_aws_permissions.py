@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -197,6 +198,35 @@ def test_the_service_needs_what_its_role_has(
     assert s3_permissions.needed(requests) == s3_permissions.granted(policies)
     (create,) = (each for each in policies if each["Action"] == "s3:PutObject")
     assert create["Condition"] == {"Null": {"s3:if-none-match": "false"}}  # which moto does not enforce
+
+
+MIRROR = "updraft-tests-second"
+
+
+def test_a_mirror_is_written_by_training_and_read_by_services(
+    account: Aws, roles: dict[str, str], environ: dict[str, str], tmp_path: Path
+) -> None:
+    place = f"s3://{MIRROR}/{secrets.token_hex(6)}"
+    Bucket(s3_client(environ), MIRROR).create_if_missing()
+    mirrored = environ | {"UPDRAFT_REGISTRY": f"{environ['UPDRAFT_REGISTRY']}/mirrored", "UPDRAFT_MIRROR": place}
+    with s3_permissions.recorded() as written:
+        train_and_promote(mirrored, tmp_path)
+    reader = {name: value for name, value in environ.items() if name != "UPDRAFT_SIGNING_KEY"}
+    with s3_permissions.recorded() as read:
+        live = LiveModels(open_registry(reader | {"UPDRAFT_REGISTRY": place}), Cache(tmp_path / "cache"))
+        assert live.refresh() and live.live.keys() == {NAME}
+    assert not of_mirror(s3_permissions.granted(account.policies(roles["Trainer"])))
+    with aws(tmp_path) as another:  # moto leaves a role's policies as they are when a stack is updated
+        another.apply("storage")
+        mirroring = another.apply("access", **ACCESS, Mirror=MIRROR)
+        writes, reads = (s3_permissions.granted(another.policies(mirroring[role])) for role in ("Trainer", "Service"))
+    abort = {("s3:AbortMultipartUpload", MIRROR)}  # see the last test
+    assert of_mirror(s3_permissions.needed(written)) | abort == of_mirror(writes)
+    assert of_mirror(s3_permissions.needed(read)) == of_mirror(reads)
+
+
+def of_mirror(permissions: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(action, bucket) for action, bucket in permissions if bucket == MIRROR}
 
 
 def test_an_upload_that_breaks_off_may_be_cleaned_up(

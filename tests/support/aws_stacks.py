@@ -83,7 +83,8 @@ class Aws:
         names = iam.list_role_policies(RoleName=role)["PolicyNames"]
         assert not iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
         found = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
-        documents = [ast.literal_eval(each) for each in found]  # moto keeps the text of a Python dictionary
+        # Of a policy that stands in its role moto keeps the text of a Python dictionary.
+        documents = [each if isinstance(each, dict) else ast.literal_eval(each) for each in found]
         return [statement for document in documents for statement in document["Statement"]]
 
     def trust(self, role_arn: str) -> dict[str, Any]:
