@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +18,14 @@ from tests.support.mlflow_stand_in import MlflowStandIn
 from tests.support.trained import Trained
 from tests.support.versions import model_folder, overwrite
 from tests.support.web_server import web_server
+from updraft.defaults import ROOT
 from updraft.errors import UserError
+from updraft.learning.card_provenance import PLACE
 from updraft.model.golden import replay
 from updraft.model.model import Model
 from updraft.registry import judgements
-from updraft.registry.registry import Registry, VerificationError, open_registry
+from updraft.registry.load_model import load_model
+from updraft.registry.registry import NoSuchVersion, Registry, VerificationError, open_registry
 from updraft.registry.rollouts import Plan, abort, finish, start
 from updraft.stages.evaluate import evaluate
 from updraft.stages.push import Answer, Choice, Outcome, champion, push
@@ -81,7 +89,7 @@ def test_the_manifest_says_where_the_version_comes_from(case: UseCase, run: Run,
     version = push_run(case, run, registry).version
     assert version is not None
     evaluation, manifest = read_json(run.files.folder / "evaluate" / "evaluation.json"), version.manifest
-    assert manifest["metrics"] == evaluation["metrics"]
+    assert manifest["metrics"] == evaluation["metrics"] and manifest["choose_by"] == case.choose_by
     assert manifest["suite_sha256"] == hashlib.sha256(case.suite.read_bytes()).hexdigest()
     assert (
         manifest["data_sha256"]
@@ -90,6 +98,43 @@ def test_the_manifest_says_where_the_version_comes_from(case: UseCase, run: Run,
     assert (manifest["seed"], manifest["threshold"]) == (case.seed, evaluation["threshold"])
     assert manifest["params"] == case.candidates[evaluation["chosen"]].params
     assert manifest["run_url"] == "http://airflow/run" and "scikit-learn" in manifest["libraries"]
+
+
+def test_the_card_says_which_version_it_is_and_its_python_runs(
+    case: UseCase, run: Run, registry: Registry, registry_environ: dict[str, str], tmp_path: Path
+) -> None:
+    odd = replace(run, who="ann <b>", url="http://airflow/run?a=1&b=2")
+    first = push_run(case, odd, registry).version
+    assert first is not None
+    card = registry.read(case.name, first.number, ["card.html"])["card.html"].decode()
+    manifest = first.manifest
+    for words in (
+        "<td>1</td>", f"{manifest['created_at'][:16].replace('T', ' ')} UTC", "manual__1", "ann &lt;b&gt;",
+        "http://airflow/run?a=1&amp;b=2", f"{manifest['dataset']['rows']:,}; 0 more", manifest["data_sha256"],
+        manifest["configuration_sha256"], str(manifest["code_commit"] or "unknown"),
+    ):  # fmt: skip
+        assert words in card, words
+    assert PLACE not in card
+    [lines] = re.findall(r'<pre class="scroll" id="python">(.*?)</pre>', card, re.S)
+    script = unescape(lines)
+    assert len(script.splitlines()) == 3
+    environ = {key: value for key, value in registry_environ.items() if key != "UPDRAFT_SIGNING_KEY"}
+    environ |= {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "include")}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    model = Model.from_bytes(*registry.read(case.name, 1, ["signature.json", "model.joblib"]).values())
+    assert done.stdout.strip() == str(model.predict(model.signature.frame([model.signature.example])))
+
+
+def test_a_model_that_is_not_there_cannot_be_loaded(
+    registry_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in registry_environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(NoSuchVersion, match="nothing is in production"):
+        load_model("vehicle_insurance")
+    with pytest.raises(NoSuchVersion, match="no version 7"):
+        load_model("vehicle_insurance", 7)
 
 
 def test_a_rejected_model_leaves_no_trace(case: UseCase, run: Run, registry: Registry) -> None:

@@ -175,6 +175,11 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
         ([("[colour]", "[day]")], 5, "categorical: column 'day' is datetime64[us] in the suite, expected no date"),
         ([("[colour]", "[]\nignored: [colour, size, day]")], 6, "ignored: no column is left to learn from"),
         # what the service does
+        # what the card says
+        ([("{by: hash}", "{by: hash}\ncard: {intended: x}")], 11,
+         "unknown key 'card.intended' (did you mean 'intended_use'?)"),
+        ([("{by: hash}", "{by: hash}\ncard:\n  limits: [none, 3]")], 12,
+         "card.limits.1: expected a valid string, found 3"),
         # what columns and values are called
         ([("{by: hash}", "{by: hash}\ntitles: {colur: Colour}")], 11,
          "titles.colur: no column 'colur' in the suite (did you mean 'colour'?)"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from updraft.learning.figures import Draw, render
-from updraft.learning.metrics import Truth, gain, measure
+from updraft.learning.metrics import METRICS, Truth, gain, measure
 from updraft.learning.score import ScoringResult
 from updraft.model.version_files import CARD as CARD
 from updraft.usecase import UseCase
+from updraft.usecase.blocks import Threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +27,7 @@ MAX_FEATURES = 15  # bars of the importance plot
 MAX_POINTS = 2000  # of the scatter plot, each an element of the SVG
 MIN_BARS = 6  # room for so many bars: fewer would be drawn very thick
 
+BINS = 25  # of predicted probabilities
 MAX_NAME = 18  # characters of a label's name beside the confusion matrix
 MAX_SIDE_BY_SIDE = 30  # characters of all names below it
 MAX_COUNTED = 12  # labels up to which its cells show their counts
@@ -32,12 +36,16 @@ MAX_COUNTED = 12  # labels up to which its cells show their counts
 def write(
     case: UseCase,
     evaluation: dict[str, Any],
+    watched: Mapping[str, str],
     frame: pd.DataFrame,
     chosen: ScoringResult,
     champion: ScoringResult | None,
     path: Path,
 ) -> None:
-    """Write the card of the chosen model: `frame` holds the held-out rows, `champion` its scores on the same rows."""
+    """Write the card of the chosen model: `frame` holds the held-out rows, `champion` its scores on the same rows.
+
+    `watched` says how the drift of each column is measured. `push` fills in what is known of the version by then.
+    """
     import jinja2
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
@@ -48,10 +56,24 @@ def write(
         evaluation=evaluation,
         signature=chosen.model.signature,
         metrics=list(case.metrics),
+        lower=[name for name in case.metrics if METRICS[name].better == "lower"],
+        watched=watched,
+        threshold_rule=threshold_rule(case.threshold),
         better=_better_on_held_out(case, evaluation),
         plots=[(title, render(draw)) for title, draw in _plots(case, frame, chosen, champion)],
     )
     path.write_text(page, encoding="utf-8")
+
+
+def threshold_rule(threshold: Threshold) -> str:
+    """Say in words how a decision threshold is chosen."""
+    if threshold.rule == "cost":
+        costs = f"a false positive costing {threshold.false_positive:g}, a false negative {threshold.false_negative:g}"
+        return f"the lowest total cost, {costs}"
+    if threshold.rule == "best_f1":
+        return "the highest F1"
+    other = "recall" if threshold.rule == "precision" else "precision"
+    return f"the highest {other} where {threshold.rule} is at least {threshold.at_least:g}"
 
 
 def _better_on_held_out(case: UseCase, evaluation: dict[str, Any]) -> list[str]:
@@ -69,12 +91,14 @@ def _plots(
     if case.task == "regression":
         scatter = ("Predicted against actual", partial(_predicted_against_actual, chosen=chosen))
         return [scatter, ("Prediction errors", partial(_errors, chosen=chosen)), importance]
+    actual = ("Predicted against actual", partial(_probability_by_label, case=case, chosen=chosen))
     if case.task == "multiclass":
-        return [confusion, importance]
+        return [("Calibration curve", partial(_calibration_of_labels, chosen=chosen)), confusion, importance]
     return [
         ("ROC curve", partial(_roc, chosen=chosen, champion=champion)),
         ("Precision-recall curve", partial(_precision_recall, chosen=chosen, champion=champion)),
         ("Calibration curve", partial(_calibration, chosen=chosen)),
+        actual,
         confusion,
         importance,
     ]
@@ -107,6 +131,28 @@ def _calibration(axes: Axes, chosen: ScoringResult) -> None:
         chosen.truth, chosen.scores, n_bins=10, strategy="quantile", ax=axes, name="challenger"
     )
     axes.set(xlabel="mean predicted probability, by deciles of the rows", ylabel="fraction of positives")
+
+
+def _calibration_of_labels(axes: Axes, chosen: ScoringResult) -> None:
+    from sklearn.calibration import CalibrationDisplay
+
+    right = chosen.decisions == chosen.truth
+    CalibrationDisplay.from_predictions(
+        right, chosen.scores.max(axis=1), n_bins=10, strategy="quantile", ax=axes, name="challenger"
+    )
+    axes.set(xlabel="mean probability of the predicted label, by deciles of the rows", ylabel="fraction that is right")
+
+
+def _probability_by_label(axes: Axes, case: UseCase, chosen: ScoringResult) -> None:
+    """Draw how the predicted probabilities of the rows of each label are spread, each label's bars adding up to 1."""
+    for value, label in enumerate(sorted(case.labels, key=lambda label: label.value == case.positive)):
+        scores = chosen.scores[chosen.truth == value]
+        weights = np.full(len(scores), 1 / max(len(scores), 1))
+        name = f"actual: {_short(label.name)}, {len(scores):,} rows"
+        axes.hist(scores, bins=BINS, range=(0, 1), weights=weights, alpha=0.6, label=name)
+    axes.axvline(chosen.model.signature.threshold or 0.0, linestyle=":", color="grey", label="decision threshold")
+    axes.legend()
+    axes.set(xlabel="predicted probability", ylabel="share of the label's rows")
 
 
 def _confusion(axes: Axes, case: UseCase, chosen: ScoringResult) -> None:

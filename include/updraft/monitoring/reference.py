@@ -93,6 +93,18 @@ def describe_predictions(scores: np.ndarray[Any, Any], case: UseCase) -> Profile
     return Profile(type="str", rows=len(scores), nulls=0, values=_values(names))
 
 
+def watched_by(profile: Profile) -> str:
+    """Say in words what a profile holds of a column."""
+    if profile.values is None:
+        return f"not watched: {profile.not_watched}"
+    values = profile.values
+    if values.kind == "numbers":
+        return f"counts in {len(values.counts)} bins"
+    if values.kind == "values":
+        return f"counts of {len(values.counts)} values" + (", and of the others" if values.others else "")
+    return "lengths, and words of the training texts"
+
+
 def read(content: bytes, place: str) -> Reference:
     """Parse a version's `reference.json`. Raises OutdatedReference for one that another version of Updraft wrote."""
     try:

@@ -186,6 +186,11 @@ class Registry:
         self.bucket.create(f"{folder}/manifest.json", body)
         return self.version(name, number)
 
+    def claim(self, name: str, run_id: str) -> tuple[int, str]:
+        """Return the number that `push` will give a run's version, claimed now unless it was, and when that was."""
+        self.keys.require_signing()
+        return claims.claim(self.bucket, name, run_id)
+
     def version_of(self, name: str, run_id: str) -> Version | None:
         """Return the version that a run has stored; None if it has stored none."""
         number = claims.number_of(self.bucket, name, run_id)

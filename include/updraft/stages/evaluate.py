@@ -22,7 +22,7 @@ from updraft.model import golden
 from updraft.model.model import Model
 from updraft.model.version_files import EVALUATION as EVALUATION
 from updraft.model.version_files import MODEL, SIGNATURE
-from updraft.monitoring.reference import REFERENCE, describe
+from updraft.monitoring.reference import REFERENCE, describe, watched_by
 from updraft.registry.states import Hold
 from updraft.stages.stage_folder import TEST, TRAIN, read_frame, read_json, recreate_folder, write_json
 from updraft.stages.train import TRAINING, choose_candidate
@@ -111,10 +111,12 @@ def evaluate(
     decision, reason = decide(case, evaluation)
     log.info("decision: %s, because %s", decision, reason)
     write_json(out / EVALUATION, evaluation | {"decision": decision, "reason": reason})
-    write_json(out / REFERENCE, describe(train, case, results[chosen].scores).model_dump())
+    reference = describe(train, case, results[chosen].scores)
+    write_json(out / REFERENCE, reference.model_dump())
     card = out / model_card.CARD
     with threadpool_limits(limits=1):
-        model_card.write(case, read_json(out / EVALUATION), test, results[chosen], champion_result, card)
+        watched = {name: watched_by(profile) for name, profile in reference.columns.items()}
+        model_card.write(case, read_json(out / EVALUATION), watched, test, results[chosen], champion_result, card)
         golden.write(model, make_rows(model.signature, test, [test, train], case.seed), out)
     log.info("model card: %s", card)
     return out

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from updraft.datasets.manifest import DATASET, Description, dvc_file
 from updraft.errors import UserError
+from updraft.learning.card_provenance import Provenance, fill_in
 from updraft.model.compiled.layout import BASELINE, FILES, PARITY
 from updraft.model.golden import GOLDEN
 from updraft.model.signature import Signature
@@ -141,6 +142,7 @@ def _push(
             return Outcome(None, summary["decision"], summary["reason"])
     files = _collect(evaluation, model, run.files.out("push"))
     rows = describe(dataset)
+    _complete_card(case, files, rows, registry, once, run)
     (files / f"{DATASET}.dvc").write_text(dvc_file(rows.md5, rows.size), encoding="utf-8")
     metadata = _metadata(case, summary, files, rows, run)
     version = registry.push(case.name, files, metadata, once, model_sha256=model_sha256)
@@ -294,6 +296,27 @@ def _collect(evaluation: Path, model: Path, out: Path) -> Path:
     return out
 
 
+def _complete_card(case: UseCase, files: Path, rows: Description, registry: Registry, once: str, run: Run) -> None:
+    """Write into the card what is known of the version by now; its number is claimed here, and `push` keeps it."""
+    number, made = registry.claim(case.name, once)
+    provenance = Provenance(
+        use_case=case.name,
+        number=number,
+        made=made,
+        run_id=run.id,
+        who=run.who,
+        run_url=run.url,
+        rows=rows.rows,
+        quarantined=rows.quarantined,
+        data_sha256=rows.sha256,
+        configuration_sha256=case.configuration_sha256,
+        commit=commit(),
+        seed=case.seed,
+    )
+    card = files / CARD
+    card.write_text(fill_in(card.read_text(encoding="utf-8"), provenance), encoding="utf-8")
+
+
 def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Description, run: Run) -> dict[str, Any]:
     """Return what the manifest says of a version: where it comes from, and its metrics."""
     signature = Signature.model_validate_json((files / SIGNATURE).read_bytes())
@@ -303,6 +326,7 @@ def _metadata(case: UseCase, summary: dict[str, Any], files: Path, dataset: Desc
         "seed": case.seed,
         "threshold": summary["threshold"],
         "metrics": summary["metrics"],
+        "choose_by": case.choose_by,
         "data_sha256": dataset.sha256,
         "dataset": dataset.model_dump(include=DATASET_KEYS),
         "suite_sha256": sha256(case.suite),

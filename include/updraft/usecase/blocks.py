@@ -42,6 +42,7 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
 Policy = Literal["reject", "warn"]
 Scalar = int | float | str | bool
 Share = Annotated[float, Field(gt=0, lt=1)]
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
@@ -197,6 +198,16 @@ class Serving(Part):
     unseen: dict[str, Policy] = Field(default_factory=dict)
     out_of_range: dict[str, Policy] = Field(default_factory=dict)
     private: Names = ()
+
+
+Sentences = Annotated[tuple[Sentence, ...], BeforeValidator(as_list)]
+
+
+class Card(Part):
+    """What the model card says of the model's use: one sentence or several of each."""
+
+    intended_use: Sentences = ()
+    limits: Sentences = ()
 
 
 class Datasets(Part):

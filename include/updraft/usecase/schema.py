@@ -15,6 +15,7 @@ from updraft.usecase.blocks import (
     METRICS_OF,
     Approve,
     Candidate,
+    Card,
     Datasets,
     Gate,
     GroupSplit,
@@ -83,6 +84,7 @@ class UseCase(RowsDefinition):
     approve: Approve = Approve()
     rollout: Rollout = Rollout()
     serving: Serving = Serving()
+    card: Card = Card()
     titles: dict[str, Title] = Field(default_factory=dict)
     values: dict[str, dict[Scalar, Title]] = Field(default_factory=dict)
     monitor: Monitor | None = None
