@@ -6,16 +6,11 @@ Each part is read by itself. What cannot be read or is not believed becomes one 
 from __future__ import annotations
 
 import json
-import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar
-
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rendering import FAULTS, in_a_line
 from updraft.defaults import ROOT
@@ -23,6 +18,8 @@ from updraft.model.version_files import EVALUATION
 from updraft.registry import monitor_state
 from updraft.registry.monitor_state import MonitorState
 from updraft.registry.moves import Move, Rollout
+from updraft.registry.overview.known_versions import KnownVersions, VersionFacts
+from updraft.registry.overview.metric_chart import Chart, draw
 from updraft.registry.registry import Registry
 from updraft.registry.states import States, replay
 from updraft.usecase.load import parse, paths
@@ -30,20 +27,7 @@ from updraft.usecase.schema import NAME, BadUseCase, UseCase
 
 SHOWN = 30  # versions and moves, the latest: each version takes two requests the first time
 READERS = 8  # requests at the same time, of the 10 that a client of S3 keeps open
-MAX_KEPT = 5_000  # versions in memory
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class VersionFacts:
-    """What is shown of a version; `refused` says why its manifest is not believed."""
-
-    number: int
-    made: str = ""
-    candidate: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    model_sha256: str | None = None
-    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +90,10 @@ class Facts:
         if version.number == self.production:
             return "production"
         return "rollout" if self.rollout and self.rollout.version == version.number else "stored"
+
+    def chart(self, height: int) -> Chart | None:
+        """Draw the metric of the shown versions, so many pixels high."""
+        return draw(self.metric, [(each, self.state(each)) for each in self.versions], self.monitor, height)
 
     def version(self, number: int | None) -> VersionFacts | None:
         """Return one of the shown versions."""
@@ -205,7 +193,7 @@ def _versions(facts: Facts, store: Registry) -> None:
     wanted = {facts.production, facts.rollout.version if facts.rollout else None} & set(numbers)
     latest = sorted({*latest, *(number for number in wanted if number)})
     with ThreadPoolExecutor(READERS) as pool:
-        facts.versions = [*pool.map(lambda number: _kept.version(store, facts.name, number), latest)]
+        facts.versions = [*pool.map(lambda number: _version(store, facts.name, number), latest)]
     facts.faults += [each.refused for each in facts.versions if each.refused and each.number in wanted]
     facts.monitor = _part(facts, lambda: monitor_state.read(store.bucket, store.keys, facts.name))
 
@@ -231,46 +219,12 @@ def _part(facts: Facts, read: Callable[[], Part]) -> Part | None:
         return None
 
 
-class _Kept:
-    """Versions that were verified: they never change, so that each is read once by a process."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[object, ...], VersionFacts] = OrderedDict()
-        self._lock = Lock()
-
-    def version(self, store: Registry, name: str, number: int) -> VersionFacts:
-        """Return what is shown of a version; one that is refused is read again the next time."""
-        keys = (key.public_bytes(Encoding.Raw, PublicFormat.Raw) for key in store.keys.verifying)
-        place = (str(store.bucket), name, number, *keys)
-        with self._lock:
-            if found := self._known.get(place):
-                return found
-        try:
-            version, _, _ = store.read_verified(name, number)
-        except FAULTS as error:
-            return VersionFacts(number, refused=in_a_line(error))
-        facts = _facts(number, version.manifest, version.model_sha256)
-        with self._lock:
-            self._known[place] = facts
-            while len(self._known) > MAX_KEPT:
-                self._known.popitem(last=False)
-        return facts
+def _version(store: Registry, name: str, number: int) -> VersionFacts:
+    """Return what is shown of a version, also that it is refused."""
+    try:
+        return _known.read(store, name, number)
+    except FAULTS as error:
+        return VersionFacts(number, refused=in_a_line(error))
 
 
-_kept = _Kept()
-
-
-def _facts(number: int, manifest: Mapping[str, Any], model_sha256: str | None) -> VersionFacts:
-    return VersionFacts(
-        number,
-        str(manifest.get("created_at", "")),
-        str(manifest.get("candidate", "")),
-        dict(_finite(manifest.get("metrics"))),
-        model_sha256,
-    )
-
-
-def _finite(metrics: object) -> Iterator[tuple[str, float]]:
-    for name, value in metrics.items() if isinstance(metrics, dict) else ():
-        if isinstance(value, int | float) and math.isfinite(value):
-            yield str(name), float(value)
+_known = KnownVersions()

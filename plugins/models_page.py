@@ -17,7 +17,6 @@ from starlette.requests import Request  # not for type checkers only: FastAPI re
 import model_facts
 import model_moves
 from links import MODELS, service_url
-from metric_chart import draw
 from model_facts import READERS, Facts
 from rendering import FAULTS, in_a_line, nothing, render
 from updraft.airflow_client import DAG_PREFIX
@@ -81,7 +80,7 @@ def overview(may_see: Any) -> Response:
     with ThreadPoolExecutor(READERS) as pool:
         summaries = [*pool.map(lambda name: model_facts.summarize(name, None if unreadable else store), names)]
     cases = [
-        {"facts": facts, "dag_id": f"{DAG_PREFIX}{facts.name}", "chart": draw(facts, SMALL)} for facts in summaries
+        {"facts": facts, "dag_id": f"{DAG_PREFIX}{facts.name}", "chart": facts.chart(SMALL)} for facts in summaries
     ]
     return render("models.html.j2", forms=True, cases=cases, fault=fault or unreadable)
 
@@ -111,7 +110,7 @@ def show(facts: Facts, store: Registry, visitor: Visitor) -> Response:
         dag_id=dag_id,
         visitor=visitor,
         done=done,
-        chart=draw(facts, LARGE),
+        chart=facts.chart(LARGE),
         comparison=model_facts.compare(facts, store, visitor.challenger),
         movable=movable[::-1],
         below=states.below() if states else None,

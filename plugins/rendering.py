@@ -11,6 +11,7 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from updraft.errors import UserError
+from updraft.registry import overview
 
 if TYPE_CHECKING:
     from fastapi import Response
@@ -56,7 +57,7 @@ def _templates() -> Any:
     made = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=jinja2.FileSystemLoader([Path(__file__).with_name("templates"), Path(overview.__path__[0])]),
     )
     made.filters["minute"] = lambda time: str(time)[:16].replace("T", " ")
     return made

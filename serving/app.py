@@ -99,10 +99,15 @@ def create_app(
     app.register_blueprint(train.blueprint(options.trainer))
     if log := options.prediction_log:
         app.register_blueprint(log_views.blueprint(log, live_models, max_body=max_body, max_rows=max_rows))
-    keys, logs = options.api_keys is not None, options.prediction_log is not None
     app.register_blueprint(
         pages.blueprint(
-            live_models, predictor, options.trainer, keys=keys, logs=logs, max_body=max_body, max_rows=max_rows
+            live_models,
+            predictor,
+            options.trainer,
+            keys=options.api_keys is not None,
+            predictions=options.prediction_log,
+            max_body=max_body,
+            max_rows=max_rows,
         )
     )
     return app

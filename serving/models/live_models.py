@@ -13,6 +13,7 @@ from serving.models.live_model import FILES, LiveModel, load
 from serving.models.monitor_states import MonitorStates
 from serving.models.rollouts import Refusal, Rollouts
 from serving.models.version_cache import Cache
+from serving.models.versions import Versions
 from updraft.registry.registry import NoSuchVersion, Pointer, Registry, VerificationError
 from updraft.registry.version_folder import open_folder
 
@@ -41,6 +42,7 @@ class LiveModels:
         self._cache = cache
         self._only = frozenset(only)
         self.monitors = MonitorStates(registry)
+        self.versions = Versions(registry, cache, lambda: self.reachable is not False)
         self._on_swap: Listener = _ignore
         self._on_refusal: Listener = _ignore
         self._settled: dict[str, Pointer] = {}  # the pointers acted on: unchanged ones need no further work

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Request, Response, current_app, url_for
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from serving.openapi import schemas
 from serving.server.problems import MEDIA_TYPE
@@ -53,14 +53,20 @@ def replace_body(response: Response, page: Response) -> None:
 @cache
 def _templates() -> Environment:
     environment = Environment(
-        loader=PackageLoader("serving"),
+        loader=ChoiceLoader([PackageLoader("serving"), PackageLoader("updraft.registry.overview", ".")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.globals |= {"url_for": url_for, "static": _static, "exists": _exists}
-    environment.filters |= {"number": schemas.number, "percent": _percent, "utc": _utc, "clock": _clock}
+    environment.filters |= {
+        "number": schemas.number,
+        "percent": _percent,
+        "utc": _utc,
+        "clock": _clock,
+        "metric": _metric,
+    }
     environment.filters |= {"literal": _literal, "indented": _indented}
     return environment
 
@@ -89,6 +95,11 @@ def _utc(time: datetime | str) -> str:
     """Format a UTC time to the minute."""
     at = datetime.fromisoformat(time) if isinstance(time, str) else time
     return at.strftime("%-d %b %Y, %H:%M UTC")
+
+
+def _metric(value: float) -> str:
+    """Format a metric: three significant digits, and all of those before the point."""
+    return f"{value:.3g}" if abs(value) < 1000 else schemas.number(value)
 
 
 def _clock(time: str) -> str:

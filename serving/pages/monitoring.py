@@ -7,10 +7,8 @@ from flask import Blueprint, Response
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from serving.models.live_models import LiveModels
+from serving.pages import sandbox
 from updraft.registry.s3 import VerificationError
-
-# The page has its pictures and its style inside, and nothing else: no script, no form, no link that loads.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
 
 
 def add_page(views: Blueprint, live_models: LiveModels) -> None:
@@ -26,4 +24,4 @@ def add_page(views: Blueprint, live_models: LiveModels) -> None:
             page = None
         if page is None:
             raise NotFound(f"There is no report of the monitor on {use_case}.")
-        return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": POLICY})
+        return sandbox.page(page, use_case)

@@ -17,10 +17,12 @@ from serving.body import request_rows
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.openapi import document, samples
-from serving.pages import docs, form, html, monitoring, result, training, upload, why
+from serving.pages import docs, form, html, model, monitoring, result, training, upload, why
+from serving.pages import predictions as recent
 from serving.predict import explanations
 from serving.predict.predictor import Predictor
 from serving.predict.responses import as_csv
+from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.json_response import json_response
 from serving.training.trigger import Trainer
 from updraft.model.signature import BadRow
@@ -40,20 +42,24 @@ def blueprint(
     trainer: Trainer | None,
     *,
     keys: bool = False,
-    logs: bool = False,
+    predictions: PredictionLog | None = None,
     max_body: int = 16 * 2**20,
     max_rows: int = 10_000,
 ) -> Blueprint:
     """Return the views. Register them last: the page of a use case is at `/<use case>`, unless the app has that path.
 
-    `keys` and `logs` are whether API keys are required and predictions are logged.
+    `keys` is whether API keys are required.
     """
+    logs = predictions is not None
     views = Blueprint("pages", __name__)
     document = _document(live_models, trains=trainer is not None, keys=keys, max_rows=max_rows, logs=logs)
     _add_index(views, live_models, logs=logs)
     _add_documentation(views, document, keys=keys, logs=logs, trains=trainer is not None)
     training.add_pages(views, live_models, trainer)
     monitoring.add_page(views, live_models)
+    model.add_pages(views, live_models, predictions)
+    if predictions is not None:
+        recent.add_page(views, live_models, predictions)
     views.record_once(lambda state: _reserve_paths(state.app))
     _add_forms(views, live_models, predictor, keys=keys)
     _add_upload(views, predictor, max_body, max_rows)
@@ -74,7 +80,7 @@ def _add_index(views: Blueprint, live_models: LiveModels, *, logs: bool) -> None
     @views.get("/")
     def index() -> Response:
         if html.prefers_html(request):
-            return html.render("index.html", models=live_models)
+            return html.render("index.html", models=live_models, metrics_of=model.shown_metrics)
         summary = {"service": "updraft", "use_cases": live_models.names, "endpoints": _endpoints(current_app)}
         response = json_response(summary)
         response.vary.add("Accept")
@@ -183,7 +189,7 @@ def _endpoints(app: Flask) -> list[str]:
     """Return the app's endpoints as `METHOD /path`."""
     rules = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
     return [
-        f"{method} {rule.rule.replace('unreserved:', '').replace('path:', '')}"
+        f"{method} {re.sub('<(unreserved|path|int):', '<', rule.rule)}"
         for rule in rules
         if rule.endpoint not in {"static", "train.off"}
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})

@@ -14,7 +14,6 @@ import pytest
 import requests
 
 import model_facts
-from metric_chart import draw
 from models_page import Visitor, show
 from tests.support.airflow_server import VIEWER, AirflowServer
 from tests.support.axe import axe_source, findings_on
@@ -317,7 +316,7 @@ def test_a_chart_holds_every_point(values: list[float]) -> None:
         model_facts.VersionFacts(number, f"2026-11-0{number}T00:00:00+00:00", metrics={"r2": value})
         for number, value in enumerate(values, 1)
     ]
-    chart = draw(facts, 100)
+    chart = facts.chart(100)
     assert chart and len(chart.dots) == len(values)
     assert all(0 <= dot.x <= 100 and 0 <= dot.y <= 100 for dot in chart.dots)
     assert 1 <= len(chart.ticks) <= 6 and len({label for _, label in chart.ticks}) == len(chart.ticks)

@@ -244,14 +244,15 @@ def test_an_unknown_use_case_is_a_404_that_lists_the_known_ones(client: FlaskCli
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/predict", "/predict/", f"{PREDICT}/1", "/predict/..%2f..%2fetc", "/models/%00"]
+    "path", ["/nowhere", "/predict", "/predict/", f"{PREDICT}/1", "/predict/..%2f..%2fetc", "/models/%00/nowhere"]
 )
 def test_another_path_is_not_found(path: str, client: FlaskClient) -> None:
     problem(client.post(path, json=ROW), 404)
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", PREDICT), ("DELETE", "/models"), ("POST", "/healthz"), ("PUT", "/")]
+    ("method", "path"),
+    [("GET", PREDICT), ("DELETE", "/models"), ("POST", "/healthz"), ("PUT", "/"), ("POST", "/models/%00")],
 )
 def test_another_method_is_a_405_that_lists_the_allowed_ones(method: str, path: str, client: FlaskClient) -> None:
     answer = client.open(path, method=method)

@@ -13,7 +13,7 @@ from serving.app import create_app
 from serving.models import monitor_states
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
-from serving.pages.monitoring import POLICY
+from serving.pages.sandbox import POLICY
 from tests.support.small_models import NAME, loaded_model, promote, push
 from updraft.registry import monitor_state
 from updraft.registry.monitor_state import MonitorState, Signal

@@ -27,7 +27,9 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 LOUD = {"error", "warning"}
 PHONE = {"width": 360, "height": 740}
 CASES = ["rent", "sms_spam", "species", NAME]
-PATHS = ["/", "/docs", "/train", "/stats", "/nowhere", *(f"/{name}?example=1" for name in CASES)]
+MODEL = f"/models/{NAME}"
+PATHS = ["/", "/docs", "/train", "/stats", "/nowhere", MODEL, f"{MODEL}/predictions?id=1", f"{MODEL}/compare?a=1&b=1"]
+PATHS += [*(f"/{name}?example=1" for name in CASES)]
 CONTRAST = """() => {
   const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
                        return .2126 * r + .7152 * g + .0722 * b };

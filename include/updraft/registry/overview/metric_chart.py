@@ -6,11 +6,12 @@ Lengths in percent let the chart be as wide as the page while its texts and line
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from model_facts import Facts
+from updraft.registry.monitor_state import MonitorState
+from updraft.registry.overview.known_versions import VersionFacts
 
 LEFT, RIGHT, MARGIN = 5.0, 95.0, 14.0  # percent, percent, pixels
 TICKS = 3
@@ -52,12 +53,14 @@ class _Point:
     label: str
 
 
-def draw(facts: Facts, height: int) -> Chart | None:
-    """Draw the metric of the shown versions by when they were made, and what the monitor measured of it since."""
-    points = sorted(_versions(facts), key=lambda point: point.time)
+def draw(
+    metric: str | None, versions: Iterable[tuple[VersionFacts, str]], monitor: MonitorState | None, height: int
+) -> Chart | None:
+    """Draw the metric of versions, each with its state, by when they were made, and what was measured of it since."""
+    points = sorted(_versions(metric, versions), key=lambda point: point.time)
     if not points:
         return None
-    since = sorted(_measured(facts), key=lambda point: point.time)
+    since = sorted(_measured(metric, monitor), key=lambda point: point.time)
     both = [*points, *since]
     start, end = min(point.time for point in both), max(point.time for point in both)
     low, high = _range([point.value for point in both])
@@ -72,24 +75,23 @@ def draw(facts: Facts, height: int) -> Chart | None:
     values = [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
     digits = max(0, -math.floor(math.log10(step)))
     ticks = [(place(_Point(start, value, "", "")).y, f"{value:,.{digits}f}") for value in values]
-    text = f"{facts.metric} by version: {', '.join(point.label for point in points)}"
+    text = f"{metric} by version: {', '.join(point.label for point in points)}"
     return Chart(
         height, [*map(place, points)], [*map(place, since)], ticks, f"{start:%Y-%m-%d}", f"{end:%Y-%m-%d}", text
     )
 
 
-def _versions(facts: Facts) -> Iterator[_Point]:
-    for version in facts.versions:
-        time, value = _time(version.made), version.metrics.get(facts.metric or "")
+def _versions(metric: str | None, versions: Iterable[tuple[VersionFacts, str]]) -> Iterator[_Point]:
+    for version, state in versions:
+        time, value = _time(version.made), version.metrics.get(metric or "")
         if time and value is not None:
-            state = facts.state(version)
             yield _Point(time, value, state, f"version {version.number} ({state}) {value:.4g}")
 
 
-def _measured(facts: Facts) -> Iterator[_Point]:
-    for point in facts.monitor.history if facts.monitor else ():
+def _measured(metric: str | None, monitor: MonitorState | None) -> Iterator[_Point]:
+    for point in monitor.history if monitor else ():
         time, value = _time(str(point.get("at"))), point.get("value")
-        if time and point.get("metric") == facts.metric and isinstance(value, float) and math.isfinite(value):
+        if time and point.get("metric") == metric and isinstance(value, float) and math.isfinite(value):
             label = f"{value:.4g} measured of version {point.get('version')} on {time:%Y-%m-%d %H:%M}"
             yield _Point(time, value, "measured", label)
 
