@@ -68,6 +68,9 @@ format: $(STAMP) ## Sort imports and format the code
 bench: $(STAMP) ## Measure the pipeline beside the way of tutorials: seconds and memory of each stage; BIG=1 adds 4,000,000 rows; ROWS=50000, OUT=folder
 	@BIG='$(BIG)' ROWS='$(ROWS)' OUT='$(OUT)' $(BIN)/python -m tests.bench_pipeline
 
+bench-memory: $(STAMP) ## Measure what fits take of memory, by estimator and columns, beside what is stated; ONLY=Ridge ROWS=50000,150000
+	@ONLY='$(ONLY)' $(if $(ROWS),ROWS='$(ROWS)') $(BIN)/python -m tests.bench_training_memory
+
 bench-sources: $(STAMP) ## Measure the sources with 400,000 and 4,000,000 rows: rows in a second, memory; a few minutes
 	@$(BIN)/python -m tests.bench_sources
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from joblib import cpu_count
 from sklearn.calibration import CalibratedClassifierCV
@@ -20,12 +20,42 @@ from threadpoolctl import threadpool_limits
 T = TypeVar("T")
 
 
-def threads_for_fits(model: Any = None) -> int:
-    """Return how many fits run at once: one for each core that this process may use, fewer by OMP_NUM_THREADS.
+class Engine(Protocol):
+    """Where fits run: so many at once, and the trees of a forest."""
 
-    Fits of liblinear draw from random numbers that are the process's, so that only one may run at a time.
-    """
-    if isinstance(model, CalibratedClassifierCV) or getattr(model, "solver", None) == "liblinear":
+    threads: int
+
+    def run(self, fits: Sequence[Callable[[], T]]) -> Iterator[T]:
+        """Yield what fits return, in their order."""
+
+    def fit(self, pipeline: Any, features: Any, target: Any) -> None:
+        """Fit a pipeline, alone: its trees, if it has any, are spread."""
+
+
+class Threads:
+    """So many threads of this process."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def run(self, fits: Sequence[Callable[[], T]]) -> Iterator[T]:
+        """Run fits side by side: see `side_by_side`."""
+        return side_by_side(fits, self.threads)
+
+    def fit(self, pipeline: Any, features: Any, target: Any) -> None:
+        """Fit a pipeline here."""
+        with threadpool_limits(limits=1), spread_over(self.threads, pipeline["model"]):
+            pipeline.fit(features, target)
+
+
+def alone(model: Any) -> bool:
+    """Whether a fit draws from random numbers that are the process's, as liblinear's: only one may run at a time."""
+    return isinstance(model, CalibratedClassifierCV) or getattr(model, "solver", None) == "liblinear"
+
+
+def threads_for_fits(model: Any = None) -> int:
+    """Return how many fits run at once: one for each core that this process may use, fewer by OMP_NUM_THREADS."""
+    if alone(model):
         return 1
     cores, limit = int(cpu_count()), os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores

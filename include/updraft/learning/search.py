@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 
 from updraft.errors import BadData
 from updraft.learning.estimators import BadParameter, build
-from updraft.learning.fits import side_by_side, spread_over, threads_for_fits
+from updraft.learning.fits import Engine, spread_over, threads_for_fits
 from updraft.learning.metrics import Floats, find_threshold, gain, measure_all
 from updraft.learning.score import check_metrics, encode_target
 from updraft.learning.splits import FOLD, NOT_HELD_OUT
@@ -69,8 +69,8 @@ def _searched(case: UseCase, candidate: str) -> list[dict[str, Any]]:
     return list(ParameterSampler(search.grid, search.budget, random_state=case.seed))
 
 
-def choose(case: UseCase, candidate: str, tried: Sequence[Combination], frame: pd.DataFrame, at_once: int) -> Chosen:
-    """Return the parameters with the best score on rows that the model has not seen; so many fits run at once."""
+def choose(case: UseCase, candidate: str, tried: Sequence[Combination], frame: pd.DataFrame, engine: Engine) -> Chosen:
+    """Return the parameters with the best score on rows that the model has not seen."""
     best: tuple[float, Chosen] | None = None
     held_out = _held_out(case, frame)
     validated = np.logical_or.reduce(held_out)
@@ -79,7 +79,7 @@ def choose(case: UseCase, candidate: str, tried: Sequence[Combination], frame: p
     how = f"{folds} folds" if folds else f"holdout of {len(truth):,} rows"
     threads = threads_for_fits(tried[0].pipeline["model"]) if len(tried) * len(held_out) == 1 else 1
     fits = [partial(_score_fold, case, each.pipeline, frame, rows, threads) for each in tried for rows in held_out]
-    scores_by_fold = side_by_side(fits, at_once)
+    scores_by_fold = engine.run(fits)
     started = time.monotonic()
     for number, each in enumerate(tried, 1):
         scores = _out_of_fold(held_out, scores_by_fold)[validated]

@@ -27,6 +27,11 @@ def read_narrow(case: UseCase, path: Path) -> pd.DataFrame:
     return pd.DataFrame(columns, copy=len(columns) >= WIDE)
 
 
+def narrow(case: UseCase, frame: pd.DataFrame) -> pd.DataFrame:
+    """Give rows that are in memory, in the suite's types, the narrow ones."""
+    return pd.DataFrame({name: _narrow_column(case, frame[name]) for name in frame})
+
+
 def _read_column(case: UseCase, parquet: pq.ParquetFile, name: str) -> pd.Series[Any]:
     frame = in_suite_types(case, parquet.read([name]).to_pandas())
     column = _narrow_column(case, frame[name])

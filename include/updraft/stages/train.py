@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from updraft.learning.estimators import build, forget_addresses
 from updraft.learning.example_row import example_row
-from updraft.learning.fits import spread_over, threads_for_fits
+from updraft.learning.fits import Threads, threads_for_fits
 from updraft.learning.metrics import gain
 from updraft.learning.score import format_metrics
 from updraft.learning.search import choose, combinations
@@ -24,6 +23,7 @@ from updraft.model.model import Model
 from updraft.model.signature import Signature, ValueName
 from updraft.stages.narrow_frame import read_narrow
 from updraft.stages.stage_folder import TRAIN, read_json, recreate_folder, write_json
+from updraft.stages.training_memory import fits_at_once
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Policy, Scalar
 
@@ -39,18 +39,22 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
     The parameters (with a `search`), the metrics by which candidates are compared, and the decision threshold come from
     cross-validation on the training rows, or from their holdout; the last fit is on all of them. Fits run side by side,
     each computing in one thread, and a forest's trees are spread over threads, which changes none: equal rows, seed and
-    libraries give equal bytes. Raises BadParameter when the estimator does not accept its parameters, BadData when a
-    fold cannot be fitted.
+    libraries give equal bytes. What that takes of memory is logged before it begins, and fewer run at once where all
+    would be too much.
+
+    Raises BadParameter when the estimator does not accept its parameters, BadData when a fold cannot be fitted,
+    TooLittleMemory or MemoryTaken when even one fit at a time would be too much.
     """
     recreate_folder(out)
     started = time.monotonic()
     tried = combinations(case, candidate)
     threads = min(threads_for_fits(each.pipeline["model"]) for each in tried)
+    threads = fits_at_once(case, candidate, tried, split, threads)
     frame = read_narrow(case, split / TRAIN)
-    chosen = choose(case, candidate, tried, frame, threads)
+    engine = Threads(threads)
+    chosen = choose(case, candidate, tried, frame, engine)
     pipeline = build(case, case.candidates[candidate].estimator, chosen.params)
-    with threadpool_limits(limits=1), spread_over(threads, pipeline["model"]):
-        pipeline.fit(frame[case.feature_names], frame[case.target])
+    engine.fit(pipeline, frame[case.feature_names], frame[case.target])
     log.info("%s: fitted on %s rows, %.1f s in all, in %d threads", candidate, f"{len(frame):,}",
              time.monotonic() - started, threads)  # fmt: skip
     forget_addresses(pipeline)
