@@ -1,8 +1,8 @@
 """The values of Airflow's Helm chart: held to what the chart takes, to Compose, to the roles, and to the image.
 
 Neither Helm nor the chart is at hand here. `CHART` says of each key that is used what the chart's own schema
-(`values.schema.json`, which refuses names that it does not know) says of it, as read for 1.20 and up. What the chart
-passes on to Kubernetes as it is, is put into pods, and these are held to Kubernetes' schemas.
+(`values.schema.json`, which refuses names that it does not know) says of it, written down by hand from chart 1.20's.
+What the chart passes on to Kubernetes as it is, is put into pods, and these are held to Kubernetes' schemas.
 """
 
 from __future__ import annotations
@@ -159,7 +159,12 @@ def test_settings_are_those_of_compose() -> None:
     same = ours.keys() - OF_THE_PLACE
     assert {name: ours[name] for name in same} == {name: compose[name] for name in same}
     signing = COMPOSE["x-signing-settings"].keys() - compose.keys()
-    assert signing == {"UPDRAFT_SIGNING_KEY", "UPDRAFT_MIRROR"}  # the second is for who has a mirror
+    assert {name for name in signing if not name.startswith("MLFLOW_TRACKING_")} == {
+        "UPDRAFT_SIGNING_KEY",
+        "UPDRAFT_MIRROR",
+    }
+    told = (ROOT / "deploy/eks/airflow/values.yaml").read_text(encoding="utf-8")
+    assert all(name in told for name in ("UPDRAFT_MIRROR", "MLFLOW_TRACKING_"))  # for who has a mirror or a tracker
 
 
 def test_files_of_runs_rows_and_logs_are_in_the_buckets_of_the_stack() -> None:
