@@ -29,7 +29,10 @@ NODE, VALUE = 64, 8  # bytes of a tree's node, and of each of its values
 WORD = 250  # bytes of a vocabulary's word
 CATEGORY = 90  # bytes of a row while a category is encoded: as an object, and copies of that
 DATE_PARTS = 50  # bytes of a row beside the matrix, while a date is taken apart
-KNN, COPIES = 2**30, 4  # scikit-learn takes distances in chunks of 1 GiB, and copies each
+KNN, COPIES = (
+    2**30,
+    4,
+)  # scikit-learn takes distances from rows with missing numbers in chunks of 1 GiB, and copies each
 Part = Literal["columns", "trees", "words"]
 TREES = (RandomForestClassifier, RandomForestRegressor, DecisionTreeClassifier, DecisionTreeRegressor)
 
@@ -92,7 +95,7 @@ class FitMemory:
     words: Words
     bytes_of_a_word: float
     sample: int
-    knn: bool
+    imputed: float  # share of the rows whose distances to all rows `impute: {by: knn}` takes
 
     def bytes(self, rows: int, at_once: int = 1) -> float:
         """Return the bytes of a fit on so many rows, with so many trees that grow at once."""
@@ -100,7 +103,7 @@ class FitMemory:
 
     def parts(self, rows: int, at_once: int = 1) -> dict[Part, float]:
         """Return the bytes of each part of a fit."""
-        distances = COPIES * min(KNN, 8 * rows**2) if self.knn else 0
+        distances = COPIES * min(KNN, 8 * rows**2 * self.imputed)
         return {
             "columns": max(self.encoding, self.row + self.tree * at_once) * rows + distances,
             "trees": min(self.nodes * rows, self.most_nodes),
@@ -127,8 +130,13 @@ def measure_fit(case: UseCase, estimator: EstimatorName, combination: Combinatio
         words=_words(pipeline, features),
         bytes_of_a_word=WORD + factors.word,
         sample=len(sample),
-        knn=case.impute is not None and case.impute.by == "knn",
+        imputed=_imputed(features[kinds["numbers"] + kinds["dates"]]) if case.impute and case.impute.by == "knn" else 0,
     )
+
+
+def _imputed(numbers: pd.DataFrame) -> float:
+    """Return the share of rows with a missing number: that of one row where the sample has none."""
+    return max(1, int(numbers.isna().any(axis=1).sum())) / len(numbers)
 
 
 def _matrix_bytes(matrix: Any, factors: Factors) -> float:
