@@ -137,7 +137,7 @@ def test_trees_that_have_no_bound_are_what_a_forest_is_told_to_save(tmp_path: Pa
 
 
 def test_the_knn_imputer_takes_memory_for_the_rows_that_lack_a_number() -> None:
-    """Their distances to all rows: of 11,000 rows with 12 numbers, 30 % of them with a null, it was measured to take 783 MB."""
+    """Their distances to all rows: of 11,000 rows with 12 numbers, 30 % of them with a null, they took 783 MB."""
     from updraft.learning.memory_need import measure_fit
 
     frame = pd.DataFrame({f"x{number}": np.linspace(0, 1, 5000) for number in range(12)})
