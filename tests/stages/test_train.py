@@ -275,7 +275,7 @@ def test_the_champion_is_scored_on_the_same_rows_and_does_not_beat_itself(
     assert evaluation["champion"]["metrics"] == evaluation["metrics"]
     assert (evaluation["champion"]["gain"], evaluation["champion"]["interval"]) == (0, [0, 0])
     card = (out / "card.html").read_text()
-    assert card.count("data:image/svg+xml;base64,") == 5 and "champion, version 4" in card
+    assert card.count("data:image/svg+xml;base64,") == 6 and "champion, version 4" in card
 
 
 def test_a_champion_of_other_columns_leads_to_hold(

@@ -242,9 +242,17 @@ def _credential(account: str, environ: Mapping[str, str]) -> Any:
     return AzureSasCredential(environ[SAS].removeprefix("?"))
 
 
-def open_place(uri: str, environ: Mapping[str, str], client: S3Client | None = None) -> Bucket:
-    """Open s3://bucket/prefix, with `client` if passed, or azure://account/container/prefix; contacts nothing."""
-    if uri.startswith(SCHEME):
-        return open_container(uri, environ)
-    name, prefix = split_uri(uri)
+def open_place(variable: str, environ: Mapping[str, str], client: S3Client | None = None) -> Bucket:
+    """Open what a variable names: s3://bucket/prefix, with `client` if passed, or azure://account/container/prefix.
+
+    Contacts nothing. BadRegistry names the variable that is missing or wrong, which may be one of the login's.
+    """
+    uri = environ.get(variable, "")
+    try:
+        if uri.startswith(SCHEME):
+            return open_container(uri, environ)
+        name, prefix = split_uri(uri)
+    except BadRegistry as error:
+        is_about_it = str(error).startswith(repr(uri))
+        raise BadRegistry(f"{variable}: {error}" if is_about_it else str(error)) from None
     return Bucket(client or s3_client(environ), name, prefix)

@@ -145,10 +145,6 @@ class _File:
 
 def open_mirror(environ: Mapping[str, str], source: Bucket, keys: Keys, client: S3Client | None) -> Mirror | None:
     """Open the mirror that UPDRAFT_MIRROR names (s3://… or azure://…), None without it; contacts nothing."""
-    uri = environ.get(VARIABLE)
-    if not uri:
+    if not environ.get(VARIABLE):
         return None
-    try:
-        return Mirror(source, open_place(uri, environ, client), keys)
-    except BadRegistry as error:
-        raise BadRegistry(str(error) if str(error).startswith(VARIABLE) else f"{VARIABLE}: {error}") from None
+    return Mirror(source, open_place(VARIABLE, environ, client), keys)

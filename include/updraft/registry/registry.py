@@ -335,10 +335,7 @@ def open_registry(environ: Mapping[str, str], client: S3Client | None = None) ->
     Either may be azure://account/container/prefix, and then Azure's variables are read. BadRegistry names the one that
     is missing or wrong.
     """
-    try:
-        bucket = open_place(environ.get("UPDRAFT_REGISTRY", ""), environ, client)
-    except BadRegistry as error:
-        raise BadRegistry(f"UPDRAFT_REGISTRY: {error}") from None
+    bucket = open_place("UPDRAFT_REGISTRY", environ, client)
     keys = load_keys(environ)
     registry = Registry(bucket, keys)
     if mirror := open_mirror(environ, bucket, keys, client or bucket.client):
