@@ -7,6 +7,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -70,6 +71,51 @@ def test_what_changed_is_named_and_shown(
         json.loads(monitor(registry_environ, tmp_path / "rows.csv", "--json")[1])["drift"]["columns"]
         == found["columns"]
     )
+
+
+def test_two_files_are_compared_with_each_other(
+    version: Path, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
+) -> None:
+    """Both have the same Vintage, far from the training's: only the premium has moved between them."""
+    old, new, unlabelled = (tmp_path / f"{name}.csv" for name in ("old", "new", "unlabelled"))
+    for file, seed, premium in ((old, 8, 1), (new, 9, 3)):
+        frame = generate(case, 3000, seed=seed)
+        frame["Vintage"] = frame["Vintage"].clip(upper=100)
+        frame.assign(Annual_Premium=frame["Annual_Premium"] * premium).to_csv(file, index=False)
+    pd.read_csv(old).drop(columns="Response").to_csv(unlabelled, index=False)
+    for against in (old, unlabelled):
+        out = tmp_path / against.stem
+        code, output = monitor(registry_environ, new, "--against", str(against), "--out", str(out))
+        assert (
+            code == 0 and f"3,000 rows against {against.name}: covariate and prediction shift: Annual_Premium" in output
+        )
+        found = {each["name"]: each for each in json.loads((out / "report.json").read_text())["drift"]["columns"]}
+        assert [name for name, each in found.items() if each["verdict"] == "drifted"] == [
+            "Annual_Premium",
+            "(predictions)",
+        ]
+        assert found["Response"]["verdict"] == ("stable" if against == old else "not watched")
+        page = (out / "report.html").read_text(encoding="utf-8")
+        assert f"against those of {against.name}, both scored by {NAME} version 1" in page and "training" not in page
+    assert monitor(registry_environ, new, "--against", str(new))[1].count(f"rows against {new.name}: no drift") == 1
+
+
+def test_a_file_to_compare_with_that_does_not_serve_says_why(
+    version: Path, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
+) -> None:
+    rows, empty = tmp_path / "rows.csv", tmp_path / "empty.csv"
+    frame = generate(case, 300, seed=9)
+    frame.to_csv(rows, index=False)
+    frame.head(0).to_csv(empty, index=False)
+    assert "empty.csv: no row fits the types of" in monitor(registry_environ, rows, "--against", str(empty))[1]
+    assert "no column 'Age'" in monitor(registry_environ, rows, "--against", str(_without_age(frame, tmp_path)))[1]
+    result = CliRunner().invoke(app, ["monitor", NAME, "--since", "7d", "--against", str(rows)], env=registry_environ)
+    assert result.exit_code == 1 and "--against compares two files" in str(result.exception)
+
+
+def _without_age(frame: pd.DataFrame, folder: Path) -> Path:
+    frame.drop(columns="Age").to_csv(folder / "no age.csv", index=False)
+    return folder / "no age.csv"
 
 
 def test_labels_in_the_file_are_held_against_the_evaluation(

@@ -144,6 +144,9 @@ def monitor(
         str | None,
         typer.Option(help="In place of rows: the predictions that services shipped in so long, as 7d or 12h."),
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Compare with the rows of this file, not with the training's.", metavar=FILES)
+    ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Another version than the one in production.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder for report.html, with pictures, and report.json.")] = None,
     as_json: Json = False,
@@ -153,8 +156,10 @@ def monitor(
 
     if (data is None) == (since is None):
         raise UserError("monitor: expected one of --data FILE and --since 7d")
+    if against is not None and data is None:
+        raise UserError("monitor: --against compares two files: expected --data FILE beside it")
     if data is not None:
-        monitor_file(name, data, version, out, as_json=as_json)
+        monitor_file(name, data, against, version, out, as_json=as_json)
     elif since is not None:
         monitor_shipped(name, since, version, out, as_json=as_json)
 

@@ -6,9 +6,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import typer
@@ -25,12 +27,13 @@ from updraft.model.columns import Column
 from updraft.model.model import Model
 from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.drift import ColumnDrift, Drift
+from updraft.monitoring.reference import REFERENCE, TRAINING, describe
 from updraft.monitoring.report import summarize
 from updraft.predictions.layout import VARIABLE, open_bucket
 from updraft.predictions.reading import Period, read
 from updraft.sources.files import Files
 from updraft.sources.source import Progress
-from updraft.stages.monitor.collect import MAX_ROWS, SCORE, Extent, Observed, collect
+from updraft.stages.monitor.collect import MAX_ROWS, SCORE, Extent, Observed, collect, read_rows, schema
 from updraft.stages.monitor.decide import decide
 from updraft.stages.monitor.drift import drift, read_drift
 from updraft.stages.monitor.observe import observe as observe_shipped
@@ -45,24 +48,53 @@ from updraft.usecase.watermark import read_duration
 MAX_SHOWN = 15
 
 
-def monitor_file(name: str, data: str, number: int | None, out: Path | None, *, as_json: bool) -> None:
-    """Measure a version on a file's rows; see `updraft monitor`."""
+def monitor_file(
+    name: str, data: str, against: str | None, number: int | None, out: Path | None, *, as_json: bool
+) -> None:
+    """Measure a version on a file's rows, `against` those of another one; see `updraft monitor`."""
     with open_from_environment() as registry:
         subject = read_subject(registry, name, number, MODEL)
     model = Model.from_bytes(subject.files[SIGNATURE], subject.files[MODEL])
-    known = subject.reference
-    target = Column(name=known.target, type=known.columns[known.target].type)
     with _folder(out) as folder:
-        with (
-            open_rows(model.signature, data, (target,)) as source,
-            show_steps() as step,
-            step(f"compare with version {subject.version}") as count,
-        ):
-            collected = collect(subject, observe(model, source, count), Extent(data), folder / "collect")
-        if not read_json(collected / COLLECTED)["rows"]:
-            raise UserError(f"{data}: no row fits the types of {subject}")
+        if against is not None:
+            with tempfile.TemporaryDirectory(prefix="updraft-monitor-") as other:
+                rows = _collect(subject, model, against, f"read {against}", Path(other) / "collect")
+                subject = replace(subject, files=subject.files | {REFERENCE: _reference(subject, rows, against)})
+        collected = _collect(subject, model, data, f"compare with {against or subject}", folder / "collect")
         _measure(subject, collected, folder, as_json=as_json)
     _next(out, as_json=as_json)
+
+
+def _collect(subject: Subject, model: Model, data: str, title: str, out: Path) -> Path:
+    """Score a file's rows and write them to `out`. Raises UserError where none fits."""
+    known = subject.reference
+    target = Column(name=known.target, type=known.columns[known.target].type)
+    with open_rows(model.signature, data, (target,)) as source, show_steps() as step, step(title) as count:
+        collected = collect(subject, observe(model, source, count), Extent(data), out)
+    if not read_json(collected / COLLECTED)["rows"]:
+        raise UserError(f"{data}: no row fits the types of {subject}")
+    return collected
+
+
+def _reference(subject: Subject, collected: Path, data: str) -> bytes:
+    """Describe collected rows as `evaluate` describes those of the training."""
+    case, known = load(subject.name), schema(subject)
+    names = [*case.feature_names, case.target]
+    if unknown := [name for name in names if name not in known.names]:
+        raise UserError(f"{subject.name}: {subject} has no column {', '.join(map(repr, unknown))}: train again")
+    frame = pa.concat_tables(read_rows(collected, [*names, SCORE])).to_pandas(integer_object_nulls=True)
+    found = describe(frame, case, np.array(frame[SCORE].tolist(), dtype="float64"))
+    facts = read_json(collected / COLLECTED)
+    if case.target not in facts["columns"]:
+        reason = {"values": None, "not_watched": f"{data} has no labels"}
+        found = found.model_copy(
+            update={"columns": found.columns | {case.target: found.columns[case.target].model_copy(update=reason)}}
+        )
+    if refused := facts["refused"]:
+        typer.echo(f"{data}: {refused:,} rows do not fit the types of {subject}, and are left out", err=True)
+    called = Path(data).name
+    other = f"{called}/" if called == TRAINING else called  # a folder of that name is not the training
+    return found.model_copy(update={"rows_of": other}).model_dump_json().encode()
 
 
 def monitor_shipped(name: str, since: str, number: int | None, out: Path | None, *, as_json: bool) -> None:
@@ -102,7 +134,8 @@ def _measure(subject: Subject, collected: Path, folder: Path, *, as_json: bool) 
     _show(found)
     if left_out := read_json(collected / COLLECTED)["left_out"]:
         typer.echo(f"{left_out:,} rows came before them and are left out: the last {MAX_ROWS:,} are measured")
-    typer.echo(f"{found.rows:,} rows against {subject}: {summarize(found)}")
+    other = subject if found.before == TRAINING else found.before
+    typer.echo(f"{found.rows:,} rows against {other}: {summarize(found)}")
     overall = read_performance(measured).overall
     typer.echo(f"performance: {overall.verdict}: {overall.reason}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from updraft.monitoring.distribution import Counts, distance, psi, psi_by_chance
-from updraft.monitoring.reference import Numbers, Part, Profile, Reference, Texts, Values
+from updraft.monitoring.reference import TRAINING, Numbers, Part, Profile, Reference, Texts, Values
 from updraft.monitoring.window import Column
 from updraft.usecase.monitor_block import Limits as Limits
 
@@ -57,10 +58,12 @@ class ColumnDrift(Part):
 class Drift(Part):
     """All columns, the worst first, and which distributions have shifted.
 
-    A `schema_break` is no shift: rows that do not fit their types (`refused`), or a column that is gone.
+    A `schema_break` is no shift: rows that do not fit their types (`refused`), or a column that is gone. `before` is
+    what the rows of then are called.
     """
 
     rows: int
+    before: str = TRAINING
     columns: list[ColumnDrift]
     shifts: list[Shift]
     refused: int = 0
@@ -101,12 +104,14 @@ class Window:
 
     def drift(self) -> Drift:
         """Compare."""
-        columns = [compare(name, column, self._limits) for name, column in self._columns.items() if column.rows]
+        compared = partial(compare, limits=self._limits, before=self._reference.rows_of)
+        columns = [compared(name, column) for name, column in self._columns.items() if column.rows]
         if self._predictions and self._predictions.rows:
-            columns.append(compare(PREDICTIONS, self._predictions, self._limits))
+            columns.append(compared(PREDICTIONS, self._predictions))
         gone = [f"{each.name} is gone: all of its values are null" for each in columns if _is_gone(each)]
         drift = Drift(
             rows=self._rows,
+            before=self._reference.rows_of,
             columns=sorted(columns, key=lambda each: -each.worst),
             shifts=[],
             refused=self._refused,
@@ -125,8 +130,8 @@ def _is_gone(column: ColumnDrift) -> bool:
     return column.verdict == "drifted" and column.nulls is not None and column.nulls[1] == 1
 
 
-def compare(name: str, now: Column, limits: Limits) -> ColumnDrift:
-    """Compare a column with its reference."""
+def compare(name: str, now: Column, limits: Limits, before: str = TRAINING) -> ColumnDrift:
+    """Compare a column with its reference, which is called `before`."""
     profile = now.profile
     drift: dict[str, Any] = {"name": name, "rows": now.rows, "reasons": []}
     if profile.values is None:
@@ -135,9 +140,9 @@ def compare(name: str, now: Column, limits: Limits) -> ColumnDrift:
     measures = _measure(profile, now) | {"bins": bins}
     needed = max(limits.min_rows, ROWS_OF_A_BIN * len(bins))
     if min(now.rows, profile.rows) < needed:
-        reason = f"{now.rows:,} rows now and {profile.rows:,} in training, {needed:,} of each are needed"
+        reason = f"{now.rows:,} rows now and {profile.rows:,} in {before}, {needed:,} of each are needed"
         return ColumnDrift(**drift | measures | {"verdict": "not enough rows", "reasons": [reason]})
-    excess = list(_excess(measures, limits))
+    excess = list(_excess(measures, limits, before))
     reasons = [reason for size, reason in excess if size >= 1]
     worst = max((size for size, _ in excess), default=0.0)
     verdict = "drifted" if reasons else "stable"
@@ -159,17 +164,17 @@ def _measure(profile: Profile, now: Column) -> dict[str, Any]:
     return measures
 
 
-def _excess(measures: Mapping[str, Any], limits: Limits) -> Iterator[tuple[float, str]]:
+def _excess(measures: Mapping[str, Any], limits: Limits, before: str) -> Iterator[tuple[float, str]]:
     """Yield each measure as a multiple of its limit, with a sentence that says it."""
-    before, now = measures["nulls"]
-    yield abs(now - before) / limits.nulls, f"{now:.1%} null, {before:.1%} in training"
+    then, now = measures["nulls"]
+    yield abs(now - then) / limits.nulls, f"{now:.1%} null, {then:.1%} in {before}"
     if (index := measures.get("psi")) is not None:
         yield (index - measures["chance"]) / limits.psi, f"PSI {index:.2f}, {measures['chance']:.2f} by chance"
     if (unseen := measures.get("unseen")) is not None:
         examples = ", ".join(map(repr, measures["examples"]))
-        yield unseen / limits.unseen, f"{unseen:.1%} of the values were not in training: {examples}"
+        yield unseen / limits.unseen, f"{unseen:.1%} of the values were not in {before}: {examples}"
     if words := measures.get("unknown_words"):
-        yield (words[1] - words[0]) / limits.unknown_words, f"{words[1]:.0%} unknown words, {words[0]:.0%} in training"
+        yield (words[1] - words[0]) / limits.unknown_words, f"{words[1]:.0%} unknown words, {words[0]:.0%} in {before}"
 
 
 def _name_bins(profile: Profile, now: Column) -> Iterator[Bin]:

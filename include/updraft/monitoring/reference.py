@@ -15,6 +15,7 @@ from updraft.monitoring.words import Vocabulary
 from updraft.usecase import UseCase
 
 REFERENCE = "reference.json"
+TRAINING = "training"
 FORMAT: Literal[2] = 2
 MAX_VALUES = 100  # keeps reference.json small, whatever the data
 KNOWN_PART = 0.8  # of the texts make the vocabulary; the others say how many unknown words are usual
@@ -62,9 +63,13 @@ class Profile(Part):
 
 
 class Reference(Part):
-    """The columns of the training rows, features first, then the target; and the predictions of the held-out rows."""
+    """The columns of the training rows, features first, then the target; and the predictions of the held-out rows.
+
+    `rows_of` is what reports call these rows: another file's may stand in for them.
+    """
 
     format: Literal[2] = FORMAT
+    rows_of: str = TRAINING
     target: str
     columns: dict[str, Profile]
     predictions: Profile | None = None

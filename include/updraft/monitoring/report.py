@@ -64,7 +64,8 @@ def render_page(report: Report) -> str:
         files("updraft.monitoring").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     columns = report.drift.columns[:MAX_PLOTS]
-    plots = [(column.name, render(partial(_draw, column=column))) for column in columns if column.bins]
+    draw = partial(_draw, before=report.drift.before)
+    plots = [(column.name, render(partial(draw, column=column))) for column in columns if column.bins]
     measured = [point for point in report.history if point.value is not None]
     over_time = [
         (title, render(partial(draw, history=points)))
@@ -92,12 +93,12 @@ def summarize(drift: Drift) -> str:
     return said + (f"; not enough rows for {', '.join(few)}" if few else "")
 
 
-def _draw(axes: Axes, column: ColumnDrift) -> None:
+def _draw(axes: Axes, column: ColumnDrift, before: str) -> None:
     """Draw the shares of the bins then and now: those with the largest difference, in their order."""
     largest = sorted(column.bins, key=lambda each: -abs(each.now - each.before))[:MAX_BARS]
     bins = [each for each in column.bins if each in largest][::-1]
     places = range(len(bins))
-    axes.barh([place + 0.2 for place in places], [each.before for each in bins], 0.4, color=THEN, label="training")
+    axes.barh([place + 0.2 for place in places], [each.before for each in bins], 0.4, color=THEN, label=before)
     axes.barh([place - 0.2 for place in places], [each.now for each in bins], 0.4, color=NOW, label="now")
     axes.set_yticks(list(places), [_short(each.name) for each in bins])
     axes.set(xlabel="share of the rows")
