@@ -163,8 +163,8 @@ def test_settings_are_those_of_compose() -> None:
         "UPDRAFT_SIGNING_KEY",
         "UPDRAFT_MIRROR",
     }
-    told = (ROOT / "deploy/eks/airflow/values.yaml").read_text(encoding="utf-8")
-    assert all(name in told for name in ("UPDRAFT_MIRROR", "MLFLOW_TRACKING_"))  # for who has a mirror or a tracker
+    values = (ROOT / "deploy/eks/airflow/values.yaml").read_text(encoding="utf-8")
+    assert all(name in values for name in ("UPDRAFT_MIRROR", "MLFLOW_TRACKING_"))  # for who has a mirror or a tracker
 
 
 def test_files_of_runs_rows_and_logs_are_in_the_buckets_of_the_stack() -> None:

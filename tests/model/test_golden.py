@@ -55,24 +55,26 @@ def signature(columns: list[Column], **more: Any) -> Signature:
     return Signature(**facts | {"example": example} | more)
 
 
-def rows_in(told: Signature, rows: list[dict[str, Any]], frame: pd.DataFrame) -> int:
+def rows_in(inputs: Signature, rows: list[dict[str, Any]], frame: pd.DataFrame) -> int:
     """Count the rows of a frame that are among the golden ones."""
-    theirs = {tuple(map(to_json_value, row)) for row in frame[list(told.names)].itertuples(index=False)}
-    return sum(tuple(row[name] for name in told.names) in theirs for row in rows)
+    theirs = {tuple(map(to_json_value, row)) for row in frame[list(inputs.names)].itertuples(index=False)}
+    return sum(tuple(row[name] for name in inputs.names) in theirs for row in rows)
 
 
 def test_twenty_rows_are_drawn_that_are_nobodys_and_that_the_signature_takes() -> None:
-    told, frame = signature(COLUMNS), people()
-    rows = make_rows(told, frame, [frame, people(1)], seed=3)
-    assert len(rows) == 20 and rows[0] == told.example
-    assert rows_in(told, rows[1:], frame) == 0 and rows_in(told, rows, frame) == 1
+    inputs, frame = signature(COLUMNS), people()
+    rows = make_rows(inputs, frame, [frame, people(1)], seed=3)
+    assert len(rows) == 20 and rows[0] == inputs.example
+    assert rows_in(inputs, rows[1:], frame) == 0 and rows_in(inputs, rows, frame) == 1
     assert len({json.dumps(row) for row in rows}) == 20
-    for name in told.names:
+    for name in inputs.names:
         there = set(map(to_json_value, frame[name]))
         assert {row[name] for row in rows} <= there and len({row[name] for row in rows}) > 1, name
-    assert told.check(rows).warnings == []
+    assert inputs.check(rows).warnings == []
     assert (
-        rows == make_rows(told, frame, [frame, people(1)], seed=3) != make_rows(told, frame, [frame, people(1)], seed=4)
+        rows
+        == make_rows(inputs, frame, [frame, people(1)], seed=3)
+        != make_rows(inputs, frame, [frame, people(1)], seed=4)
     )
 
 
@@ -81,40 +83,40 @@ def test_what_comes_out_as_somebodys_row_by_chance_is_left_out() -> None:
     columns = [COLUMNS[2], COLUMNS[4]]
     everybody = pd.DataFrame({"town": ["Kiel", "Kiel", "Bonn"] * 50, "flag": [True, False, True] * 50})
     everybody = everybody.astype({"town": "str"})
-    told = signature(columns, example={"town": "Ulm", "flag": True})
-    assert make_rows(told, everybody, [everybody], 1) == [told.example, {"town": "Bonn", "flag": False}]
+    inputs = signature(columns, example={"town": "Ulm", "flag": True})
+    assert make_rows(inputs, everybody, [everybody], 1) == [inputs.example, {"town": "Bonn", "flag": False}]
     also = pd.DataFrame({"town": ["Bonn"], "flag": [False]}).astype({"town": "str"})
-    assert make_rows(told, everybody, [everybody, also], 1) == [told.example]
+    assert make_rows(inputs, everybody, [everybody, also], 1) == [inputs.example]
 
 
 def test_a_private_column_holds_the_value_of_the_example_and_does_not_make_a_row_new() -> None:
-    told, frame = signature(COLUMNS, private=("income", "since")), people()
-    rows = make_rows(told, frame, [frame], 1)
-    assert {row["income"] for row in rows} == {told.example["income"]}
-    assert {row["since"] for row in rows} == {told.example["since"]}
-    open_names = [name for name in told.names if name not in told.private]
+    inputs, frame = signature(COLUMNS, private=("income", "since")), people()
+    rows = make_rows(inputs, frame, [frame], 1)
+    assert {row["income"] for row in rows} == {inputs.example["income"]}
+    assert {row["since"] for row in rows} == {inputs.example["since"]}
+    open_names = [name for name in inputs.names if name not in inputs.private]
     theirs = {tuple(map(to_json_value, row)) for row in frame[open_names].itertuples(index=False)}
     assert not any(tuple(row[name] for name in open_names) in theirs for row in rows[1:])
-    assert make_rows(signature(COLUMNS, private=tuple(told.names)), frame, [frame], 1) == [told.example]
+    assert make_rows(signature(COLUMNS, private=tuple(inputs.names)), frame, [frame], 1) == [inputs.example]
 
 
 def test_a_text_is_made_of_words_that_several_people_wrote() -> None:
-    told, frame = signature([*COLUMNS, text("note")], text=("note",)), people()
+    inputs, frame = signature([*COLUMNS, text("note")], text=("note",)), people()
     frame.loc[::5, "note"] = None
-    rows = make_rows(told, frame, [frame], 1)
+    rows = make_rows(inputs, frame, [frame], 1)
     notes = [row["note"] for row in rows[1:]]
     words = {word for note in notes if note is not None for word in note.split()}
     assert words == {"person", "likes", "tea", "and", "has"}
     assert None in notes and len(set(notes)) > 5
     assert {len(note.split()) for note in notes if note is not None} == {9}
     alone = frame.assign(note=[f"only{n}" for n in range(PEOPLE)]).astype({"note": "str"})
-    assert {row["note"] for row in make_rows(told, alone, [alone], 1)} == {told.example["note"]}
+    assert {row["note"] for row in make_rows(inputs, alone, [alone], 1)} == {inputs.example["note"]}
 
 
 def test_rows_that_the_signature_does_not_take_are_left_out() -> None:
     narrow = [column.model_copy(update={"maximum": 30.0}) if column.name == "age" else column for column in COLUMNS]
-    told, frame = signature(narrow), people()
-    rows = make_rows(told, frame, [frame], 1)
+    inputs, frame = signature(narrow), people()
+    rows = make_rows(inputs, frame, [frame], 1)
     assert len(rows) > 3 and max(row["age"] for row in rows) <= 30
     none = signature([column.model_copy(update={"maximum": 1.0}) for column in narrow[1:2]])
     assert make_rows(none, frame, [frame], 1) == []
@@ -122,7 +124,7 @@ def test_rows_that_the_signature_does_not_take_are_left_out() -> None:
 
 
 class Sum:
-    """A model whose every bit can be told beforehand."""
+    """A model whose every bit is known beforehand."""
 
     def __init__(self, by: float = 1.0, classes: int = 0) -> None:
         self.by, self.classes_ = by, list(range(classes))
@@ -145,10 +147,10 @@ def stored(tmp_path: Path) -> tuple[Model, list[dict[str, Any]], Path]:
 
 def test_scores_are_stored_to_the_last_bit(stored: tuple[Model, list[dict[str, Any]], Path]) -> None:
     model, rows, folder = stored
-    told = json.loads((folder / GOLDEN).read_bytes())
-    assert told["rows"] == rows
+    golden = json.loads((folder / GOLDEN).read_bytes())
+    assert golden["rows"] == rows
     expected = model.scores(model.signature.frame(rows))
-    assert np.array(told["scores"]).tobytes() == expected.tobytes()
+    assert np.array(golden["scores"]).tobytes() == expected.tobytes()
     first = (folder / GOLDEN).read_bytes()
     write(model, rows, folder)
     assert (folder / GOLDEN).read_bytes() == first
@@ -163,17 +165,17 @@ def test_another_answer_than_in_evaluation_is_refused_beyond_the_last_bits(
     if passes:
         replay(other, (folder / GOLDEN).read_bytes())
         return
-    told = json.loads((folder / GOLDEN).read_bytes())
+    golden = json.loads((folder / GOLDEN).read_bytes())
     with pytest.raises(NotReproduced, match=r"^golden row 0: expected ") as refusal:
         replay(other, (folder / GOLDEN).read_bytes())
-    assert str(refusal.value).startswith(f"golden row 0: expected {told['scores'][0]!r}, found ")
+    assert str(refusal.value).startswith(f"golden row 0: expected {golden['scores'][0]!r}, found ")
 
 
 def test_one_label_of_one_row_that_differs_is_named(tmp_path: Path) -> None:
     labels = tuple(Label(value=n, name=f"label {n}") for n in range(3))
-    told = signature(COLUMNS, task="multiclass", labels=labels)
-    model, frame = Model(told, Sum(classes=3)), people()
-    write(model, make_rows(told, frame, [frame], 1), tmp_path)
+    inputs = signature(COLUMNS, task="multiclass", labels=labels)
+    model, frame = Model(inputs, Sum(classes=3)), people()
+    write(model, make_rows(inputs, frame, [frame], 1), tmp_path)
     replay(model, (tmp_path / GOLDEN).read_bytes())
     stored = json.loads((tmp_path / GOLDEN).read_bytes())
     stored["scores"][7][2] += 0.01
@@ -205,16 +207,16 @@ def test_a_version_without_golden_rows_passes(stored: tuple[Model, list[dict[str
 def test_evaluation_leaves_golden_rows_that_the_chosen_model_reproduces_and_another_does_not(
     case: UseCase, trained: Trained, tmp_path: Path
 ) -> None:
-    told = json.loads((trained.evaluation / GOLDEN).read_bytes())
-    assert len(told["rows"]) == len(told["scores"]) == 20
+    golden = json.loads((trained.evaluation / GOLDEN).read_bytes())
+    assert len(golden["rows"]) == len(golden["scores"]) == 20
     chosen = json.loads((trained.evaluation / "evaluation.json").read_text())["chosen"]
     for folder in trained.models:
         model = Model.load(folder)
         if folder.name == chosen:
             replay(model, (trained.evaluation / GOLDEN).read_bytes())
-            assert {row["Age"] for row in told["rows"]} == {model.signature.example["Age"]}
+            assert {row["Age"] for row in golden["rows"]} == {model.signature.example["Age"]}
             for side in (TRAIN, TEST):
-                assert rows_in(model.signature, told["rows"], read_frame(case, trained.split / side)) == 0
+                assert rows_in(model.signature, golden["rows"], read_frame(case, trained.split / side)) == 0
         else:
             with pytest.raises(NotReproduced, match="golden row 0"):
                 replay(model, (trained.evaluation / GOLDEN).read_bytes())

@@ -32,9 +32,9 @@ def signature(**more: Any) -> Signature:
     return Signature(**facts | more)
 
 
-def refused(rows: list[Any], told: Signature | None = None, **how: Any) -> dict[str, str]:
+def refused(rows: list[Any], stored: Signature | None = None, **how: Any) -> dict[str, str]:
     with pytest.raises(BadRow) as refusal:
-        (told or signature()).check(rows, **how)
+        (stored or signature()).check(rows, **how)
     return {fault["pointer"]: fault["detail"] for fault in refusal.value.errors}
 
 
@@ -149,9 +149,9 @@ def test_what_the_signature_lets_pass_is_answered_with_a_warning_and_the_value_k
 
 
 def test_a_warning_lets_nothing_pass_but_its_own_bound_of_its_own_column() -> None:
-    told = signature(warn_unseen=("age", "colour", "note"), warn_out_of_range=("colour", "day", "note"))
+    stored = signature(warn_unseen=("age", "colour", "note"), warn_out_of_range=("colour", "day", "note"))
     odd = ROW | {"age": 7, "height": 9.0, "colour": "green", "note": "N" * 21, "day": "2027-01-01"}
-    assert refused([odd], told) == {
+    assert refused([odd], stored) == {
         "/rows/0/age": "7 is not between 18 and 100",
         "/rows/0/height": "9.0 is not between 0.5 and 2.5",
         "/rows/0/note": "'NNNNNNNNNNNNNNNNNNNNN' has 21 characters, expected any to 20",
@@ -171,11 +171,11 @@ def test_warnings_are_100_at_most_and_none_is_told_beside_a_fault() -> None:
 
 def test_a_signature_survives_as_json_and_an_older_one_refuses_everything() -> None:
     names = {"flag": [{"value": True, "name": "yes"}], "age": [{"value": 1, "name": "one"}]}
-    told = signature(**WARNING, private=("age",), titles={"age": "Age in years"}, value_names=names)
-    again = Signature.model_validate_json(told.model_dump_json())
-    assert again == told
+    stored = signature(**WARNING, private=("age",), titles={"age": "Age in years"}, value_names=names)
+    again = Signature.model_validate_json(stored.model_dump_json())
+    assert again == stored
     assert again.names_of("flag") == {True: "yes"} and type(again.value_names["age"][0].value) is int
-    older = {key: value for key, value in json.loads(told.model_dump_json()).items() if not key.startswith("warn")}
+    older = {key: value for key, value in json.loads(stored.model_dump_json()).items() if not key.startswith("warn")}
     for key in ("private", "titles", "value_names"):
         del older[key]
     read = Signature.model_validate(older)

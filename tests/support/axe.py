@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import subprocess
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page
+
+from tests.support.peers import npm_modules
 
 VERSION = "4.14.1"
 SERIOUS = ("serious", "critical")
@@ -19,14 +19,7 @@ RUN = "() => axe.run(document, {resultTypes: ['violations']})"
 
 def axe_source(peers: Path) -> str:
     """Return axe-core's script, of npm, which is fetched once."""
-    folder = peers / f"axe-core-{VERSION}"
-    script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (peers / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not script.is_file():
-            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder]
-            subprocess.run([*command, f"axe-core@{VERSION}"], check=True, timeout=300)
+    script = npm_modules(peers, "axe-core", VERSION) / "axe-core" / "axe.min.js"
     return script.read_text(encoding="utf-8")
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
 import secrets
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from tests.support.peers import npm_modules
 from tests.support.servers import server
 
 VERSION = "3.37.0"
@@ -22,18 +18,7 @@ ACCOUNT = "updrafttests"
 
 def azurite_in(folder: Path) -> Path:
     """Return the program, installed if it is not there; skip where there is no npm."""
-    place = folder / f"azurite-{VERSION}"
-    program = place / "node_modules" / ".bin" / "azurite-blob"
-    place.mkdir(parents=True, exist_ok=True)
-    with (folder / f"azurite-{VERSION}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (place / "made").exists():
-            if not shutil.which("npm"):
-                pytest.skip("there is no npm, which has Azurite")
-            command = ["npm", "install", "--prefix", place, f"azurite@{VERSION}", "--no-audit", "--no-fund"]
-            subprocess.run([*command, "--ignore-scripts"], check=True, timeout=550, capture_output=True)
-            (place / "made").touch()
-    return program
+    return npm_modules(folder, "azurite", VERSION) / ".bin" / "azurite-blob"
 
 
 class Azurite:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+
+import pytest
 
 
 def python_with(folder: Path, *packages: str) -> Path:
@@ -24,3 +27,19 @@ def python_with(folder: Path, *packages: str) -> Path:
             subprocess.run([python, "-m", "pip", "install", "--quiet", *pins], check=True, timeout=500)
             made.write_text("\n".join(pins))
     return python
+
+
+def npm_modules(folder: Path, name: str, number: str) -> Path:
+    """Return the `node_modules` of a package of npm, with what it depends on; skip where there is no npm."""
+    place = folder / f"{name}-{number}"
+    made = place / "made"
+    place.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{place.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            if not shutil.which("npm"):
+                pytest.skip(f"there is no npm, which has {name}")
+            command = ["npm", "install", "--prefix", place, f"{name}@{number}", "--no-audit", "--no-fund"]
+            subprocess.run([*command, "--ignore-scripts"], check=True, timeout=550, capture_output=True)
+            made.touch()
+    return place / "node_modules"

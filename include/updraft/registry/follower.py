@@ -1,4 +1,4 @@
-"""What follows the registry: it is told of each move, after it, and is late where it cannot follow at once."""
+"""What follows the registry: it is called after each move, and is late where it cannot follow at once."""
 
 from __future__ import annotations
 

@@ -67,11 +67,11 @@ def fits_at_once(case: UseCase, candidate: str, tried: Sequence[Combination], sp
              size(max(0, free.free)), free.origin)  # fmt: skip
     if at_once:
         return at_once
-    told = f"{case.name}: candidate {candidate!r}: training on {rows:,} rows takes about {size(need)}"
-    told += f", and {size(max(0, free.free))} are free ({free.origin})"
+    message = f"{case.name}: candidate {candidate!r}: training on {rows:,} rows takes about {size(need)}"
+    message += f", and {size(max(0, free.free))} are free ({free.origin})"
     if need <= free.most:
-        raise MemoryTaken(f"{told}; others have taken the rest of {size(free.most)}")
-    raise TooLittleMemory(f"{told}; {_what_would_fit(case, memory, split, rows, free.free)}")
+        raise MemoryTaken(f"{message}; others have taken the rest of {size(free.most)}")
+    raise TooLittleMemory(f"{message}; {_what_would_fit(case, memory, split, rows, free.free)}")
 
 
 def _measure(case: UseCase, candidate: str, tried: Sequence[Combination], split: Path) -> TrainingMemory:

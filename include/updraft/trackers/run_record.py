@@ -1,4 +1,4 @@
-"""What a tracker is told of a training run: from a version in the registry, or from the files of a run without one."""
+"""What a tracker records of a training run: from a version in the registry, or from the files of a run without one."""
 
 from __future__ import annotations
 
