@@ -15,6 +15,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from joblib.numpy_pickle import NumpyPickler
 from prometheus_client import values
@@ -23,6 +24,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from updraft.defaults import ROOT
+from updraft.stages.suite_run import _no_fingerprint
 
 
 def test_scikit_learn_checks_parameters_before_it_fits() -> None:
@@ -43,6 +45,25 @@ def test_scikit_learn_names_its_error_of_a_wrong_parameter() -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
         LogisticRegression(C=-1.0).fit([[0.0], [1.0]], [0, 1])
     assert type(caught.value).__name__ == "InvalidParameterError"
+
+
+def test_great_expectations_hashes_no_frame_above_its_threshold() -> None:
+    """`stages/suite_run.py` sets `HASH_THRESHOLD` to 0: a hash takes several times the memory of the columns it is of.
+
+    When it is gone or without effect: see in `get_batch_data_and_markers` what decides now, or leave `_no_fingerprint`
+    out, and measure `validate` by `make bench GROWTH=1`.
+    """
+    from great_expectations.core.batch_spec import RuntimeDataBatchSpec
+    from great_expectations.execution_engine import PandasExecutionEngine, pandas_execution_engine
+
+    def markers() -> set[str]:
+        spec = RuntimeDataBatchSpec(batch_data=pd.DataFrame({"a": [1]}))
+        return set(PandasExecutionEngine().get_batch_data_and_markers(spec)[1])
+
+    assert "pandas_data_fingerprint" in markers()
+    with _no_fingerprint(unless=False):
+        assert markers() == {"ge_load_time"}
+    assert "pandas_data_fingerprint" in markers()
 
 
 def test_python_parses_a_regular_expression_to_pairs_of_code_and_value() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,9 +51,11 @@ def run_suite(case: RowsDefinition, dataset: Path, docs: Path) -> list[Outcome]:
     suite = context.suites.add(_about(frames.columns, suite))
     outcomes: list[Outcome] = []
     for names, expectations in _parts(suite.expectations, frames):
-        part, found = _run_part(context, case.name, suite.name, expectations, frames.read(names))
+        with _no_fingerprint(unless=names == frames.columns):
+            part, found = _run_part(context, case.name, suite.name, expectations, frames.read(names))
         outcomes += part
         gc.collect()  # the columns and what was computed of them are in circles of references
+        pa.default_memory_pool().release_unused()
     outcomes.sort(key=_reported_order(suite.expectations))
     _write_docs(context, case.name, found, [outcome.result for outcome in outcomes], docs)
     return outcomes
@@ -76,6 +79,22 @@ def _run_part(
     return outcomes, found
 
 
+@contextmanager
+def _no_fingerprint(*, unless: bool) -> Iterator[None]:
+    """Have Great Expectations hash no frame, as it hashes none above this threshold.
+
+    For the hash it takes several times the frame's memory, and that of some columns would say nothing of the dataset.
+    """
+    from great_expectations.execution_engine import pandas_execution_engine
+
+    threshold = pandas_execution_engine.HASH_THRESHOLD
+    pandas_execution_engine.HASH_THRESHOLD = threshold if unless else 0
+    try:
+        yield
+    finally:
+        pandas_execution_engine.HASH_THRESHOLD = threshold
+
+
 class _Frames:
     """A dataset's columns, read when they are asked for."""
 
@@ -89,7 +108,10 @@ class _Frames:
         if names is None:
             one = np.broadcast_to(np.zeros((1, 1), np.int8), (self.rows, len(self.columns)))
             return pd.DataFrame(one, columns=self.columns, copy=False)
-        frame = pd.read_parquet(self._dataset, columns=list(names))
+        with pq.ParquetFile(self._dataset) as parquet:
+            table = parquet.read(list(names))
+        frame = table.to_pandas(self_destruct=True)
+        del table
         pa.default_memory_pool().release_unused()  # what reading took beside the columns, as much again
         return frame
 
