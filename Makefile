@@ -65,8 +65,8 @@ format: $(STAMP) ## Sort imports and format the code
 	@$(BIN)/ruff check --fix --select I
 	@$(BIN)/ruff format
 
-bench: $(STAMP) ## Measure the pipeline beside the way of tutorials: seconds and memory of each stage; BIG=1 adds 4,000,000 rows; ROWS=50000, OUT=folder
-	@BIG='$(BIG)' ROWS='$(ROWS)' OUT='$(OUT)' $(BIN)/python -m tests.bench_pipeline
+bench: $(STAMP) ## Measure the pipeline beside the way of tutorials: seconds and memory of each stage; BIG=1 adds 4,000,000 rows, GROWTH=1 goes from 50,000 to 10,000,000; ROWS=50000, SIZES=1000,9000, AIRFLOW=0, OUT=folder, SCRATCH=folder
+	@BIG='$(BIG)' GROWTH='$(GROWTH)' ROWS='$(ROWS)' SIZES='$(SIZES)' AIRFLOW='$(AIRFLOW)' OUT='$(OUT)' SCRATCH='$(SCRATCH)' $(BIN)/python -m tests.bench_pipeline
 
 bench-memory: $(STAMP) ## Measure what fits take of memory, by estimator and columns, beside what is stated; ONLY=Ridge ROWS=50000,150000
 	@ONLY='$(ONLY)' $(if $(ROWS),ROWS='$(ROWS)') $(BIN)/python -m tests.bench_training_memory

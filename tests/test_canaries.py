@@ -54,7 +54,7 @@ def test_great_expectations_hashes_no_frame_above_its_threshold() -> None:
     out, and measure `validate` by `make bench GROWTH=1`.
     """
     from great_expectations.core.batch_spec import RuntimeDataBatchSpec
-    from great_expectations.execution_engine import PandasExecutionEngine, pandas_execution_engine
+    from great_expectations.execution_engine import PandasExecutionEngine
 
     def markers() -> set[str]:
         spec = RuntimeDataBatchSpec(batch_data=pd.DataFrame({"a": [1]}))

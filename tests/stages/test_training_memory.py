@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from updraft.learning.splits import FOLD
 from updraft.stages.free_memory import free_memory
 from updraft.stages.stage_folder import TRAIN, write_json
 from updraft.stages.train import train
-from updraft.stages.training_memory import TooLittleMemory, _measure
+from updraft.stages.training_memory import MemoryTaken, TooLittleMemory, _measure
 from updraft.usecase import UseCase
 
 COLUMNS = [*(real(f"x{number}") for number in range(12)), integer("y")]
@@ -258,3 +259,39 @@ def test_a_container_with_little_memory(
     assert "TooLittleMemory" in done.stderr and "(the container's memory limit); a run with limit" in done.stderr
     forced = trained_in_a_process("cgroup", 0, large_split, tmp_path / "out", str(folder), UPDRAFT_MEMORY="100GB")
     assert forced.returncode == -9
+
+
+HOG = """
+import os, sys
+from pathlib import Path
+Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+taken = b"x" * int(sys.argv[2])
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def taken_by_another(folder: Path, size: int) -> Iterator[None]:
+    """Have another process of the cgroup hold so much memory."""
+    command = [sys.executable, "-c", HOG, str(folder), str(size)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "taken\n"
+        yield
+        process.communicate()
+
+
+@pytest.mark.usefixtures("takes_long")
+def test_what_others_have_taken_is_no_refusal_for_good_and_the_next_try_succeeds(
+    cgroup: tuple[Path, Any], large_split: Path, need: int, tmp_path: Path
+) -> None:
+    folder, set_limit = cgroup
+    limit = need + 500 * 2**20  # with what the process of the training has loaded
+    set_limit(limit)
+    with taken_by_another(folder, limit - need // 2):
+        first = trained_in_a_process("cgroup", 0, large_split, tmp_path / "out", str(folder))
+    assert first.returncode == 1 and "MemoryTaken" in first.stderr, first.stderr
+    assert "are free (the container's memory limit); others have taken the rest of" in first.stderr
+    assert not issubclass(MemoryTaken, UserError)  # of which a task that raises it is not tried again
+    second = trained_in_a_process("cgroup", 0, large_split, tmp_path / "out", str(folder))
+    assert second.returncode == 0, second.stderr

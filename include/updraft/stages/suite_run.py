@@ -110,7 +110,7 @@ class _Frames:
             return pd.DataFrame(one, columns=self.columns, copy=False)
         with pq.ParquetFile(self._dataset) as parquet:
             table = parquet.read(list(names))
-        frame = table.to_pandas(self_destruct=True)
+        frame: pd.DataFrame = table.to_pandas(self_destruct=True)
         del table
         pa.default_memory_pool().release_unused()  # what reading took beside the columns, as much again
         return frame
