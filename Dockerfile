@@ -1,6 +1,7 @@
 # Airflow, and all that its tasks need. Built by `docker compose build`; the service has an image of its own.
 # --chmod: a clone's umask may keep files from others, and nothing here runs as who made the clone.
-FROM python:3.11-slim-bookworm AS built
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS built
 
 RUN pip install --no-cache-dir --root-user-action=ignore uv==0.13.8
 ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/app/.venv
@@ -13,7 +14,7 @@ COPY --chmod=0755 include include
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --quiet --no-deps --no-build-isolation -e . && rm -rf build
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 
 # LightGBM's C library needs it.
 RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*

@@ -3,7 +3,8 @@
 #   deploy/github/release.sh v1.4.0 123456789012.dkr.ecr.eu-central-1.amazonaws.com/updraft
 #   REGISTRY_USER=… REGISTRY_TOKEN=… deploy/github/release.sh v1.4.0 docker.io/my-organization/updraft
 # They are PREFIX-airflow and PREFIX-serving with the release as their tag, and of the latter -slim and -shipper. It can be
-# repeated: what a registry has stays as it is. IMAGES="serving shipper" takes some of them.
+# repeated: what a registry has stays as it is. IMAGES="serving shipper" takes some of them. PYTHON_IMAGE names what they
+# are built on, by a tag or a digest; a tag's digest is looked up once, for all of them.
 set -euo pipefail
 
 release=${1:-} prefix=${2:-}
@@ -46,11 +47,25 @@ if docker buildx inspect 2>/dev/null | grep -q '^Driver: *docker-container$'; th
     attest=(--provenance=mode=max --sbom=true)
 fi
 
+report() {
+    echo "$1"
+    [[ -z ${GITHUB_STEP_SUMMARY:-} ]] || echo "- $1" >>"$GITHUB_STEP_SUMMARY"
+}
+
+base=
+find_base() {
+    [[ -z $base ]] || return 0
+    base=$(deploy/github/base_image.sh) || exit 1
+    report "base: $base"
+}
+
 build_and_push() {
-    local image=$1
+    local image=$1 of=org.opencontainers.image
     shift
-    docker buildx build --quiet --push --tag "$image" "${attest[@]}" --build-arg "UPDRAFT_COMMIT=$commit" \
-        --label "org.opencontainers.image.revision=$commit" --label "org.opencontainers.image.version=$release" "$@" . >&2
+    docker buildx build --quiet --push --tag "$image" "${attest[@]}" \
+        --build-arg "UPDRAFT_COMMIT=$commit" --build-arg "PYTHON_IMAGE=$base" \
+        --label "$of.revision=$commit" --label "$of.version=$release" \
+        --label "$of.base.name=${base%@*}" --label "$of.base.digest=${base#*@}" "$@" . >&2
 }
 
 log_in >&2
@@ -65,12 +80,11 @@ for name in $images; do
     if [[ -n $digest ]]; then
         echo "release: $image is there already" >&2
     else
+        find_base
         echo "release: $image is built and pushed" >&2
         build_and_push "$image" "${arguments[@]}" || fail "$image could not be built, or pushed"
         digest=$(digest_of "$image")
         [[ -n $digest ]] || fail "$image was pushed, and the registry does not have it"
     fi
-    line="$name: ${image%:*}@$digest"
-    echo "$line"
-    [[ -z ${GITHUB_STEP_SUMMARY:-} ]] || echo "- $line" >>"$GITHUB_STEP_SUMMARY"
+    report "$name: ${image%:*}@$digest"
 done

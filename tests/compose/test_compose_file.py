@@ -63,7 +63,7 @@ def test_an_image_is_built_in_stages_from_locks_and_does_not_run_as_root(path: P
     pinned = re.search(r"^UV := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     assert "syntax=" not in text
     stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.M))
-    assert set(re.findall(r"^FROM (\S+)", text, re.M)) - stages == {"python:3.11-slim-bookworm"}
+    assert set(re.findall(r"^FROM (\S+)", text, re.M)) - stages == {"${PYTHON_IMAGE}"}
     assert pinned and f"uv=={pinned[1]}\n" in text
     users = re.findall(r"^USER (\S+)", text, re.M)
     assert users and not {"root", "0"} & set(users)
@@ -78,6 +78,15 @@ def test_compose_builds_the_image_that_serves_every_model_unless_told_otherwise(
     assert targets == ["serving", "serving-full", "shipper"]
     assert SERVICES["serving"]["build"]["target"] == "${SERVING_TARGET:-serving-full}"
     assert SERVICES["shipper"]["build"]["target"] == "shipper"
+
+
+def test_every_image_of_others_can_be_replaced_and_has_a_tag_by_default() -> None:
+    images = {name: service["image"] for name, service in {**SERVICES, **OF_CELERY}.items() if "image" in service}
+    for name, image in images.items():
+        own = re.fullmatch(r"\$\{COMPOSE_PROJECT_NAME:-updraft\}-(airflow|serving|shipper)", image)
+        assert own or re.fullmatch(r"\$\{[A-Z0-9]+_IMAGE:-[a-z./]+:v?[0-9][0-9.]*\}", image), name
+    builds = [service["build"] for service in SERVICES.values() if "build" in service]
+    assert len(builds) == 3 and len({build["args"]["PYTHON_IMAGE"] for build in builds}) == 1
 
 
 def test_every_part_of_airflow_knows_of_celery_and_where_files_lie_then() -> None:
