@@ -1,4 +1,4 @@
-"""The workflows: what zizmor finds, and what holds for each of them."""
+"""The workflows: what zizmor and actionlint find, and what holds for each of them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,25 @@ def test_zizmor_finds_nothing() -> None:
     command = [Path(sys.executable).with_name("zizmor"), "--offline", "--no-progress", ROOT / ".github" / "workflows"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_actionlint_finds_nothing() -> None:
+    done = actionlint(*WORKFLOWS)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_actionlint_knows_the_runners_of_today(tmp_path: Path) -> None:
+    text = TEXTS["ci.yaml"]
+    assert "ubuntu-24.04" in text
+    broken = tmp_path / "ci.yaml"
+    broken.write_text(text.replace("ubuntu-24.04", "ubuntu-9.04"))
+    done = actionlint(broken)
+    assert done.returncode == 1 and 'label "ubuntu-9.04" is unknown' in done.stdout
+
+
+def actionlint(*paths: Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("actionlint"), "-no-color", *paths]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", TEXTS)
