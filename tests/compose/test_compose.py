@@ -39,6 +39,31 @@ print("watching")
 while (batches() < before + 3) sleep(2)
 print("reading")
 """
+SECRETS_OF = "/run/updraft/env"
+TRY_ALL = """
+import boto3, json
+from botocore.config import Config
+from botocore.exceptions import ClientError
+client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+may = {}
+for name in ("models", "logs", "artifacts", "datasets", "predictions"):
+    where = {"Bucket": "updraft-" + name}
+    for verb, call in {
+        "list": lambda: client.list_objects_v2(**where),
+        "get": lambda: client.get_object(Key="tried/nothing", **where),
+        "put": lambda: [client.put_object(Key="tried", Body=b"", **where), client.delete_object(Key="tried", **where)],
+        "create": lambda: client.create_bucket(Bucket="updraft-tried"),
+    }.items():
+        try:
+            call()
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "AccessDenied":
+                continue
+            assert error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket"), error
+        may.setdefault(name, []).append(verb)
+    may.setdefault(name, [])
+print(json.dumps(may))
+"""
 MIXED = ("Age", "Policy_Sales_Channel", "Vehicle_Age", "Region_Code")  # what the first model has to do without
 
 
@@ -93,10 +118,32 @@ def test_a_service_sees_its_own_secrets_and_the_images_hold_no_more_than_they_ne
     assert all(sorted(see[name]) == ["env", "verify.pem"] for name in verifying)
     for name in services:
         assert stack.compose("exec", "-T", name, "id", "-u").strip() != "0", name
+    with_login = [name for name in services if "AWS_SECRET" in stack.compose("exec", "-T", name, "cat", SECRETS_OF)]
+    assert set(services) - set(with_login) == {"dag-processor"}
     heavy = "('airflow', 'great_expectations')"
     lacks = f"import importlib.util as u; print(*[n for n in {heavy} if u.find_spec(n)])"
     assert stack.compose("exec", "-T", "serving", "python", "-c", lacks).split() == []
     assert stack.compose("exec", "-T", "serving", "sh", "-c", "command -v cc gcc uv || true").split() == []
+
+
+def test_each_s3_login_may_do_what_its_purpose_needs_and_no_more(stack: ComposeStack) -> None:
+    """Each container tries to list, read and write in each bucket, with the login that it has."""
+    read, write = ["list", "get"], ["list", "get", "put"]
+    buckets = ("models", "logs", "artifacts", "datasets", "predictions")
+    nothing: dict[str, list[str]] = {name: [] for name in buckets}
+    assert {service: allowed(stack, service) for service in ("serving", "shipper", "scheduler", "apiserver")} == {
+        "serving": nothing | {"models": read},
+        "shipper": nothing | {"predictions": write},
+        # There is no bucket of artifacts, as these lie in a volume; no login but the init container's may create one.
+        "scheduler": dict.fromkeys(buckets, write) | {"artifacts": read, "predictions": read},
+        "apiserver": nothing | {"models": write, "logs": read, "artifacts": read},
+    }
+    assert allowed(stack, "triggerer") == nothing | {"logs": write, "predictions": read}
+
+
+def allowed(stack: ComposeStack, service: str) -> dict[str, list[str]]:
+    command = ("exec", "-T", service, "updraft-entrypoint", "python", "-c", TRY_ALL)
+    return dict(json.loads(stack.compose(*command)))
 
 
 def test_the_images_of_the_service_and_of_its_shipper_are_small(stack: ComposeStack) -> None:

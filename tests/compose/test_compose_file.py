@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -99,12 +100,24 @@ def test_only_what_moves_pointers_gets_the_key_that_signs() -> None:
     signing = {name for name, service in SERVICES.items() if "UPDRAFT_SIGNING_KEY" in service.get("environment", {})}
     tracking = {name for name, service in SERVICES.items() if "MLFLOW_TRACKING_TOKEN" in service.get("environment", {})}
     assert tracking == signing
-    mounted = {name for name, service in SERVICES.items() if "subpath': 'signer" in str(service.get("volumes"))}
-    assert signing == mounted == {"apiserver", "scheduler", "cli"}
-    with_celery = {name: service for name, service in OF_CELERY.items() if "subpath" in str(service.get("volumes"))}
-    assert {name for name in with_celery if "signer" in str(with_celery[name]["volumes"])} == {"worker"}
+    assert signing == {"apiserver", "scheduler", "cli"}
+    mounted = {name: folder(SERVICES[name]) for name in (*signing, "triggerer", "dag-processor")}
+    assert mounted == {
+        "apiserver": "apiserver",
+        "scheduler": "tasks",
+        "cli": "cli",
+        "triggerer": "triggerer",
+        "dag-processor": "airflow",  # which has no S3 login
+    }
+    assert [folder(OF_CELERY[name]) for name in ("worker", "scheduler")] == ["tasks", "airflow"]
     assert OF_CELERY["worker"]["extends"]["service"] == "scheduler"
     assert OF_CELERY["scheduler"]["environment"]["UPDRAFT_SIGNING_KEY"] == ""
+
+
+def folder(service: dict[str, Any]) -> str:
+    """Return the folder of secrets that a service mounts."""
+    (subpath,) = re.findall(r"subpath': '(\w+)'", str(service["volumes"]))
+    return subpath
 
 
 def test_alertmanager_runs_only_in_a_profile_that_is_asked_for_and_publishes_nothing() -> None:

@@ -10,15 +10,17 @@ import pytest
 from cryptography.fernet import Fernet
 
 from updraft.compose_secrets.__main__ import create, login
-from updraft.compose_secrets.secrets import FIXED, GENERATORS, resolve_secrets, variable
+from updraft.compose_secrets.secrets import FIXED, GENERATORS, drop_s3_logins, resolve_secrets, variable
 from updraft.compose_secrets.service_folders import Folder, folders
-from updraft.compose_secrets.variables import BadVariable, check
+from updraft.compose_secrets.variables import S3_USERS, S3_VARIABLES, BadVariable, check, s3_variables
 from updraft.errors import UserError
 from updraft.local_stack.credentials import drop_old_key, rotate_keys
 from updraft.registry.signing_keys import load_keys
 
+HALVES = ("ACCESS", "SECRET")
 KEYS = {"signing.pem": "private", "verify.pem": "public"}
 ELSEWHERE = {"S3_ENDPOINT": "https://s3.example.com"}
+WITH_S3 = ("tasks", "apiserver", "triggerer", "cli", "init", "serving", "shipper")
 MINE = {"S3_ACCESS_KEY": "MY-ACCESS-KEY", "S3_SECRET_KEY": "my-secret-key"}
 
 
@@ -42,8 +44,7 @@ def test_secrets_are_created_once_and_all_differ(tmp_path: Path) -> None:
 def test_a_variable_replaces_the_stored_secret_and_is_kept(tmp_path: Path, name: str) -> None:
     resolve_secrets(tmp_path, {})
     variables = {variable(name): "another-value-of-32-characters-or-more"}
-    half = MINE if variable(name) in MINE else {}
-    assert resolve_secrets(tmp_path, half | variables)[name] == "another-value-of-32-characters-or-more"
+    assert resolve_secrets(tmp_path, variables)[name] == "another-value-of-32-characters-or-more"
     assert resolve_secrets(tmp_path, {})[name] == "another-value-of-32-characters-or-more"
 
 
@@ -83,6 +84,7 @@ def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
     ("variables", "message"),
     [
         ({"S3_ACCESS_KEY": "MY-ACCESS-KEY"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both, or neither"),
+        ({"S3_API_SECRET_KEY": "my-secret"}, "S3_API_ACCESS_KEY and S3_API_SECRET_KEY: expected both, or neither"),
         ({**ELSEWHERE, "S3_SECRET_KEY": "my-secret"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both"),
         ({"UPDRAFT_MIRROR": "there", **ELSEWHERE}, "UPDRAFT_MIRROR: 'there' is not s3://bucket"),
         ({"MLFLOW_TRACKING_URI": "mlflow:5000"}, "MLFLOW_TRACKING_URI: 'mlflow:5000'; expected http"),
@@ -131,22 +133,56 @@ def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> Non
         "mongodb": {"mongodb_root_password"},
         "mongodb-init": {"mongodb_password"},
         "redis": {"redis_password"},
-        "s3": {f"s3_{user}{half}_key" for user in ("", "reader_", "shipper_") for half in ("access", "secret")},
+        "s3": {each for user in S3_USERS for each in halves(user)},
         "grafana": {"grafana_admin_password"},
         "prometheus": {"metrics_key"},
         "alertmanager": set(),
         "airflow": (airflow := {
-            "postgres_password", "mongodb_password", "redis_password", "s3_access_key", "s3_secret_key",
+            "postgres_password", "mongodb_password", "redis_password",
             "airflow_jwt_secret", "airflow_secret_key", "airflow_fernet_key",
         }),
-        "signer": airflow,
+        "triggerer": airflow | halves("s3_triggerer"),
+        "tasks": airflow | halves("s3"),
+        "apiserver": airflow | halves("s3_api"),
+        "cli": airflow | halves("s3_cli"),
         "exporter": {"postgres_password"},
-        "init": airflow | {"airflow_admin_password", "airflow_service_password"},
-        "serving": {"s3_reader_access_key", "s3_reader_secret_key", "airflow_service_password", "train_token"},
-        "shipper": {"s3_shipper_access_key", "s3_shipper_secret_key"},
+        "init": airflow | halves("s3_init") | {"airflow_admin_password", "airflow_service_password"},
+        "serving": halves("s3_reader") | {"airflow_service_password", "train_token"},
+        "shipper": halves("s3_shipper"),
     }  # fmt: skip
-    assert [name for name, folder in got.items() if "signing.pem" in folder.files] == ["signer"]
-    assert [name for name, folder in got.items() if "verify.pem" in folder.files] == ["airflow", "signer", "serving"]
+    signing, verifying = ({name for name in got if key in got[name].files} for key in ("signing.pem", "verify.pem"))
+    assert signing == {"tasks", "apiserver", "cli"}
+    assert verifying == signing | {"airflow", "triggerer", "serving"}
+
+
+def halves(user: str) -> set[str]:
+    return {name.lower() for name in s3_variables(user)}
+
+
+def test_a_stack_that_had_one_s3_login_gets_the_others_and_keeps_its_own_for_tasks(tmp_path: Path) -> None:
+    create(tmp_path, {})
+    before = resolve_secrets(tmp_path / "all", {})
+    for name in set(S3_VARIABLES) - {f"{user}_{half}_KEY" for user in ("S3", "S3_READER") for half in HALVES}:
+        (tmp_path / "all" / name.lower()).unlink()
+    (tmp_path / "signer").mkdir()
+    (tmp_path / "signer" / "env").write_text("of an earlier version")
+    for _ in range(2):
+        create(tmp_path, {})
+        now = resolve_secrets(tmp_path / "all", {})
+        assert now.keys() == before.keys() and not (tmp_path / "signer").exists()
+        kept = {name for name in now if now[name] == before[name]}
+        assert kept == set(before) - {name.lower() for name in S3_VARIABLES} | halves("s3") | halves("s3_reader")
+        assert now["s3_api_secret_key"] in (tmp_path / "s3" / "s3.json").read_text()
+
+
+def test_rotating_the_s3_logins_replaces_these_alone_but_not_one_of_the_environment(tmp_path: Path) -> None:
+    create(tmp_path, MINE)
+    before = resolve_secrets(tmp_path / "all", {})
+    drop_s3_logins(tmp_path / "all")
+    create(tmp_path, MINE)
+    after = resolve_secrets(tmp_path / "all", {})
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {each for user in S3_USERS for each in halves(user)} - halves("s3")
 
 
 def test_the_signing_key_is_rotated_in_two_steps_of_which_each_can_be_repeated(tmp_path: Path) -> None:
@@ -167,28 +203,39 @@ def test_the_signing_key_is_rotated_in_two_steps_of_which_each_can_be_repeated(t
 
 
 def key_variables(root: Path) -> dict[str, str]:
-    return {f"UPDRAFT_{name.upper()}_KEY": str(root / "signer" / f"{name}.pem") for name in ("signing", "verify")}
+    return {f"UPDRAFT_{name.upper()}_KEY": str(root / "tasks" / f"{name}.pem") for name in ("signing", "verify")}
 
 
 def test_a_login_for_another_s3_server_is_not_stored_as_ours(tmp_path: Path) -> None:
     before = resolve_secrets(tmp_path, {})
     there = folders_for(tmp_path, **ELSEWHERE, **MINE)
-    for name in ("airflow", "serving", "shipper"):
+    for name in WITH_S3:
         assert env(there[name])["AWS_SECRET_ACCESS_KEY"] == MINE["S3_SECRET_KEY"]
+    assert "AWS_ACCESS_KEY_ID" not in env(there["airflow"])
     assert resolve_secrets(tmp_path, {}) == before
     with_role = folders_for(tmp_path, S3_ENDPOINT="")
-    assert "AWS_ACCESS_KEY_ID" not in env(with_role["airflow"])
+    assert not any("AWS_ACCESS_KEY_ID" in env(with_role[name]) for name in WITH_S3)
+
+
+def test_another_s3_server_may_have_a_login_for_each_purpose(tmp_path: Path) -> None:
+    theirs = {"S3_READER_ACCESS_KEY": "READER", "S3_READER_SECRET_KEY": "of-the-reader"}
+    there = folders_for(tmp_path, **ELSEWHERE, **MINE, **theirs)
+    logins = {name: env(there[name])["AWS_ACCESS_KEY_ID"] for name in WITH_S3}
+    assert logins == dict.fromkeys(WITH_S3, MINE["S3_ACCESS_KEY"]) | {"serving": "READER"}
+    alone = folders_for(tmp_path, **ELSEWHERE, **theirs)
+    assert [name for name in WITH_S3 if "AWS_ACCESS_KEY_ID" in env(alone[name])] == ["serving"]
 
 
 def test_our_s3_servers_logins_are_restricted_to_the_configured_buckets(tmp_path: Path) -> None:
-    logins = json.loads(
-        folders_for(tmp_path, UPDRAFT_REGISTRY="s3://models/a", UPDRAFT_LOGS="s3://models/b")["s3"].files["s3.json"]
-    )
-    writer, reader, shipper = logins["identities"]
-    assert reader["actions"] == ["Read:models", "List:models"]
-    assert shipper["actions"] == [f"{verb}:updraft-predictions" for verb in ("Read", "Write", "List")]
+    got = folders_for(tmp_path, UPDRAFT_REGISTRY="s3://models/a", UPDRAFT_LOGS="s3://models/b")
+    may = {each["name"]: each["actions"] for each in json.loads(got["s3"].files["s3.json"])["identities"]}
+    assert may["s3_reader"] == ["Read:models", "List:models"]
+    assert may["s3_shipper"] == [f"{verb}:updraft-predictions" for verb in ("Read", "Write", "List")]
+    assert may["s3_api"].count("Write:models") == 1  # both are in it
     others = {f"updraft-{name}" for name in ("artifacts", "datasets", "predictions")}
-    assert {action.split(":")[1] for action in writer["actions"]} == {"models", *others}
+    assert {action.split(":")[1] for action in may["s3"]} == {"models", *others}
+    assert [user for user in may if any("Admin" in action for action in may[user])] == ["s3_init"]
+    assert not any(action.startswith("Write") for action in may["s3_init"])
 
 
 def test_prometheus_gets_an_api_key_of_its_own_where_keys_are_used(tmp_path: Path) -> None:

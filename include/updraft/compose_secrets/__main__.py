@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from updraft.compose_secrets.alertmanager import check_alerts
-from updraft.compose_secrets.secrets import check_secrets, resolve_secrets
+from updraft.compose_secrets.secrets import check_secrets, drop_s3_logins, resolve_secrets
 from updraft.compose_secrets.service_folders import Folder, folders
 from updraft.compose_secrets.variables import check
 from updraft.errors import UserError
@@ -28,7 +29,9 @@ from updraft.local_stack.credentials import (
 )
 
 ALL = "all"
-KEYS = {"rotate-key": rotate_keys, "drop-old-key": drop_old_key}  # what is done before the folders are written
+FORMER = ("signer",)  # folders that an earlier version wrote
+# What is done before the folders are written.
+KEYS = {"rotate-key": rotate_keys, "drop-old-key": drop_old_key, "rotate-s3": drop_s3_logins}
 
 
 def create(root: Path, environ: Mapping[str, str]) -> None:
@@ -41,6 +44,8 @@ def create(root: Path, environ: Mapping[str, str]) -> None:
     keys = {"signing.pem": signing, "verify.pem": once(root / ALL / "verify.pem", lambda: public_key(signing))}
     for name, folder in folders(secrets, environ, keys).items():
         _write(root / name, folder)
+    for name in FORMER:
+        shutil.rmtree(root / name, ignore_errors=True)
 
 
 def validate(root: Path, environ: Mapping[str, str]) -> None:
@@ -71,7 +76,7 @@ def login(root: Path, environ: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Create the secrets in the folder of the first argument; or, by the second, `check` them, show the `login`, or
-    change the key that signs (`rotate-key`, `drop-old-key`).
+    change the key that signs (`rotate-key`, `drop-old-key`) or all S3 logins (`rotate-s3`).
     """
     root, verb = Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else "make"
     try:

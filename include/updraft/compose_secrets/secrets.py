@@ -7,19 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from updraft.api_keys import key_error
-from updraft.compose_secrets.variables import S3_LOGIN, BadVariable, own_s3
+from updraft.compose_secrets.variables import S3_USERS, S3_VARIABLES, BadVariable, own_s3, s3_variables
 from updraft.local_stack.credentials import MAKE, once, write_private
 
 GENERATORS = MAKE | {
     "mongodb_root_password": lambda: secrets.token_hex(24),
     "redis_password": lambda: secrets.token_hex(24),
     "grafana_admin_password": lambda: secrets.token_hex(8),
-    "s3_reader_access_key": lambda: secrets.token_hex(10).upper(),
-    "s3_reader_secret_key": lambda: secrets.token_hex(20),
-    "s3_shipper_access_key": lambda: secrets.token_hex(10).upper(),
-    "s3_shipper_secret_key": lambda: secrets.token_hex(20),
     "metrics_key": lambda: secrets.token_hex(24),
 }
+for key, secret in map(s3_variables, S3_USERS):
+    GENERATORS |= {key.lower(): MAKE["s3_access_key"], secret.lower(): MAKE["s3_secret_key"]}
 # Stored data depends on these: databases keep their first password, and the Fernet key encrypts Airflow's connections.
 FIXED = ("postgres_password", "mongodb_password", "grafana_admin_password", "airflow_fernet_key")
 MIN_LENGTH, MIN_KEY_LENGTH = 8, 32
@@ -42,6 +40,12 @@ def check_secrets(folder: Path, environ: Mapping[str, str]) -> None:
             _check(folder / name, value)
 
 
+def drop_s3_logins(folder: Path) -> None:
+    """Remove the stored S3 logins, so that new ones are generated; those in the environment stay what they are."""
+    for name in S3_VARIABLES:
+        (folder / name.lower()).unlink(missing_ok=True)
+
+
 def variable(name: str) -> str:
     """Return the environment variable of a secret."""
     return "SERVING_TRAIN_TOKEN" if name == "train_token" else name.upper()
@@ -50,7 +54,7 @@ def variable(name: str) -> str:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     values = {name: environ.get(variable(name), "") for name in GENERATORS}
     if not own_s3(environ):  # then the login is another server's
-        values |= dict.fromkeys((name.lower() for name in S3_LOGIN), "")
+        values |= dict.fromkeys((name.lower() for name in S3_VARIABLES), "")
     return values
 
 

@@ -11,7 +11,8 @@ from updraft.trackers.mlflow_server import VARIABLE as TRACKER
 from updraft.trackers.mlflow_server import split_uri as split_uri_of_tracker
 
 OWN_S3 = "http://s3:8333"
-S3_LOGIN = ("S3_ACCESS_KEY", "S3_SECRET_KEY")
+# Who has a login of its own: what runs tasks, the init container, the API server, …: see s3_logins.py.
+S3_USERS = ("s3", "s3_init", "s3_api", "s3_triggerer", "s3_cli", "s3_reader", "s3_shipper")
 URIS = {
     "UPDRAFT_REGISTRY": "s3://updraft-models",
     "UPDRAFT_LOGS": "s3://updraft-logs",
@@ -41,13 +42,22 @@ def check(environ: Mapping[str, str]) -> None:
         _check_tracker(environ[TRACKER])
     if environ.get("S3_ENDPOINT") and not ENDPOINT.fullmatch(environ["S3_ENDPOINT"]):
         raise BadVariable(f"S3_ENDPOINT: {EXPECTED_ENDPOINT}")
-    if len([name for name in S3_LOGIN if environ.get(name)]) == 1:
-        raise BadVariable(f"{' and '.join(S3_LOGIN)}: expected both, or neither")
-    for name in ("MONGODB_URL", *S3_LOGIN):
+    for pair in map(s3_variables, S3_USERS):
+        if len([name for name in pair if environ.get(name)]) == 1:
+            raise BadVariable(f"{' and '.join(pair)}: expected both, or neither")
+    for name in ("MONGODB_URL", *S3_VARIABLES):
         if len(environ.get(name, "").splitlines()) > 1:
             raise BadVariable(f"{name}: expected one line")
     if environ.get("SERVING_API_KEYS"):
         _check_keys(environ["SERVING_API_KEYS"])
+
+
+def s3_variables(user: str) -> tuple[str, str]:
+    """Return the variables of the two halves of an S3 login."""
+    return f"{user}_access_key".upper(), f"{user}_secret_key".upper()
+
+
+S3_VARIABLES = [name for user in S3_USERS for name in s3_variables(user)]
 
 
 def own_s3(environ: Mapping[str, str]) -> bool:
