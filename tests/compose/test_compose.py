@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -38,6 +39,11 @@ const before = batches()
 print("watching")
 while (batches() < before + 3) sleep(2)
 print("reading")
+"""
+LOGGED = """
+import sqlite3
+log = sqlite3.connect("/var/lib/updraft/serving-data/predictions.sqlite")
+print(*[id.hex() for id, in log.execute("SELECT id FROM requests ORDER BY number")])
 """
 SECRETS_OF = "/run/updraft/env"
 TRY_ALL = """
@@ -330,6 +336,70 @@ def test_down_and_up_keep_all_data(stack: ComposeStack, admin: Airflow) -> None:
     assert stack.measured("updraft_model_version", at=moment)[NAME] == before["version"]
 
 
+def test_a_backup_brings_all_of_it_back_in_a_stack_of_another_name(
+    stack: ComposeStack, admin: Airflow, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backup"
+    wanted = predict(stack)["prediction_ids"][0].partition(".")[0]
+    until(lambda: wanted in requests_logged(stack), 30)
+    before = contents(stack, admin)
+    took = time.monotonic()
+    done = stack.script("backup", str(folder))
+    assert done.returncode == 0, done.stderr
+    log.warning("back up: %.0f s, %s", time.monotonic() - took, done.stdout.strip())
+    until(stack.healthy, 180)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {each.stat().st_mode & 0o777 for each in folder.iterdir()} == {0o600}
+    assert list(tmp_path.iterdir()) == [folder]
+    assert "exists already, expected a new folder" in stack.script("backup", str(folder)).stderr
+
+    refused = stack.script("restore", str(folder))
+    assert refused.returncode == 1 and "has data already" in refused.stderr
+    assert stack.healthy()
+
+    stack.compose("down", "--volumes")
+    stack.rename()
+    whole = (folder / "s3.tar.gz").read_bytes()
+    (folder / "s3.tar.gz").write_bytes(whole[:-100])
+    damaged = stack.script("restore", str(folder))
+    assert damaged.returncode == 1 and "is damaged" in damaged.stderr
+    assert not stack.volumes()
+    (folder / "s3.tar.gz").write_bytes(whole)
+
+    stack.kill_restore(str(folder), at="mongodb")
+    assert "a restore was interrupted" in stack.attempt(*RUN, "secrets").stderr
+    took = time.monotonic()
+    done = stack.script("restore", str(folder))
+    assert done.returncode == 0, done.stderr
+    log.warning("restore: %.0f s; up --wait: %.0f s", time.monotonic() - took, stack.up())
+    assert until(lambda: version(stack) == before["production"], 60)
+    assert contents(stack, admin) == before
+    stack.compose(*RUN, "cli", "updraft", "registry", "verify", NAME)  # every signature and hash
+    golden = (ROOT / "deploy/ask_golden.py").read_text(encoding="utf-8")
+    assert "golden rows are answered as recorded" in stack.compose("exec", "-T", "serving", "python", "-c", golden)
+
+
+def contents(stack: ComposeStack, admin: Airflow) -> dict[str, Any]:
+    """Return what a backup has to bring back: rows, runs, versions with their history, secrets, predictions."""
+    hashes = 'print(db.getSiblingDB("updraft").runCommand({dbHash: 1}).md5)'
+    with stack.mongosh(hashes) as printed:
+        rows_hash = printed.readline()
+    shown = json.loads(stack.compose(*RUN, "cli", "updraft", "registry", "list", NAME, "--json"))
+    runs_of_dag = admin.request("GET", f"dags/{DAG}/dagRuns")["dag_runs"]
+    return {
+        "rows": rows_hash,
+        "runs": sorted((run["dag_run_id"], run["state"]) for run in runs_of_dag),
+        "versions": shown,
+        "production": production(stack),
+        "secrets": stack.secrets(),
+        "requests": requests_logged(stack),
+    }
+
+
+def requests_logged(stack: ComposeStack) -> list[str]:
+    return stack.compose("exec", "-T", "serving", "python", "-c", LOGGED).split()
+
+
 def test_a_wrong_variable_is_told_and_the_next_up_takes_over_what_has_changed(
     stack: ComposeStack, admin: Airflow
 ) -> None:
@@ -351,7 +421,6 @@ def test_a_wrong_variable_is_told_and_the_next_up_takes_over_what_has_changed(
 
 
 def test_down_v_removes_all_volumes(stack: ComposeStack) -> None:
-    mine = ["volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.project}"]
-    assert len(docker(*mine).split()) == 10
+    assert len(stack.volumes()) == 10
     stack.compose("down", "--volumes")
-    assert docker(*mine).split() == []
+    assert stack.volumes() == []

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
-from updraft.compose_secrets.__main__ import create, login
+from updraft.compose_secrets.__main__ import RESTORING, create, login
 from updraft.compose_secrets.secrets import FIXED, GENERATORS, drop_s3_logins, resolve_secrets, variable
 from updraft.compose_secrets.service_folders import Folder, folders
 from updraft.compose_secrets.variables import S3_USERS, S3_VARIABLES, BadVariable, check, s3_variables
@@ -204,6 +204,13 @@ def test_the_signing_key_is_rotated_in_two_steps_of_which_each_can_be_repeated(t
 
 def key_variables(root: Path) -> dict[str, str]:
     return {f"UPDRAFT_{name.upper()}_KEY": str(root / "tasks" / f"{name}.pem") for name in ("signing", "verify")}
+
+
+def test_nothing_is_written_while_the_data_is_half_restored(tmp_path: Path) -> None:
+    (tmp_path / RESTORING).touch()
+    with pytest.raises(UserError, match="a restore was interrupted"):
+        create(tmp_path, {})
+    assert [each.name for each in tmp_path.iterdir()] == [RESTORING]
 
 
 def test_a_login_for_another_s3_server_is_not_stored_as_ours(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from updraft.local_stack.servers import free_ports
 
 log = logging.getLogger(__name__)
 RUN = ("run", "--rm", "--no-deps", "-T")
+IMAGES = ("airflow", "serving", "shipper")
 SECRETS = """
 import json, pathlib
 print(json.dumps({each.name: each.read_text() for each in pathlib.Path("/secrets/all").iterdir()}))
@@ -74,8 +76,44 @@ class ComposeStack:
 
     def make(self, target: str) -> subprocess.CompletedProcess[str]:
         """Run a target of the Makefile on this stack."""
-        environ = self.environ | {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_ENV_FILES": os.devnull}
+        environ = self._environ_of_scripts()
         return subprocess.run(["make", target], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
+    def script(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a script of deploy/compose on this stack."""
+        return subprocess.run(
+            [f"deploy/compose/{name}.sh", *words],
+            cwd=ROOT,
+            env=self._environ_of_scripts(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def kill_restore(self, folder: str, at: str) -> None:
+        """Begin to restore, and kill the script when it is at a volume."""
+        command = ["deploy/compose/restore.sh", folder]
+        with subprocess.Popen(
+            command, cwd=ROOT, env=self._environ_of_scripts(), stdout=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            until(lambda: docker("ps", "--quiet", "--filter", f"volume={self.project}_{at}"), 120)
+            os.killpg(process.pid, signal.SIGKILL)
+            assert process.wait(30) != 0
+
+    def volumes(self) -> list[str]:
+        """Give the names of its volumes."""
+        mine = f"label=com.docker.compose.project={self.project}"
+        return docker("volume", "ls", "--quiet", "--filter", mine).split()
+
+    def rename(self) -> None:
+        """Go on under another project name, with the same images."""
+        before, self.project = self.project, f"updraft-test-{secrets.token_hex(4)}"
+        for name in IMAGES:
+            docker("tag", f"{before}-{name}", f"{self.project}-{name}")
+            docker("image", "rm", f"{before}-{name}")
+
+    def _environ_of_scripts(self) -> dict[str, str]:
+        return self.environ | {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_ENV_FILES": os.devnull}
 
     def up(self) -> float:
         """Start all of it; give the seconds until it was healthy."""
@@ -86,7 +124,7 @@ class ComposeStack:
     def remove(self) -> None:
         """End it and remove its volumes and images."""
         self.compose("--profile", "*", "down", "--volumes", "--timeout", "10", check=False)
-        images = [f"{self.project}-{name}" for name in ("airflow", "serving", "shipper")]
+        images = [f"{self.project}-{name}" for name in IMAGES]
         docker("image", "rm", "--force", *images, check=False)
 
     def containers(self, *services: str) -> list[dict[str, Any]]:

@@ -29,13 +29,14 @@ from updraft.local_stack.credentials import (
 )
 
 ALL = "all"
+RESTORING = ".restoring"  # there from the start of deploy/compose/restore.sh to its end
 FORMER = ("signer",)  # folders that an earlier version wrote
 # What is done before the folders are written.
 KEYS = {"rotate-key": rotate_keys, "drop-old-key": drop_old_key, "rotate-s3": drop_s3_logins}
 
 
 def create(root: Path, environ: Mapping[str, str]) -> None:
-    """Create missing secrets and write every service's folder. Raises BadVariable before anything is changed."""
+    """Create missing secrets and write every service's folder. Raises UserError before anything is changed."""
     validate(root, environ)
     root.chmod(0o755)  # services must traverse it; the folders in it are private
     (root / ALL).mkdir(mode=0o700, exist_ok=True)
@@ -49,7 +50,9 @@ def create(root: Path, environ: Mapping[str, str]) -> None:
 
 
 def validate(root: Path, environ: Mapping[str, str]) -> None:
-    """Raise BadVariable for the first invalid variable. Writes nothing."""
+    """Raise BadVariable for the first invalid variable, UserError while the data is half restored. Writes nothing."""
+    if (root / RESTORING).exists():
+        raise UserError("a restore was interrupted: run deploy/compose/restore.sh again")
     check(environ)
     check_alerts(environ)
     check_secrets(root / ALL, environ)
