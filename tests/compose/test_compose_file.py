@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.imports import SHARED
+from updraft.compose_secrets.variables import OWN_TRACKER, TRACKER
 from updraft.defaults import ROOT
 from updraft.predictions.layout import VARIABLE
 
@@ -123,6 +124,17 @@ def folder(service: dict[str, Any]) -> str:
 def test_alertmanager_runs_only_in_a_profile_that_is_asked_for_and_publishes_nothing() -> None:
     assert {name for name, service in SERVICES.items() if "alerts" in service.get("profiles", [])} == {"alertmanager"}
     assert "ports" not in SERVICES["alertmanager"] and "environment" not in SERVICES["alertmanager"]
+
+
+def test_mlflow_runs_only_in_its_profile_listens_where_the_others_do_and_answers_the_hosts_that_call_it() -> None:
+    assert {name for name, service in SERVICES.items() if "mlflow" in service.get("profiles", [])} == {"mlflow"}
+    mlflow = SERVICES["mlflow"]
+    assert mlflow["ports"] == ["${BIND:-127.0.0.1}:${MLFLOW_PORT:-5001}:5000"]
+    assert mlflow["read_only"] is True and mlflow["volumes"] == ["mlflow:/var/lib/mlflow"]
+    (hosts,) = re.findall(r"--allowed-hosts \$\{MLFLOW_HOSTS:-(\S+)\}", mlflow["command"])
+    assert OWN_TRACKER.removeprefix("http://") in hosts.split(",")
+    # Where it is set, though empty, the entrypoint would not take it from the file `env`.
+    assert {name for name, each in SERVICES.items() if TRACKER in each.get("environment", {})} == {"secrets"}
 
 
 def test_long_running_services_restart_and_ask_whether_they_are_well() -> None:

@@ -88,6 +88,7 @@ def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
         ({**ELSEWHERE, "S3_SECRET_KEY": "my-secret"}, "S3_ACCESS_KEY and S3_SECRET_KEY: expected both"),
         ({"UPDRAFT_MIRROR": "there", **ELSEWHERE}, "UPDRAFT_MIRROR: 'there' is not s3://bucket"),
         ({"MLFLOW_TRACKING_URI": "mlflow:5000"}, "MLFLOW_TRACKING_URI: 'mlflow:5000'; expected http"),
+        ({"MLFLOW_TRACKING_URI": "http://me:my-secret@host\nMINE=1"}, "MLFLOW_TRACKING_URI: expected one line"),
         ({"UPDRAFT_MIRROR": "s3://there"}, "UPDRAFT_MIRROR: 's3://there', but S3 is the stack's own"),
         ({"S3_ENDPOINT": "s3.example.com"}, "S3_ENDPOINT: expected a URL such as http://"),
         ({"S3_ENDPOINT": "https://me:my-secret@s3.example.com"}, "S3_ENDPOINT: expected a URL .* without a login"),
@@ -122,6 +123,38 @@ def test_login_shows_the_logins_and_changes_nothing(tmp_path: Path) -> None:
     assert f"--oauth2-bearer '{token}' -H 'X-API-Key: <yours>' http://here/train/" in text
     assert resolve_secrets(tmp_path / "all", {}) == values
     assert [each.name for each in tmp_path.iterdir()] == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "uri"),
+    [
+        ({}, ""),
+        ({"COMPOSE_PROFILES": "alerts", "MLFLOW_TRACKING_URI": ""}, ""),
+        ({"COMPOSE_PROFILES": "alerts, mlflow", "MLFLOW_TRACKING_URI": ""}, "http://mlflow:5000"),
+        ({"COMPOSE_PROFILES": "*"}, "http://mlflow:5000"),
+        ({"COMPOSE_PROFILES": "mlflow", "MLFLOW_TRACKING_URI": "https://ann:pass@there"}, "https://ann:pass@there"),
+        ({"MLFLOW_TRACKING_URI": "http://there:5000"}, "http://there:5000"),
+    ],
+)
+def test_what_moves_pointers_knows_the_tracker_of_the_profile_or_the_one_that_is_named(
+    tmp_path: Path, variables: dict[str, str], uri: str
+) -> None:
+    got = folders(resolve_secrets(tmp_path, {}), variables, KEYS)
+    lines = {name: folder.files.get("env", "").splitlines() for name, folder in got.items()}
+    expected = [f"MLFLOW_TRACKING_URI={uri}"] if uri else []
+    signers = {"tasks", "apiserver", "cli"}
+    assert all([line for line in lines[name] if line.startswith("MLFLOW")] == expected for name in signers)
+    assert not any("MLFLOW" in line for name in lines if name not in signers for line in lines[name])
+
+
+def test_login_shows_the_mlflow_of_the_profile_alone(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    resolve_secrets(tmp_path / "all", {})
+    profile = {"COMPOSE_PROFILES": "mlflow"}
+    assert "MLflow    http://127.0.0.1:5001\n" in login(tmp_path, profile | {"MLFLOW_PORT": ""})
+    assert "MLflow    http://127.0.0.1:5002\n" in login(tmp_path, profile | {"MLFLOW_PORT": "5002"})
+    assert "MLflow" not in login(tmp_path, profile | {"MLFLOW_TRACKING_URI": "http://there"})
+    assert "MLflow" not in login(tmp_path, {})
 
 
 def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> None:

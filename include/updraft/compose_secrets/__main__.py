@@ -16,7 +16,7 @@ from pathlib import Path
 from updraft.compose_secrets.alertmanager import check_alerts
 from updraft.compose_secrets.secrets import check_secrets, drop_s3_logins, resolve_secrets
 from updraft.compose_secrets.service_folders import Folder, folders
-from updraft.compose_secrets.variables import check
+from updraft.compose_secrets.variables import OWN_TRACKER, check, tracker
 from updraft.errors import UserError
 from updraft.local_stack.credentials import (
     ADMIN,
@@ -69,10 +69,13 @@ def login(root: Path, environ: Mapping[str, str]) -> str:
         raise UserError("there are none yet: docker compose up creates them") from None
     service = environ.get("SERVING_URL", "")
     key = " -H 'X-API-Key: <yours>'" if environ.get("SERVING_API_KEYS") else ""
+    own = tracker(environ) == OWN_TRACKER
+    mlflow = [f"MLflow    http://127.0.0.1:{environ.get('MLFLOW_PORT') or 5001}"] if own else []
     return "\n".join([
         f"Airflow   {environ.get('AIRFLOW_URL', '')}   user {ADMIN}, password {admin}",
         f"Service   {service}/models",
         f"Train     curl -X POST --oauth2-bearer {shlex.quote(token)}{key} {service}/train/vehicle_insurance",
+        *mlflow,
         f"Grafana   user {ADMIN}, password {grafana} (deploy/grafana/publish.yaml)",
     ])
 

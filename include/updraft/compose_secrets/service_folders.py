@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from updraft.compose_secrets.alertmanager import alertmanager_yml, receivers, targets
 from updraft.compose_secrets.s3_logins import s3_login, seaweedfs_config
-from updraft.compose_secrets.variables import PROMETHEUS, S3_USERS
+from updraft.compose_secrets.variables import PROMETHEUS, S3_USERS, TRACKER, tracker
 from updraft.defaults import DATABASE
 
 AIRFLOW, SERVICE = 50000, 10001
@@ -32,6 +32,7 @@ def folders(secrets: Mapping[str, str], environ: Mapping[str, str], keys: Mappin
     airflow = _airflow(secrets, environ)
     s3 = {user: s3_login(secrets, environ, user) for user in S3_USERS}
     verifying = {"verify.pem": keys["verify.pem"]}
+    signing = airflow | ({TRACKER: tracker(environ)} if tracker(environ) else {})
     users = {f"AIRFLOW_{user}_PASSWORD": secrets[f"airflow_{user.lower()}_password"] for user in ("ADMIN", "SERVICE")}
     return {
         "postgres": Folder(999, {"password": secrets["postgres_password"]}),
@@ -45,9 +46,9 @@ def folders(secrets: Mapping[str, str], environ: Mapping[str, str], keys: Mappin
         "airflow": Folder(AIRFLOW, verifying | {"env": _env(airflow)}),  # without S3: the DAG processor
         "triggerer": Folder(AIRFLOW, verifying | {"env": _env(airflow | s3["s3_triggerer"])}),
         # These move pointers, and nothing else signs.
-        "tasks": Folder(AIRFLOW, {**keys, "env": _env(airflow | s3["s3"])}),
-        "apiserver": Folder(AIRFLOW, {**keys, "env": _env(airflow | s3["s3_api"])}),
-        "cli": Folder(AIRFLOW, {**keys, "env": _env(airflow | s3["s3_cli"])}),
+        "tasks": Folder(AIRFLOW, {**keys, "env": _env(signing | s3["s3"])}),
+        "apiserver": Folder(AIRFLOW, {**keys, "env": _env(signing | s3["s3_api"])}),
+        "cli": Folder(AIRFLOW, {**keys, "env": _env(signing | s3["s3_cli"])}),
         "init": Folder(AIRFLOW, {"env": _env(airflow | users | s3["s3_init"])}),
         "exporter": Folder(AIRFLOW, {"env": _env({DATABASE_URL: airflow[DATABASE_URL]})}),
         "serving": _serving(secrets, environ, keys, s3["s3_reader"]),

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from updraft.api_keys import parse_keys
 from updraft.errors import UserError
 from updraft.registry.s3 import ENDPOINT, EXPECTED_ENDPOINT, BadRegistry, split_uri
-from updraft.trackers.mlflow_server import VARIABLE as TRACKER
+from updraft.trackers.mlflow_server import VARIABLE
 from updraft.trackers.mlflow_server import split_uri as split_uri_of_tracker
 
 OWN_S3 = "http://s3:8333"
+OWN_TRACKER, TRACKER_PROFILE = "http://mlflow:5000", "mlflow"
 # Who has a login of its own: what runs tasks, the init container, the API server, …: see s3_logins.py.
 S3_USERS = ("s3", "s3_init", "s3_api", "s3_triggerer", "s3_cli", "s3_reader", "s3_shipper")
 URIS = {
@@ -21,6 +22,7 @@ URIS = {
     "SERVING_PREDICTIONS": "s3://updraft-predictions",
 }
 MIRROR = "UPDRAFT_MIRROR"
+TRACKER = VARIABLE
 COUNTS = ("AIRFLOW_PARALLELISM", "AIRFLOW_WORKER_TASKS", "SERVING_WORKERS")
 PROMETHEUS = "prometheus"
 
@@ -45,7 +47,7 @@ def check(environ: Mapping[str, str]) -> None:
     for pair in map(s3_variables, S3_USERS):
         if len([name for name in pair if environ.get(name)]) == 1:
             raise BadVariable(f"{' and '.join(pair)}: expected both, or neither")
-    for name in ("MONGODB_URL", *S3_VARIABLES):
+    for name in ("MONGODB_URL", TRACKER, *S3_VARIABLES):
         if len(environ.get(name, "").splitlines()) > 1:
             raise BadVariable(f"{name}: expected one line")
     if environ.get("SERVING_API_KEYS"):
@@ -63,6 +65,12 @@ S3_VARIABLES = [name for user in S3_USERS for name in s3_variables(user)]
 def own_s3(environ: Mapping[str, str]) -> bool:
     """Whether the S3 server is the stack's own."""
     return environ.get("S3_ENDPOINT", OWN_S3) == OWN_S3
+
+
+def tracker(environ: Mapping[str, str]) -> str:
+    """Return where the tracker records: the server that is named, else the one of the profile, else nowhere."""
+    profiles = {each.strip() for each in environ.get("COMPOSE_PROFILES", "").split(",")}
+    return environ.get(TRACKER) or (OWN_TRACKER if {TRACKER_PROFILE, "*"} & profiles else "")
 
 
 def bucket(uri: str, environ: Mapping[str, str]) -> str:
