@@ -14,7 +14,7 @@ demo: $(STAMP) ## Start the stack, load data, train, predict; DATA=rows.csv, ROW
 demo-drift: $(STAMP) ## Go round the loop: requests drift, an alarm, a training with its cause, a canary, bad feedback, a roll back
 	@$(ASKED) $(BIN)/updraft demo-drift
 
-up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT; STARTUP_SECONDS=900; WITH=postgres,kafka
+up: $(STAMP) ## Start MongoDB, S3, Airflow and the service; AIRFLOW_PORT, SERVING_PORT, MONGODB_PORT, S3_PORT; STARTUP_SECONDS=900; WITH=postgres,kafka,mlflow
 	@$(ASKED) $(BIN)/updraft up
 
 # WITH= drops what an earlier WITH has added; without WITH the same stores start again.

@@ -104,6 +104,8 @@ def _optional_stores(home: Path, settings: Mapping[str, str]) -> Iterator[tuple[
         yield "PostgreSQL", f"postgresql://{HOST}:{settings['POSTGRES_PORT']}/{DATABASE}   {login}"
     if "kafka" in own:
         yield "Kafka", f"kafka://{HOST}:{settings['KAFKA_PORT']}   (a stand-in: it keeps nothing after its end)"
+    if "mlflow" in own:
+        yield "MLflow", f"http://{HOST}:{settings['MLFLOW_PORT']}"
 
 
 def _printer(console: Console) -> Report:

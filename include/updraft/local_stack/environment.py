@@ -14,8 +14,8 @@ from updraft.local_stack.servers import FILER_KEYS, HOST
 
 PORTS = {"AIRFLOW_PORT": 8080, "SERVING_PORT": 5000, "MONGODB_PORT": 27017, "S3_PORT": 8333}
 # The stores that are started only where UPDRAFT_WITH names them: their ports, and the variables that lead to them.
-OPTIONAL_PORTS = {"postgres": ("POSTGRES_PORT", 5432), "kafka": ("KAFKA_PORT", 9092)}
-OPTIONAL_URLS = {"postgres": "SQL_URL", "kafka": "KAFKA_URL"}
+OPTIONAL_PORTS = {"postgres": ("POSTGRES_PORT", 5432), "kafka": ("KAFKA_PORT", 9092), "mlflow": ("MLFLOW_PORT", 5001)}
+OPTIONAL_URLS = {"postgres": "SQL_URL", "kafka": "KAFKA_URL", "mlflow": "MLFLOW_TRACKING_URI"}
 USER = "updraft"  # of MongoDB and PostgreSQL
 BUCKET, DATASETS, PREDICTIONS = "updraft-models", "updraft-datasets", "updraft-predictions"
 # The readers of `.updraft/env` (python-dotenv, a shell, supervisord's ini) have no common way to quote these.
@@ -165,12 +165,14 @@ def _optional(
     ports: Mapping[str, int],
     secret: Mapping[str, str],
 ) -> dict[str, str]:
-    """Lead SQL_URL and KAFKA_URL to the stores that are asked for, but where the user has set another."""
+    """Lead OPTIONAL_URLS to the stores that are asked for, but where the user has set another."""
     own = {"UPDRAFT_WITH": " ".join(asked)} if asked else {}
     if "postgres" in asked:
         own["SQL_URL"] = postgres_url(secret["postgres_password"], ports["POSTGRES_PORT"])
     if "kafka" in asked:
         own["KAFKA_URL"] = f"kafka://{HOST}:{ports['KAFKA_PORT']}"
+    if "mlflow" in asked:
+        own["MLFLOW_TRACKING_URI"] = f"http://{HOST}:{ports['MLFLOW_PORT']}"
     theirs = [name for name in OPTIONAL_URLS.values() if environ.get(name) not in (None, "", previous.get(name))]
     return {name: value for name, value in own.items() if name not in theirs}
 

@@ -18,6 +18,8 @@ AFTER: dict[str, tuple[str, ...]] = {
     "s3": (),
     "postgres": (),
     "kafka": (),
+    "mlflow-install": (),
+    "mlflow": ("mlflow-install",),
     "migrate": (),
     "api-server": ("migrate",),
     "scheduler": ("migrate",),
@@ -58,6 +60,7 @@ def program_names(settings: Mapping[str, str]) -> list[str]:
     """
     own = embedded(settings)
     absent = {store for store in STORES if store not in own}
+    absent |= set() if "mlflow" in own else {"mlflow-install"}
     absent |= set() if settings.get("SERVING_PREDICTIONS") else {"shipper"}
     return [name for name in AFTER if name not in absent]
 
@@ -112,6 +115,12 @@ def _stores(home: Path, settings: Mapping[str, str]) -> list[Program]:
     if "kafka" in own:
         command = [sys.executable, "-m", "updraft.local_stack.kafka", settings["KAFKA_PORT"]]
         stores.append(Program("kafka", command, ROOT, "stores", environment=_all_but()))
+    if "mlflow" in own:
+        command = [sys.executable, "-m", "updraft.local_stack.mlflow"]
+        steps = {"mlflow-install": ["install", str(home)], "mlflow": ["serve", str(home), settings["MLFLOW_PORT"]]}
+        for name, words in steps.items():
+            once = name == "mlflow-install"
+            stores.append(Program(name, [*command, *words], ROOT, "stores", once=once, environment=_all_but()))
     return stores
 
 

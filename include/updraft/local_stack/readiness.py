@@ -24,6 +24,8 @@ def checks(settings: Mapping[str, str]) -> dict[str, Ready]:
         "s3": partial(_s3, settings),
         "postgres": partial(_postgres, settings),
         "kafka": partial(_kafka, settings),
+        "mlflow-install": _ended,
+        "mlflow": partial(_mlflow, settings),
         "migrate": _ended,
         "api-server": partial(airflow, "metadatabase"),
         "scheduler": partial(airflow, "scheduler"),
@@ -130,6 +132,10 @@ def _kafka(settings: Mapping[str, str], process: dict[str, Any]) -> bool:
         return bool(client.list_topics(timeout=2).brokers)
     except KafkaException:
         return False
+
+
+def _mlflow(settings: Mapping[str, str], process: dict[str, Any]) -> bool:
+    return _get(f"http://{HOST}:{settings['MLFLOW_PORT']}/health") is not None
 
 
 def _airflow(url: str, part: str, process: dict[str, Any]) -> bool:

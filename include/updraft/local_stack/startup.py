@@ -16,6 +16,7 @@ from updraft.local_stack.readiness import Ready
 
 STARTUP_SECONDS = 900.0
 LONGEST = 160  # characters of a log line that are shown
+ONCE = ("migrate", "mlflow-install")  # programs that end when their work is done
 LOOK_EVERY = 0.2  # seconds between two looks at what is not ready yet
 Report = Callable[[str], None]
 
@@ -76,7 +77,8 @@ class Wait:
         process = processes[self._name]
         if _gave_up(process):
             log = log_file(self._home, self._name)
-            raise StackError(f"{self._name} does not start; the end of {log}:\n{tail(self._home, self._name)}")
+            failed = "failed" if self._name in ONCE else "does not start"
+            raise StackError(f"{self._name} {failed}; the end of {log}:\n{tail(self._home, self._name)}")
         self._check_limits(self._progress.idle_seconds(process["pid"]))
         if self.seconds >= self._next_report:
             self._next_report = self.seconds + self._limits.report
@@ -133,8 +135,8 @@ class Startup:
 
 
 def is_up(process: Mapping[str, Any]) -> bool:
-    """Return whether supervisord keeps a program running, or it ended as it should (`migrate`)."""
-    finished = process.get("name") == "migrate" and process["statename"] == "EXITED" and process["exitstatus"] == 0
+    """Return whether supervisord keeps a program running, or it ended as it should (ONCE)."""
+    finished = process.get("name") in ONCE and process["statename"] == "EXITED" and process["exitstatus"] == 0
     return finished or process.get("statename") in ("STARTING", "RUNNING", "BACKOFF")
 
 
