@@ -2,7 +2,7 @@
 
 Each stage is a process of its own, all on the same machine and from the same mongod; seconds are without imports. BIG=1
 adds 4,000,000 rows, with a tenth of the trees. GROWTH=1 measures the stages with boosted trees from 50,000 rows to
-10,000,000. ROWS=50000 compares on so many rows instead; SIZES=1000,2000 are those of the growth; AIRFLOW=0 leaves out
+10,000,000. ROWS=1000 compares on so many rows instead; SIZES=1000,2000 are those of the growth; AIRFLOW=0 leaves out
 Airflow's own time; OUT names another folder for what is written, SCRATCH one with about 5 GB for what is not kept.
 """
 
@@ -25,13 +25,13 @@ from tests.bench_pipeline.airflow_tasks import measure_tasks
 from tests.bench_pipeline.goals import goals
 from tests.bench_pipeline.one_stage import BOOSTED, FOREST, STAGES, TUTORIAL, WAYS
 from tests.bench_pipeline.report import markdown, print_goals, print_growth, print_size, save
-from tests.bench_pipeline.rows import Rows
+from tests.bench_pipeline.rows import DISTINCT, Rows
 from tests.bench_serving.report import machine
 from tests.support.servers import mongo_server
 from updraft.defaults import ROOT
 
 KAGGLE, MANY = 381_109, 4_000_000  # the rows of the public data set, and ten times as many
-GROWTH = (50_000, KAGGLE, 1_000_000, MANY, 10_000_000)
+GROWTH = (DISTINCT, KAGGLE, 1_000_000, MANY, 10_000_000)
 
 
 def main() -> None:
@@ -67,7 +67,9 @@ def main() -> None:
 
 def plan() -> Iterator[tuple[int, int, Sequence[str]]]:
     """Yield numbers of rows, the smallest first as rows are only added, of trees, and the ways that are measured."""
-    compared = {int(os.environ.get("ROWS") or KAGGLE): 200} | ({MANY: 20} if os.environ.get("BIG") else {})
+    rows = os.environ.get("ROWS")
+    compared = dict.fromkeys([int(rows)] if rows else [DISTINCT, KAGGLE], 200)
+    compared |= {MANY: 20} if os.environ.get("BIG") else {}
     for size in sorted({*compared, *growth_sizes()}):
         yield size, compared.get(size, 0), (TUTORIAL, FOREST, BOOSTED) if size in compared else (BOOSTED,)
 

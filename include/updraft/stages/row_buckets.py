@@ -51,6 +51,7 @@ class Buckets:
             with pa.OSFile(str(self._path(number))) as file:
                 yield pa.ipc.open_file(file).read_all()
             self._path(number).unlink()
+            pa.default_memory_pool().release_unused()  # else it keeps what several buckets took
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.arrow"
