@@ -1,4 +1,4 @@
-"""Take README's pictures from the running demo: `make demo`, then `make pictures`.
+"""Take the pictures of README and docs from the running demo: `make demo`, then `make pictures`.
 
 Needs chromium. Each picture is a PNG of 256 colours, below 120 kB, in `docs/pictures/`.
 """
@@ -6,9 +6,11 @@ Needs chromium. Each picture is a PNG of 256 colours, below 120 kB, in `docs/pic
 from __future__ import annotations
 
 import io
+import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -23,7 +25,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 
 def main() -> None:
-    """Take the pictures of the model card, the form and the DAG."""
+    """Take the pictures of the model card, the service and Airflow."""
     stack = Stack()
     settings = stack.settings()
     if not stack.running():
@@ -38,21 +40,36 @@ def main() -> None:
         card = _newest_card(stack)
         page.goto(card.as_uri())
         _save(page, "model-card")
-        page = _page(browser, 1000, 960)
-        page.goto(f"{settings['SERVING_URL']}/{USE_CASE}?example=1")
-        page.get_by_role("button", name="Predict").click()
-        page.wait_for_load_state()
-        _save(page, "form")
+        _take_service(_page(browser, 1000, 960), settings["SERVING_URL"])
         page = _page(browser, 1280, 640)
         _log_in(page, settings["AIRFLOW_URL"], credentials(stack.home / "secrets")["airflow_admin_password"])
         page.goto(f"{settings['AIRFLOW_URL']}/dags/train_{USE_CASE}/runs/{card.parents[1].name}")
         page.get_by_role("button", name="Show Graph").click()
         page.wait_for_timeout(5000)  # the graph is laid out and drawn after the page has loaded
         _save(page, "dag")
+        page.goto(f"{settings['AIRFLOW_URL']}/plugin/models")
+        page.frame_locator("iframe").get_by_role("link", name=USE_CASE).click()
+        page.frame_locator("iframe").get_by_role("heading", name=USE_CASE).wait_for()
+        _save(page, "models")
+
+
+def _take_service(page: Page, url: str) -> None:
+    page.goto(f"{url}/{USE_CASE}?example=1")
+    page.get_by_role("button", name="Predict").click()
+    answer, form = page.locator("section.outcome"), page.locator("form.ask").first
+    answer.wait_for()  # it takes the focus, and the page scrolls to it
+    page.evaluate("window.scrollTo(0, 0)")
+    end = page.evaluate("form => form.getBoundingClientRect().bottom", form.element_handle())
+    page.set_viewport_size({"width": 1000, "height": math.ceil(end) + 20})
+    _save(page, "form")
+    page.goto(f"{url}/models/{USE_CASE}")
+    page.set_viewport_size({"width": 1000, "height": 960})
+    _save(page, "model")
 
 
 def _page(browser: Browser, width: int, height: int) -> Page:
-    return browser.new_context(color_scheme="light", viewport={"width": width, "height": height}).new_page()
+    looks: Any = {"color_scheme": "light", "reduced_motion": "reduce"}  # nothing scrolls or moves for a while
+    return browser.new_context(viewport={"width": width, "height": height}, **looks).new_page()
 
 
 def _newest_card(stack: Stack) -> Path:

@@ -18,7 +18,7 @@ Whole = Annotated[int, BeforeValidator(lambda v: int(v) if isinstance(v, float) 
 class RunParams(BaseModel):
     """The parameters of a run; None keeps the YAML's value. The bound of `limit` is MongoDB's.
 
-    `read_all` reads all rows anew, of a source of which a run otherwise reads those since the last dataset.
+    `read_all` reads all rows again, of a source of which a run otherwise reads those since the last dataset.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -9,14 +9,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from flask import Request, Response, current_app, url_for
+from flask import Request, Response, current_app, request, url_for
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from serving.openapi import schemas
 from serving.server.problems import MEDIA_TYPE
+from updraft.registry.moves import Move
 
 STATIC = Path(__file__).parents[1] / "static"
 TYPE = "text/html; charset=utf-8"
+RUN = "pages.run"  # the page of a run, which takes the token of the training page
+CHANGES = {
+    "promote": "version {version} promoted",
+    "rollback": "version {version} rolled back",
+    "hold": "version {version} held",
+    "shadow": "version {version} tried as a shadow",
+    "canary": "version {version} tried as a canary",
+    "finish": "rollout of version {version} finished",
+    "abort": "rollout of version {version} aborted",
+    "remove": "use case removed",
+}
+REFUSALS = {"schema": "invalid values", "internal": "error of the service"}
 
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
@@ -31,14 +44,22 @@ def prefers_html(request: Request) -> bool:
 
 
 def problem_page(problem: Response, known: list[str], *, reload: bool) -> Response:
-    """Turn a problem into a page with the same status and headers; a 404 lists the known use cases.
+    """Turn a problem into a page with the same status and headers, and with links to what there is instead.
 
     With `reload`, the browser reloads the page after the problem's Retry-After.
     """
     if problem.mimetype != MEDIA_TYPE:
         return problem
     details = json.loads(problem.get_data())
-    replace_body(problem, render("problem.html", problem=details, known=known if details["status"] == 404 else []))
+    missing, use_case = details["status"] == 404, (request.view_args or {}).get("use_case")
+    page = render(
+        "problem.html",
+        problem=details,
+        known=known if missing and use_case not in known else [],
+        use_case=use_case if missing and use_case in known else None,
+        log_in=details["status"] == 401 and request.endpoint == RUN,
+    )
+    replace_body(problem, page)
     if reload and "Retry-After" in problem.headers:
         problem.headers["Refresh"] = problem.headers["Retry-After"]
     return problem
@@ -65,6 +86,8 @@ def _templates() -> Environment:
         "percent": _percent,
         "utc": _utc,
         "clock": _clock,
+        "change": _change,
+        "refusal": _refusal,
         "metric": _metric,
     }
     environment.filters |= {"literal": _literal, "indented": _indented}
@@ -100,6 +123,17 @@ def _utc(time: datetime | str) -> str:
 def _metric(value: float) -> str:
     """Format a metric: three significant digits, and all of those before the point."""
     return f"{value:.3g}" if abs(value) < 1000 else schemas.number(value)
+
+
+def _change(move: Move) -> str:
+    """Say what a move changed."""
+    version = move.version or move.production
+    return CHANGES.get(move.action, f"{move.action.replace('_', ' ')}, version {{version}}").format(version=version)
+
+
+def _refusal(kind: str | None) -> str:
+    """Say why a request was refused."""
+    return REFUSALS.get(kind or "", (kind or "").replace("_", " "))
 
 
 def _clock(time: str) -> str:

@@ -21,8 +21,7 @@ def page(content: bytes, use_case: str) -> Response:
 
     Who started the run is left out, as on the service's other pages, which may be open.
     """
-    link = (
-        f'<p><a href="{escape(url_for("pages.model", use_case=use_case))}">All versions of {escape(use_case)}</a></p>'
-    )
+    url = url_for("pages.model", use_case=use_case)
+    link = f'<nav><a href="{escape(url)}">All versions of {escape(use_case)}</a></nav>'
     linked = PERSON.sub(b"", content).replace(BODY, BODY + link.encode(), 1)
     return Response(linked, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": POLICY})

@@ -14,6 +14,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tests.support.axe import findings_in
 from tests.support.trained import Trained
 from updraft.learning.card_provenance import PLACE
 from updraft.learning.figures import render
@@ -35,6 +36,13 @@ def test_a_card_is_self_contained(trained: Trained) -> None:
     page = (trained.evaluation / "card.html").read_text()
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
     assert len(plots(trained.evaluation / "card.html")) == 6
+
+
+def test_axe_finds_nothing_serious(starts_servers: None, trained: Trained, peer_environments: Path) -> None:
+    page = (trained.evaluation / "card.html").read_text()
+    assert findings_in(peer_environments, {"card": page}) == []
+    [finding, *_] = findings_in(peer_environments, {"card": page.replace(' lang="en"', "")})
+    assert "html-has-lang" in finding
 
 
 def test_names_are_drawn_literally_and_escaped(case: UseCase, trained: Trained, tmp_path: Path) -> None:

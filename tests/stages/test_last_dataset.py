@@ -189,7 +189,7 @@ def test_other_columns_or_a_lost_file_mean_that_all_is_read_anew(
     log = [row | {"z": "new"} for row in log]
     dataset = read(wider, log, datasets, tmp_path / "2")
     assert list(pd.read_parquet(dataset)["z"]) == ["new", "new"]
-    assert "all rows are read anew: source, read, id or columns are not those of dataset 1" in caplog.text
+    assert "all rows are read again: source, read, id or columns are not those of dataset 1" in caplog.text
     keep(wider, dataset, datasets, lambda: registry, "2")
     assert datasets.numbers(small.name) == [1, 2]
 
@@ -197,7 +197,7 @@ def test_other_columns_or_a_lost_file_mean_that_all_is_read_anew(
         datasets.bucket.delete(f"small/files/{key}")
     dataset = read(wider, [*log, message(3) | {"z": None}], datasets, tmp_path / "3")
     assert list(pd.read_parquet(dataset)["id"]) == [1, 2, 3]
-    assert "all rows are read anew: small: its dataset is no longer at" in caplog.text
+    assert "all rows are read again: small: its dataset is no longer at" in caplog.text
     keep(wider, dataset, datasets, lambda: registry, "3")
     assert read_json(dataset.with_name("dataset.json"))["base"] == 2
 

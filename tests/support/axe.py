@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.support.peers import npm_modules
 
@@ -37,11 +38,35 @@ def findings(page: Page, source: str) -> list[str]:
 def findings_on(browser: Browser, source: str, urls: Iterable[str], cookies: Iterable[Any] = ()) -> Iterator[str]:
     """Look at pages in two widths, light and dark."""
     urls = list(urls)
-    for size, scheme in product(SIZES, ("light", "dark")):
-        context = browser.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+    for looks, context in _contexts(browser):
         context.add_cookies([*cookies])
         page = context.new_page()
         for url in urls:
             page.goto(url)
-            yield from (f"{size['width']} {scheme} {each}" for each in findings(page, source))
+            yield from (f"{looks} {each}" for each in findings(page, source))
+
+
+def findings_in(peers: Path, documents: Mapping[str, str]) -> list[str]:
+    """Look at pages by their contents: a page in a sandbox runs no script, and so not axe either."""
+    source = axe_source(peers)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        return [
+            f"{looks} {name} {each}"
+            for looks, context in _contexts(browser)
+            for name, content in documents.items()
+            for each in _findings_in(context, content, source)
+        ]
+
+
+def _findings_in(context: BrowserContext, content: str, source: str) -> list[str]:
+    page = context.new_page()
+    page.set_content(content)
+    return findings(page, source)
+
+
+def _contexts(browser: Browser) -> Iterator[tuple[str, BrowserContext]]:
+    for size, scheme in product(SIZES, ("light", "dark")):
+        context = browser.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+        yield f"{size['width']} {scheme}", context
         context.close()

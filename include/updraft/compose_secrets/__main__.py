@@ -73,7 +73,7 @@ def login(root: Path, environ: Mapping[str, str]) -> str:
     mlflow = [f"MLflow    http://127.0.0.1:{environ.get('MLFLOW_PORT') or 5001}"] if own else []
     return "\n".join([
         f"Airflow   {environ.get('AIRFLOW_URL', '')}   user {ADMIN}, password {admin}",
-        f"Service   {service}/models",
+        f"Service   {service}",
         f"Train     curl -X POST --oauth2-bearer {shlex.quote(token)}{key} {service}/train/vehicle_insurance",
         *mlflow,
         f"Grafana   user {ADMIN}, password {grafana} (deploy/grafana/publish.yaml)",

@@ -86,7 +86,7 @@ def show_urls(stack: Stack, console: Console) -> None:
         raise StackError(f"no stack was started in {str(stack.home)!r} yet; `make up` first")
     table = Table.grid(padding=(0, 2))
     table.add_row("Airflow", f"{settings['AIRFLOW_URL']}   user {ADMIN}, password {_password(stack)}")
-    table.add_row("Service", f"{settings['SERVING_URL']}/models")
+    table.add_row("Service", settings["SERVING_URL"])
     for store, address in _optional_stores(stack.home, settings):
         table.add_row(store, address)
     table.add_row("Settings", f"{stack.home / 'env'}   (MongoDB, S3 and their logins)")

@@ -150,7 +150,7 @@ def _report(facts: dict[str, Any], out: Path) -> None:
             log.warning("%s: numbers are read from texts with different units: %s", column, ", ".join(map(repr, found)))
     if facts["quarantined"]:
         worst = ", ".join(f"{column} ({count:,})" for column, count in list(facts["reasons"].items())[:5])
-        log.warning("%s rows set aside in %s: %s", f"{facts['quarantined']:,}", out / QUARANTINE, worst)
+        log.warning("%s rows quarantined in %s: %s", f"{facts['quarantined']:,}", out / QUARANTINE, worst)
     if facts["uneven_quarantine"]:
         log.warning("%s: what is left is not what the source holds", facts["uneven_quarantine"])
 

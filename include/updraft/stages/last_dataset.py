@@ -29,7 +29,7 @@ class LastDataset:
 def last_dataset(
     case: UseCase, datasets: Datasets | None, folder: Path, *, anew: bool = False
 ) -> Iterator[LastDataset]:
-    """Yield the last dataset of a use case, its file in `folder` meanwhile; one without a file when all is read anew.
+    """Yield the last dataset of a use case, its file in `folder` meanwhile; one without a file when all is read again.
 
     All rows are read `anew` where that is asked for, without a store, when source, reading rules, columns or id have
     changed since, and when the file is gone.
@@ -39,18 +39,18 @@ def last_dataset(
         yield LastDataset()
         return
     if anew:
-        log.info("all rows are read anew, as `read_all` says; the next run goes on from them")
+        log.info("all rows are read again, as `read_all` says; the next run goes on from them")
         yield LastDataset(last.number)
         return
     if last.reading_sha256 != reading_sha256(case):
-        log.warning("all rows are read anew: source, read, id or columns are not those of dataset %d", last.number)
+        log.warning("all rows are read again: source, read, id or columns are not those of dataset %d", last.number)
         yield LastDataset(last.number)
         return
     file = folder / ".last_dataset.parquet"
     try:
         datasets.fetch(case.name, last.md5, last.sha256, file)
     except NoSuchDataset as gone:
-        log.warning("all rows are read anew: %s", gone)
+        log.warning("all rows are read again: %s", gone)
         yield LastDataset(last.number)
         return
     try:

@@ -290,7 +290,7 @@ def test_a_prediction_is_found_by_its_id_without_private_values(logged: FlaskCli
         assert refused.status == status and refused.field("Prediction ID")["aria-invalid"] == "true"
     assert get(logged, "/models/nobody/predictions").status == 404
     week = get(logged, MODEL)
-    assert "Answered in the last week" in week.text and f"{MODEL}/predictions" in [a.get("href") for a in week.all("a")]
+    assert "Requests in the last week" in week.text and f"{MODEL}/predictions" in [a.get("href") for a in week.all("a")]
 
 
 def test_without_a_log_there_are_no_predictions(client: FlaskClient) -> None:
