@@ -48,8 +48,8 @@ def main() -> None:
         page.wait_for_timeout(5000)  # the graph is laid out and drawn after the page has loaded
         _save(page, "dag")
         page.goto(f"{settings['AIRFLOW_URL']}/plugin/models")
-        page.frame_locator("iframe").get_by_role("link", name=USE_CASE).click()
-        page.frame_locator("iframe").get_by_role("heading", name=USE_CASE).wait_for()
+        page.set_viewport_size({"width": 1280, "height": 780})
+        page.frame_locator("iframe").get_by_role("link", name=USE_CASE).wait_for()
         _save(page, "models")
 
 

@@ -243,7 +243,7 @@ def test_the_state_of_a_model_and_its_reason_are_shown(registry: Registry, tmp_p
     assert "version 1, in production" in get(client, f"/{NAME}").text
     for path in ("/", f"/{NAME}"):
         text = get(client, path).text
-        assert "version 2 rolled back. 2 <is> bad" in " ".join(text.split())
+        assert "version 2 rolled back: 2 <is> bad" in " ".join(text.split())
         assert "ann" not in text.split()  # the page is open to whoever reaches it
 
 
