@@ -480,6 +480,9 @@ def test_the_page_of_an_unknown_use_case_lists_the_known_ones(client: FlaskClien
         assert page.status == 404
         assert {f"/{name}" for name in CASES} <= {each["href"] for each in page.all("a")}
     assert client.get("/insurance").content_type == "application/problem+json"
+    missing = get(client, "/monitoring/rent")  # of a use case that is known
+    links = {each["href"] for each in missing.all("a")}
+    assert missing.status == 404 and "/models/rent" in links and "/sms_spam" not in links
 
 
 def test_a_use_case_that_is_not_loaded_is_503_as_a_page(registry: Registry, tmp_path: Path) -> None:
