@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from updraft.learning.compile.errors import NotCompiled
+from updraft.learning.compile.node_order import grouped
 from updraft.learning.compile.result import Result
 from updraft.model.compiled.layout import Link, Trees
 from updraft.model.compiled.nodes import NODE, TINY, WORDS, Nodes
@@ -34,7 +35,7 @@ class Gathered:
 
         `bitset` in `fields` counts the tree's own pairs. The nodes are put in an order where parents come first.
         """
-        order = _parents_first(fields["left"], fields["right"], is_leaf)
+        order = np.array(grouped(fields["left"], fields["right"], is_leaf, np.asarray(covers)))
         inner, leaves = order[~is_leaf[order]], order[is_leaf[order]]
         place = np.empty(len(is_leaf), dtype="int64")
         place[inner], place[leaves] = np.arange(len(inner)), -np.arange(1, len(leaves) + 1)
@@ -66,14 +67,6 @@ class Gathered:
     def covers(self) -> Floats:
         """Return the weights of the training rows in each leaf."""
         return np.concatenate(self._covers)
-
-
-def _parents_first(left: Any, right: Any, is_leaf: Any) -> NDArray[Any]:
-    levels = [np.array([0])]
-    while len(levels[-1]):
-        inner = levels[-1][~is_leaf[levels[-1]]]
-        levels.append(np.stack([left[inner], right[inner]], axis=1).ravel().astype("int64"))
-    return np.concatenate(levels)
 
 
 def _add_tree(into: Gathered, tree: Any, values: Any) -> None:
