@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.session import Session
 
 from tests.support.key_pairs import write_key_pair
 from tests.support.versions import NAME, model_folder, overwrite, promoted, pushed
@@ -438,8 +438,10 @@ def test_on_aws_nothing_but_the_uri_and_the_keys_is_needed(
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(variable, raising=False)
     given: dict[str, Any] = {}
-    real = boto3.client
-    monkeypatch.setattr(boto3, "client", lambda *args, **options: given.update(options) or real(*args, **options))
+    real = Session.create_client
+    monkeypatch.setattr(
+        Session, "create_client", lambda *args, **options: given.update(options) or real(*args, **options)
+    )
     registry = open_registry({**key_files, "UPDRAFT_REGISTRY": "s3://our-models/team/a/"})
     assert {given[name] for name in given if name.startswith("aws_")} == {None}
     assert registry.bucket.client.meta.endpoint_url.endswith("amazonaws.com")

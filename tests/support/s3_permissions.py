@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import boto3
 import botocore.handlers
 import pytest
+
+from updraft.registry import s3_session
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 ACTIONS = {
@@ -39,7 +42,8 @@ def recorded() -> Iterator[Requests]:
     with pytest.MonkeyPatch.context() as patch:
         handlers = [*botocore.handlers.BUILTIN_HANDLERS, ("provide-client-params.s3", note)]
         patch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)
-        patch.setattr(boto3, "DEFAULT_SESSION", None)  # made before, it would lack the handler
+        patch.setattr(boto3, "DEFAULT_SESSION", None)  # made before, they would lack the handler
+        patch.setattr(s3_session, "session", cache(s3_session.session.__wrapped__))
         yield requests
 
 

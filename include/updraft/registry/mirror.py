@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from updraft.errors import UserError
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 VARIABLE = "UPDRAFT_MIRROR"
-ERRORS = (UserError, OSError, PointerMoved, ClientError, BotoCoreError, Boto3Error)  # what a mirror may be late by
+ERRORS = (UserError, OSError, PointerMoved, ClientError, BotoCoreError)  # what a mirror may be late by
 
 
 class Mirror(Follower):

@@ -64,11 +64,11 @@ def client_config(environ: Mapping[str, str]) -> Config:
 
 
 def s3_client(environ: Mapping[str, str]) -> S3Client:
-    """Create a client from AWS's own variables in `environ`; boto3 finds the rest itself (instance role, …).
+    """Create a client from AWS's own variables in `environ`; botocore finds the rest itself (instance role, …).
 
     Contacts nothing.
     """
-    import boto3
+    from updraft.registry.s3_session import session
 
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or None
     if endpoint and not ENDPOINT.fullmatch(endpoint):
@@ -77,7 +77,7 @@ def s3_client(environ: Mapping[str, str]) -> S3Client:
     if (key is None) != (secret is None):
         missing = "AWS_ACCESS_KEY_ID" if key is None else "AWS_SECRET_ACCESS_KEY"
         raise BadRegistry(f"{missing}: not set, though the other half of the login is")
-    return boto3.client(
+    client: S3Client = session().create_client(
         "s3",
         endpoint_url=endpoint,
         region_name=environ.get("AWS_DEFAULT_REGION") or None,
@@ -86,6 +86,7 @@ def s3_client(environ: Mapping[str, str]) -> S3Client:
         aws_session_token=environ.get("AWS_SESSION_TOKEN") or None if key else None,
         config=client_config(environ),
     )
+    return client
 
 
 class Bucket:
@@ -155,13 +156,17 @@ class Bucket:
 
     def upload(self, key: str, path: Path) -> None:
         """Upload a file of any size unconditionally; large ones in parts."""
-        self.client.upload_file(str(path), self.name, self.base + key)
+        self._upload(key, str(path), use_threads=True)
 
     def upload_stream(self, key: str, source: BinaryIO) -> None:
         """Upload what `source` reads, of any size, unconditionally; a large one in parts, one of which is in memory."""
-        from boto3.s3.transfer import TransferConfig
+        self._upload(key, source, use_threads=False)
 
-        self.client.upload_fileobj(source, self.name, self.base + key, Config=TransferConfig(use_threads=False))
+    def _upload(self, key: str, source: BinaryIO | str, *, use_threads: bool) -> None:
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager  # readers do without it
+
+        with create_transfer_manager(self.client, TransferConfig(use_threads=use_threads)) as manager:
+            manager.upload(source, self.name, self.base + key).result()
 
     def create(self, key: str, body: bytes) -> str | None:
         """Create an object; return its ETag, None if one exists.
