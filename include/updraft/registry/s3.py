@@ -77,7 +77,7 @@ def s3_client(environ: Mapping[str, str]) -> S3Client:
     if (key is None) != (secret is None):
         missing = "AWS_ACCESS_KEY_ID" if key is None else "AWS_SECRET_ACCESS_KEY"
         raise BadRegistry(f"{missing}: not set, though the other half of the login is")
-    client: S3Client = session().create_client(
+    client = session().create_client(
         "s3",
         endpoint_url=endpoint,
         region_name=environ.get("AWS_DEFAULT_REGION") or None,
@@ -86,7 +86,7 @@ def s3_client(environ: Mapping[str, str]) -> S3Client:
         aws_session_token=environ.get("AWS_SESSION_TOKEN") or None if key else None,
         config=client_config(environ),
     )
-    return client
+    return cast("S3Client", client)
 
 
 class Bucket:
