@@ -1,5 +1,6 @@
 # Read by backup.sh and restore.sh: the volumes and containers of the stack, and what happens in them.
 # shellcheck shell=sh
+set -eu
 
 fail() {
     echo "$0: $*" >&2
