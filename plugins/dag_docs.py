@@ -29,7 +29,7 @@ def _about(case: UseCase) -> Iterator[str]:
     labels = " or ".join(escape(label.name) for label in case.labels) or "a number"
     schedule = case.schedule.model_dump(exclude_none=True, exclude_defaults=True) if case.schedule else {}
     yield (
-        f"Learns **{escape(case.target)}** ({labels}) from {len(case.features)} columns of rows of kind "
+        f"Learns **{escape(case.target)}** ({labels}) from {len(case.feature_columns)} columns of rows of kind "
         f"{escape(case.source.kind)}. Runs: {escape(_pairs(schedule)) or 'when it is triggered'}."
     )
     links = [f"[The service]({url})"] if (url := service_url(case.name)) else []

@@ -18,6 +18,7 @@ from serving.metrics import Metrics
 from serving.models.live_models import LiveModels
 from serving.pages import views as pages
 from serving.predict import explanations, responses
+from serving.predict.feature_lookup import FeatureLookup
 from serving.predict.loop_route import LoopLimits, LoopRoute
 from serving.predict.predictor import RETRY_AFTER, Predictor
 from serving.prediction_log import views as log_views
@@ -45,7 +46,7 @@ class AppOptions:
 
     `hosts` are the values of the Host header that are served, all without any. `trusted_proxies` is how many proxies in
     front may set the client's address, scheme and host. Rows that are scored within `loop_seconds` may be answered in
-    an event loop.
+    an event loop. `features_token` is the login at feature stores.
     """
 
     prediction_log: PredictionLog | None = None
@@ -55,6 +56,7 @@ class AppOptions:
     metrics_folder: Path | None = None
     trusted_proxies: int = 0
     loop_seconds: float = 0.0
+    features_token: str | None = None
 
 
 NO_OPTIONS = AppOptions()
@@ -70,6 +72,7 @@ def create_app(
         app.wsgi_app = behind(options.trusted_proxies, app.wsgi_app)  # type: ignore[method-assign]
     metrics = Metrics(live_models, options.prediction_log, options.metrics_folder)
     predictor = Predictor(live_models, metrics, options.prediction_log)
+    lookup = FeatureLookup(metrics, options.features_token)
     app.extensions["log_refused"] = _refusal_logger(metrics, predictor)
     app.extensions["loop_route"] = LoopRoute(
         predictor,
@@ -92,7 +95,7 @@ def create_app(
         respond, explain = responses.form(accept), explanations.asked(request.args, responses.wanted(accept))
         live = predictor.find_model(use_case, request, lambda: json_body.read_body(request, max_body, keep=True))
         g.version = live.version
-        rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows)
+        rows = request_rows.read(request, live.model.signature, live.decoder, max_body, max_rows, lookup.ask)
         return respond(predictor.predict(live, rows, g.start, explain=explain))
 
     _add_status_views(app, live_models, metrics)
@@ -104,6 +107,7 @@ def create_app(
             live_models,
             predictor,
             options.trainer,
+            ask=lookup.ask,
             keys=options.api_keys is not None,
             predictions=options.prediction_log,
             max_body=max_body,

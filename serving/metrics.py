@@ -101,6 +101,16 @@ class Metrics:
         self.shadow_errors = Counter(
             "updraft_shadow_errors", "Requests that a shadow failed to score", ["use_case", "version"], registry=own
         )
+        self.lookups = Counter(
+            "updraft_feature_lookups", "Calls of a feature store, by outcome", ["use_case", "outcome"], registry=own
+        )
+        self.lookup_keys = Counter(
+            "updraft_feature_entities", "Entities found in a feature store", ["use_case"], registry=own
+        )
+        self.lookup_seconds = Histogram(
+            "updraft_feature_lookup_seconds", "Time of a feature store to answer", ["use_case"], buckets=SECONDS,
+            registry=own,
+        )  # fmt: skip
         # Of labels from the fixed few: finding them again takes as long as counting.
         self._requests_of = lru_cache(maxsize=512)(self.requests.labels)
         self._seconds_of = lru_cache(maxsize=512)(self.seconds.labels)
@@ -138,6 +148,16 @@ class Metrics:
     def count_error(self, kind: str) -> None:
         """Count an error by its kind, one of a few fixed words."""
         self.errors.labels(kind).inc()
+
+    def count_lookup(self, use_case: str, outcome: str, entities: int) -> None:
+        """Count a call of a feature store, by its outcome, one of a few fixed words, and the entities found."""
+        self._tally.add(self.lookups.labels(use_case, outcome))
+        if entities:
+            self._tally.add(self.lookup_keys.labels(use_case), entities)
+
+    def observe_lookup(self, use_case: str, seconds: float) -> None:
+        """Note how long a feature store took."""
+        self._tally.observe(self.lookup_seconds.labels(use_case), seconds)
 
     def count_predictions(self, use_case: str, prediction: Prediction, warnings: int) -> None:
         """Count rows and their predicted labels."""

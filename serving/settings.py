@@ -46,6 +46,7 @@ class Settings:
     log_json: bool
     log_answered: bool
     loop_seconds: float
+    features_token: str | None
     ships: bool
 
 
@@ -111,6 +112,7 @@ def read(environment: Environment) -> Settings:
         log_json=_choice(environment, "SERVING_LOG_FORMAT", LOG_FORMATS),
         log_answered=_choice(environment, "SERVING_LOG_REQUESTS", {"all": True, "errors": False}),
         loop_seconds=number("SERVING_LOOP_MS", 1.0, 0, 1000) / 1000,
+        features_token=_token(environment, "SERVING_FEATURES_TOKEN"),
         ships=bool(environment.get(VARIABLE)),
     )
 
@@ -174,6 +176,13 @@ def _api_keys(environment: Environment) -> ApiKeys | None:
         return None if text is None else ApiKeys.read(text)
     except ValueError as error:
         raise ValueError(f"SERVING_API_KEYS: {error}") from None
+
+
+def _token(environment: Environment, variable: str) -> str | None:
+    token = read_secret(environment, variable)
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ValueError(f"{variable}: expected ASCII characters without a space, as a header can have them")
+    return token
 
 
 def _numbers(environment: Environment) -> Callable[[str, float, float, float], float]:

@@ -54,6 +54,7 @@ def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
         metrics_folder,
         settings.trusted_proxies,
         settings.loop_seconds,
+        settings.features_token,
     )
     app = create_app(live_models, options, max_body=settings.limits.body_bytes, max_rows=settings.max_rows)
     live_models.watch(settings.poll_seconds, STARTUP_TIMEOUT)

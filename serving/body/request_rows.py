@@ -11,8 +11,9 @@ from typing import Any
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
-from serving.body import delimited_body, fast_columns, json_body
+from serving.body import delimited_body, fast_columns, json_body, stored_columns
 from serving.body.fast_json import Decoder
+from serving.body.stored_columns import Ask
 from updraft.model.columns import quoted
 from updraft.model.signature import (
     MAX_ERRORS,
@@ -30,45 +31,47 @@ ARROW = "application/vnd.apache.arrow.stream"
 SPARE_VALUES = 1000  # above the limit, so that a few unknown fields are reported by name instead of as 413
 
 
-def read(request: Request, signature: Signature, decoder: Decoder, max_body: int, max_rows: int) -> Rows:
-    """Read and check the rows of a request.
+def read(
+    request: Request, signature: Signature, decoder: Decoder, max_body: int, max_rows: int, ask: Ask | None = None
+) -> Rows:
+    """Read and check the rows of a request; `ask` has columns that they leave out.
 
-    Raises UnsupportedMediaType, RequestEntityTooLarge (bytes or rows), BadRequest for a body that cannot be parsed, and
-    BadRow for rows that do not match the signature.
+    Raises UnsupportedMediaType, RequestEntityTooLarge (bytes or rows), BadRequest for a body that cannot be parsed,
+    BadRow for rows that do not match the signature, and what `ask` raises.
     """
     media_type = json_body.check_media_type(request, MEDIA_TYPES, signature.reading.encoding)
     raw = json_body.read_body(request, max_body)
     if media_type == "text/csv":
-        return read_csv(raw, signature, max_rows)
+        return read_csv(raw, signature, max_rows, ask)
     if media_type == "application/json" and (rows := decoder.decode(raw, max_rows)) is not None:
         return rows
     if media_type == ARROW:
-        return _arrow(raw, signature, max_rows)
+        return _arrow(raw, signature, max_rows, ask)
     json_body.check_value_count(raw, _max_values(signature, max_rows))
-    return READERS[media_type](raw, signature, max_rows)
+    return READERS[media_type](raw, signature, max_rows, ask)
 
 
 def _max_values(signature: Signature, max_rows: int) -> int:
     return max_rows * (len(signature.columns) + len(signature.left_out) + 2) + SPARE_VALUES
 
 
-def _json(raw: bytes, signature: Signature, max_rows: int) -> Rows:
+def _json(raw: bytes, signature: Signature, max_rows: int, ask: Ask | None) -> Rows:
     value = json_body.parse(raw)
     if not isinstance(value, dict):
         raise _fault("", f"expected an object, found {quoted(value)}")
     kind = next((key for key, type_ in (("rows", list), ("columns", dict)) if isinstance(value.get(key), type_)), None)
     if kind is None:
-        return signature.check([value], single_row_pointer)
+        return stored_columns.check([value], signature, ask, single_row_pointer)
     if len(value) > 1:
         others = [name for name in value if name != kind]
         raise _fault(f"/{kind}", f"expected no other key beside it, found {quoted(others)}")
     if kind == "columns":
-        return _columns(value["columns"], signature, max_rows)
+        return _columns(value["columns"], signature, max_rows, ask)
     _check_row_count(len(value["rows"]), max_rows, "/rows")
-    return signature.check(value["rows"], row_pointer)
+    return stored_columns.check(value["rows"], signature, ask, row_pointer)
 
 
-def _columns(columns: dict[str, Any], signature: Signature, max_rows: int) -> Rows:
+def _columns(columns: dict[str, Any], signature: Signature, max_rows: int, ask: Ask | None) -> Rows:
     """Check that the columns match the signature and are lists of equal length; then check their values row by row."""
     lists = {name: values for name, values in columns.items() if isinstance(values, list)}
     lengths = Counter(map(len, lists.values())).most_common()
@@ -76,7 +79,7 @@ def _columns(columns: dict[str, Any], signature: Signature, max_rows: int) -> Ro
         raise BadRow(errors)
     _check_row_count(lengths[0][0], max_rows, "/columns")
     rows = (dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True))
-    return signature.check(rows, column_pointer)
+    return stored_columns.check(rows, signature, ask, column_pointer)
 
 
 def _column_errors(
@@ -91,14 +94,15 @@ def _column_errors(
     yield from (_error(f"/columns{pointer}", detail) for pointer, detail in signature.name_errors(list(columns)))
 
 
-def _lines(raw: bytes, signature: Signature, max_rows: int) -> Rows:
+def _lines(raw: bytes, signature: Signature, max_rows: int, ask: Ask | None) -> Rows:
     lines = ((number, line) for number, line in enumerate(io.BytesIO(raw), start=1) if line.strip())
     numbered = list(islice(lines, max_rows + 1))
     _check_row_count(len(numbered), max_rows, "")
-    return signature.check([json_body.parse(line, f"line {number}: ") for number, line in numbered], row_pointer)
+    rows = [json_body.parse(line, f"line {number}: ") for number, line in numbered]
+    return stored_columns.check(rows, signature, ask, row_pointer)
 
 
-def read_csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
+def read_csv(raw: bytes, signature: Signature, max_rows: int, ask: Ask | None = None) -> Rows:
     """Read and check rows of delimited text; raises what `read` raises."""
     body = delimited_body.open_body(raw, signature)
     delimited_body.check_value_count(body, raw, _max_values(signature, max_rows))
@@ -119,7 +123,8 @@ def read_csv(raw: bytes, signature: Signature, max_rows: int) -> Rows:
         raise BadRow([_error(row_pointer(index, None), f"{expected}, found {n}") for index, n in wrong[:MAX_ERRORS]])
     if (found := fast_columns.read(fast_columns.of_lines(header, rows), signature, textual=True)) is not None:
         return found
-    return signature.check((dict(zip(header, cells, strict=True)) for cells in rows), row_pointer, textual=True)
+    named = (dict(zip(header, cells, strict=True)) for cells in rows)
+    return stored_columns.check(named, signature, ask, row_pointer, textual=True)
 
 
 def _check_row_count(rows: int, max_rows: int, pointer: str) -> None:
@@ -137,7 +142,7 @@ def _error(pointer: str, detail: str) -> FieldError:
     return {"pointer": pointer, "detail": detail}
 
 
-def _arrow(raw: bytes, signature: Signature, max_rows: int) -> Rows:
+def _arrow(raw: bytes, signature: Signature, max_rows: int, ask: Ask | None) -> Rows:
     try:
         from serving.body import arrow_body
     except ModuleNotFoundError:
@@ -152,10 +157,11 @@ def _arrow(raw: bytes, signature: Signature, max_rows: int) -> Rows:
     lists = dict(columns)
     if (found := fast_columns.read(lists, signature)) is not None:
         return found
-    return signature.check(dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
+    rows = (dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
+    return stored_columns.check(rows, signature, ask, row_pointer)
 
 
-READERS: dict[str, Callable[[bytes, Signature, int], Rows]] = {
+READERS: dict[str, Callable[[bytes, Signature, int, Ask | None], Rows]] = {
     "application/json": _json,
     "application/jsonl": _lines,
     "application/x-ndjson": _lines,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,10 +25,15 @@ def row(signature: Signature) -> dict[str, Any]:
     unused = [*([signature.id] if signature.id else []), signature.target, *signature.left_out]
     properties = {name: {"description": "Not used; may be omitted."} for name in unused}
     properties = {column.name: value(column, signature) for column in signature.columns} | properties
+    stored = signature.store.columns if signature.store else ()
+    if signature.store and (key := signature.store.entity).name not in signature.names:
+        properties[key.name] = value(key, signature) | {
+            "description": f"The key by which {_listed(stored)} are looked up."
+        }
     return {
         "type": "object",
         "properties": properties,
-        "required": [column.name for column in signature.columns if not column.nullable],
+        "required": [column.name for column in signature.columns if not column.nullable and column.name not in stored],
         "additionalProperties": False,
         "examples": [signature.example],
     }
@@ -42,7 +48,7 @@ def columns(signature: Signature) -> dict[str, Any]:
         "type": "object",
         "description": "A list per column, all of the same length.",
         "properties": properties,
-        "required": list(signature.names),
+        "required": [name for name in signature.names if not signature.store or name not in signature.store.columns],
         "additionalProperties": False,
         "examples": [{name: [example] for name, example in signature.example.items()}],
     }
@@ -79,6 +85,8 @@ def describe(column: Column, signature: Signature) -> str:
         parts.append("or null")
     text = f"{parts[0][0].upper()}{parts[0][1:]}{''.join(f', {part}' for part in parts[1:])}."
     text += _reading(column, signature.reading)
+    if signature.store and column.name in signature.store.columns:
+        text += f" May be left out: it is looked up by {signature.store.entity.name}."
     if names := signature.names_of(column.name):
         text += f" Of its values {', '.join(f'{_written(each)} is {name}' for each, name in names.items())}."
     if column.allowed is not None and signature.only_warns(column, "unseen"):
@@ -153,6 +161,10 @@ def _format_bound(end: float | datetime | None) -> str:
     if isinstance(end, datetime):
         return end.isoformat(" ", "minutes") if end.time() != datetime.min.time() else end.date().isoformat()
     return number(end or 0)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _written(value: Any) -> str:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from serving.body import stored_columns
+from serving.body.stored_columns import Ask
 from serving.openapi import schemas
 from updraft.model.columns import DATE, Column
+from updraft.model.feature_store import IN_STORE
 from updraft.model.signature import BadRow, FieldError, Rows, Signature, single_row_pointer
 
 MAX_OPTIONS, MAX_SUGGESTIONS, MAX_LISTED = 60, 1000, 12
@@ -42,19 +45,34 @@ def read(form: Mapping[str, str], signature: Signature) -> dict[str, str]:
 
     Browsers submit line breaks as CRLF, which are converted back.
     """
-    texts = {column.name: form.get(_key(column), "") for column in signature.columns}
+    texts = {column.name: form.get(_key(column), "") for column in columns(signature)}
     return {
         column.name: texts[column.name].replace("\r\n", "\n") if column.type == "str" else texts[column.name].strip()
-        for column in signature.columns
+        for column in columns(signature)
     }
 
 
-def check(texts: Mapping[str, str], signature: Signature) -> Rows:
-    """Check the single row of the form; the errors are worded for a form instead of for JSON."""
+def columns(signature: Signature) -> tuple[Column, ...]:
+    """Return what has a field: the features, after the key by which a feature store is asked, if it is none of them."""
+    store = signature.store
+    return (
+        signature.columns
+        if store is None or store.entity.name in signature.names
+        else (store.entity, *signature.columns)
+    )
+
+
+def check(texts: Mapping[str, str], signature: Signature, ask: Ask | None = None) -> Rows:
+    """Check the single row of the form; the errors are worded for a form instead of for JSON.
+
+    What is left empty of the columns of a feature store is taken from there, by `ask`.
+    """
+    optional = {name for name in (column.name for column in columns(signature)) if _may_be_empty(name, signature)}
+    row = {name: text for name, text in texts.items() if text or name not in optional}
     try:
-        return signature.check([dict(texts)], single_row_pointer, textual=True, plain=True)
+        return stored_columns.check([row], signature, ask, single_row_pointer, textual=True, plain=True)
     except BadRow as error:
-        known = {single_row_pointer(0, column.name): column for column in signature.columns}
+        known = {single_row_pointer(0, column.name): column for column in columns(signature)}
         faults = [(fault, known[fault["pointer"]]) for fault in error.errors]
         raise BadRow([_form_message(fault, column, texts[column.name]) for fault, column in faults]) from None
 
@@ -69,7 +87,7 @@ def fields(signature: Signature, texts: Mapping[str, str], errors: Sequence[Fiel
     messages = {fault["pointer"]: fault["detail"] for fault in reversed(errors)}  # reversed: the first of a field wins
     return [
         _field(index, column, signature, texts.get(column.name, ""), messages.get(single_row_pointer(0, column.name)))
-        for index, column in enumerate(signature.columns)
+        for index, column in enumerate(columns(signature))
     ]
 
 
@@ -92,7 +110,7 @@ def _field(index: int, column: Column, signature: Signature, value: str, error: 
         value=value,
         hint=_hint(column, signature, chosen=chosen),
         error=error,
-        required=not column.nullable,
+        required=not column.nullable and not _may_be_empty(column.name, signature),
         options=options[:MAX_SUGGESTIONS],
         attributes={} if chosen else _attributes(column, signature),
     )
@@ -138,6 +156,8 @@ def _hint(column: Column, signature: Signature, *, chosen: bool) -> str:
     """Describe the valid values; empty for a select, and for text without bounds."""
     bounds, options = schemas.bounds(column), _options(column, signature)
     hints = list(bounds)
+    if signature.store and column.name in signature.store.columns:
+        hints.append(f"empty: looked up by {signature.title_of(signature.store.entity.name)}")
     if column.type == DATE or (column.type != "str" and not bounds and not chosen):
         hints.insert(0, schemas.KINDS[column.type].removeprefix("a "))
     elif column.type == "int64" and not chosen:
@@ -153,13 +173,19 @@ def _hint(column: Column, signature: Signature, *, chosen: bool) -> str:
 
 def _form_message(fault: FieldError, column: Column, text: str) -> FieldError:
     """Reword an error about JSON for the form: every value is text there, and an empty field is a missing value."""
-    if not text and not column.nullable:
+    if not text and not column.nullable and not fault["detail"].endswith(IN_STORE):
         choices = column.allowed is not None or column.type == "bool"
         return fault | {"detail": "required: choose one" if choices else f"required: {schemas.KINDS[column.type]}"}
     message = fault["detail"].replace(" (str) ", " ", 1)
     if column.allowed is not None and len(column.allowed) > MAX_LISTED:
         message = re.sub(r" is not one of .*", " is not one of the values to choose from", message, flags=re.S)
     return fault | {"detail": message}
+
+
+def _may_be_empty(name: str, signature: Signature) -> bool:
+    """Whether a column is one of a feature store, or the key there that is no feature."""
+    store = signature.store
+    return store is not None and (name in store.columns or (name == store.entity.name and name not in signature.names))
 
 
 def _text(column: Column, value: Any) -> str:

@@ -14,6 +14,7 @@ from flask.sansio.app import App
 from werkzeug.routing import BaseConverter
 
 from serving.body import request_rows
+from serving.body.stored_columns import Ask
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.openapi import document, samples
@@ -41,6 +42,7 @@ def blueprint(
     predictor: Predictor,
     trainer: Trainer | None,
     *,
+    ask: Ask | None = None,
     keys: bool = False,
     predictions: PredictionLog | None = None,
     max_body: int = 16 * 2**20,
@@ -48,7 +50,7 @@ def blueprint(
 ) -> Blueprint:
     """Return the views. Register them last: the page of a use case is at `/<use case>`, unless the app has that path.
 
-    `keys` is whether API keys are required.
+    `keys` is whether API keys are required; `ask` has columns that rows leave out.
     """
     logs = predictions is not None
     views = Blueprint("pages", __name__)
@@ -61,8 +63,8 @@ def blueprint(
     if predictions is not None:
         recent.add_page(views, live_models, predictions)
     views.record_once(lambda state: _reserve_paths(state.app))
-    _add_forms(views, live_models, predictor, keys=keys)
-    _add_upload(views, predictor, max_body, max_rows)
+    _add_forms(views, live_models, predictor, ask, keys=keys)
+    _add_upload(views, predictor, ask, max_body, max_rows)
     return views
 
 
@@ -105,7 +107,9 @@ def _add_documentation(
         return html.render("docs.html", keys=keys, **options, **values)
 
 
-def _add_forms(views: Blueprint, live_models: LiveModels, predictor: Predictor, *, keys: bool) -> None:
+def _add_forms(
+    views: Blueprint, live_models: LiveModels, predictor: Predictor, ask_store: Ask | None, *, keys: bool
+) -> None:
     def page(live: LiveModel, fields: list[form.Field], status: int = 200, **values: Any) -> Response:
         return _form(live, fields, status, keys=keys, move=live_models.pointers.get(live.use_case), **values)
 
@@ -122,7 +126,7 @@ def _add_forms(views: Blueprint, live_models: LiveModels, predictor: Predictor, 
         signature = live.model.signature
         texts = form.read(training.form_fields(request), signature)
         try:
-            rows = form.check(texts, signature)
+            rows = form.check(texts, signature, ask_store)
         except BadRow as error:
             return page(live, form.fields(signature, texts, error.errors), 422)
         why_not = explanations.why_not(live)
@@ -135,13 +139,13 @@ def _add_forms(views: Blueprint, live_models: LiveModels, predictor: Predictor, 
         return page(live, form.fields(signature, texts), row=form.values(rows), **shown)
 
 
-def _add_upload(views: Blueprint, predictor: Predictor, max_body: int, max_rows: int) -> None:
+def _add_upload(views: Blueprint, predictor: Predictor, ask: Ask | None, max_body: int, max_rows: int) -> None:
     @views.post("/<unreserved:use_case>/csv")
     def predict_file(use_case: str) -> Response:
         """Return a file of predictions for a file of rows."""
         live = predictor.find_model(use_case, request)
         g.version = live.version
-        rows = request_rows.read_csv(upload.read(request, max_body), live.model.signature, max_rows)
+        rows = request_rows.read_csv(upload.read(request, max_body), live.model.signature, max_rows, ask)
         response = as_csv(predictor.predict(live, rows, g.get("start", time.perf_counter())))
         response.headers["Content-Disposition"] = f'attachment; filename="{use_case}-predictions.csv"'
         return response

@@ -43,7 +43,7 @@ def stored(task: str, folder: Path) -> Model:
         title="made",
         task=made.task,
         candidate="one",
-        columns=tuple(made.features),
+        columns=tuple(made.feature_columns),
         id=None,
         target="y",
         labels=made.labels,

@@ -123,7 +123,7 @@ def split(case: UseCase, frame: pd.DataFrame, folder: Path) -> tuple[pd.DataFram
 
 
 def features(case: UseCase, side: pd.DataFrame) -> set[tuple[Any, ...]]:
-    return set(side[[column.name for column in case.features]].itertuples(index=False, name=None))
+    return set(side[[column.name for column in case.feature_columns]].itertuples(index=False, name=None))
 
 
 def test_rows_of_identical_features_never_straddle_the_split_nor_the_folds(
@@ -135,7 +135,7 @@ def test_rows_of_identical_features_never_straddle_the_split_nor_the_folds(
     train, test = split(case, again, tmp_path / "run")
     assert len(train) + len(test) == len(again)
     assert not features(case, train) & features(case, test)
-    assert train.groupby([column.name for column in case.features])["__fold"].nunique().max() == 1
+    assert train.groupby([column.name for column in case.feature_columns])["__fold"].nunique().max() == 1
     assert 0.15 < len(test) / len(again) < 0.25
 
 

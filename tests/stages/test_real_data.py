@@ -75,7 +75,7 @@ def judged(tmp_path: Path) -> Judge:
 
 def straddling(found: Judged) -> int:
     """Count the rows of features that stand on both sides of the split."""
-    names = [column.name for column in found.case.features]
+    names = [column.name for column in found.case.feature_columns]
     train_rows, test_rows = (found.side(name)[names].drop_duplicates() for name in (TRAIN, TEST))
     return len(train_rows.merge(test_rows, on=names))
 

@@ -33,13 +33,18 @@ def refusal(root: Path, name: str = "shop") -> list[str]:
 @pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)
 def test_every_shipped_use_case_loads_and_learns_from_columns_that_are_no_answer(path: Path) -> None:
     case = load(path.stem)
-    features = [column.name for column in case.features]
+    features = [column.name for column in case.feature_columns]
     assert features
     assert not {case.target, case.id} & set(features)
 
 
 def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
     assert load("shop", shop()).gate.metric == "f1"
+
+
+def test_a_login_in_the_address_of_a_feature_store_is_refused_and_not_repeated(shop: Write) -> None:
+    (message,) = refusal(shop(("{metric: f1}", "{metric: f1}\nfeatures: {store: http://a:s3cret@f, entity: key}")))
+    assert "the URL has a login" in message and "s3cret" not in message
 
 
 @pytest.mark.parametrize(
@@ -82,6 +87,29 @@ def test_the_use_case_of_these_tests_loads(shop: Write) -> None:
          "source.mongodb.watermark.late: '2 weeks' is no duration; expected a number with s, m, h or d, such as 2d"),
         ([("{collection: shop}", "{collection: shop, watermark: {column: day, late: 99999999999d}}")], 2,
          "source.mongodb.watermark.late: '99999999999d' is longer than a duration can be"),
+        # the feature store
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {store: http://f:6566}")], 15, "features.entity: missing"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {store: ftp://f, entity: key}")], 15,
+         "features.store: 'ftp://f' is no address of a feature server, expected http://host:6566 or https://host"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {store: http://f:99999, entity: key}")], 15,
+         "features.store: expected http://host:6566 or https://host, found a URL that cannot be parsed"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {store: http://f/?a=b, entity: key}")], 15,
+         "features.store: 'http://f/?a=b' has a query, a fragment or a space, expected http://host:6566 or "
+         "https://host"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {entity: kei}")], 15,
+         "features.entity: no column 'kei' in the suite (did you mean 'key'?)"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {entity: size}")], 15,
+         "features.entity: column 'size' is float64 in the suite, expected int64 or str"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {entity: sold}")], 15,
+         "features.entity: column 'sold' is the target: no request has it"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {entity: key, columns: [size, size]}")], 15,
+         "features.columns: column 'size' is listed twice"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {entity: key, columns: sold}")], 15,
+         "features.columns: column 'sold' is the target"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {entity: key, timestamp: size}")], 15,
+         "features.timestamp: column 'size' is float64 in the suite, expected datetime64[us]"),
+        ([("{metric: f1}", "{metric: f1}\nfeatures: {entity: key, timeout_seconds: 60}")], 15,
+         "features.timeout_seconds: expected less than or equal to 10, found 60"),
         # what is watched
         ([("{metric: f1}", "{metric: f1}\nmonitor: {window: a week}")], 15,
          "monitor.window: 'a week' is no duration; expected a number with s, m, h or d, such as 2d"),

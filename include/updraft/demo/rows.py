@@ -108,7 +108,7 @@ def _score(case: UseCase, frame: pd.DataFrame) -> Values:
     if case.demo.signal:
         parts = [_effect(frame[name], effect) for name, effect in case.demo.signal.items()]
     else:
-        columns = [column for column in case.features if not _words(case, column.name)][:SIGNALS]
+        columns = [column for column in case.feature_columns if not _words(case, column.name)][:SIGNALS]
         parts = [_standard(_height(case, column, frame)) * (-0.7) ** rank for rank, column in enumerate(columns)]
     score: Values = np.sum([np.zeros(len(frame)), *parts], axis=0)
     return score

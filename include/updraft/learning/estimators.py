@@ -111,7 +111,7 @@ def forget_addresses(pipeline: Pipeline) -> None:
 def columns_by_kind(case: UseCase) -> dict[str, list[str]]:
     """Group the features by kind."""
     kinds: dict[str, list[str]] = {"categories": [], "numbers": [], "dates": [], "text": []}
-    for column in case.features:
+    for column in case.feature_columns:
         if column.name in case.text:
             kinds["text"].append(column.name)
         elif column.name in case.categorical or column.type == "str":

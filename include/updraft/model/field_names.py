@@ -13,12 +13,16 @@ CACHED = 64  # layouts: rows of one request nearly always have the same keys
 
 @dataclass(frozen=True)
 class Layout:
-    """The key of each column, None where a row has none; those that are left out, and those that nobody knows."""
+    """The key of each column, None where a row has none; those that are left out, and those that nobody knows.
+
+    `entity` is the key of the value by which a feature store is asked; it may be a column, or the id, as well.
+    """
 
     columns: tuple[str | None, ...]
     id: str | None
     left_out: tuple[str, ...]
     unknown: tuple[str, ...]
+    entity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class FieldNames:
     id: str | None
     left_out: Iterable[str]
     reading: Reading
+    entity: str | None = None
     _layouts: dict[tuple[str, ...], Layout] = field(default_factory=dict)
 
     def layout(self, keys: tuple[str, ...]) -> Layout:
@@ -46,10 +51,11 @@ class FieldNames:
         spelled = {composed(key): key for key in keys} | {key: key for key in keys}
         columns = tuple(self._key(name, spelled) for name in self.columns)
         id_ = None if self.id is None else self._key(self.id, spelled)
-        rest = [key for key in keys if key not in {*columns, id_}]
+        entity = None if self.entity is None else self._key(self.entity, spelled)
+        rest = [key for key in keys if key not in {*columns, id_, entity}]
         known = {name for column in (*self.columns, *self.left_out) for name in self._names(column)}
         left_out = tuple(key for key in rest if composed(key) in known or not key)
-        return Layout(columns, id_, left_out, tuple(key for key in rest if key not in left_out))
+        return Layout(columns, id_, left_out, tuple(key for key in rest if key not in left_out), entity)
 
     def _key(self, column: str, spelled: dict[str, str]) -> str | None:
         return next((spelled[name] for name in self._names(column) if name in spelled), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from updraft.model.columns import Column, Type, Value, ViolationKind, quoted
+from updraft.model.feature_store import IN_STORE, FeatureStore, read_stored
 from updraft.model.field_names import FieldNames, Layout
 from updraft.model.reading import Reading, read_value
 from updraft.model.task import Task as Task
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ERRORS, MAX_KEY_LENGTH = 100, 200  # keeps a response small, whatever the request holds
+
+NOTHING_STORED: Mapping[int, Mapping[str, Any]] = {}
 
 FieldError = dict[str, str]  # `pointer` (a JSON Pointer) and `detail` (a sentence)
 Cell = Value | datetime | None
@@ -109,6 +112,8 @@ class Signature(BaseModel):
 
     `titles` are what people call a column, the target's too, and `value_names` what they call values of a feature:
     forms and pages show them, requests do not know them.
+
+    `store` is the feature store in which a service looks up columns that a row leaves out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -136,17 +141,25 @@ class Signature(BaseModel):
     left_out: tuple[str, ...] = ()
     titles: dict[str, str] = Field(default_factory=dict)
     value_names: dict[str, tuple[ValueName, ...]] = Field(default_factory=dict)
+    store: FeatureStore | None = None
 
     def frame(self, rows: Sequence[Any]) -> pd.DataFrame:
         """Validate rows in the suite's names and types, and build the model's input. Raises BadRow."""
         return self.check(rows, plain=True).frame()
 
     def check(
-        self, rows: Iterable[Any], pointer: MakePointer = row_pointer, *, textual: bool = False, plain: bool = False
+        self,
+        rows: Iterable[Any],
+        pointer: MakePointer = row_pointer,
+        *,
+        textual: bool = False,
+        plain: bool = False,
+        stored: Mapping[int, Mapping[str, Any]] = NOTHING_STORED,
     ) -> Rows:
         """Read and validate rows: JSON objects or, if `textual`, objects whose values are all text.
 
         `plain` rows are in the suite's names and types, and are not read by the rules of `reading`. The id is optional.
+        `stored` has, by the row's index, the values of a feature store for columns that the row leaves out.
         Raises BadRow with every fault.
         """
         errors: list[FieldError] = []
@@ -162,7 +175,8 @@ class Signature(BaseModel):
                 layout = self.layout(row)
                 ids.append(row.get(layout.id))
                 left_out |= dict.fromkeys(layout.left_out)
-                for (name, message), is_warning in self._faults(row, layout, columns, reading, textual=textual):
+                values = stored.get(index, {})
+                for (name, message), is_warning in self._faults(row, layout, columns, reading, values, textual=textual):
                     faults = warnings if is_warning else errors
                     if len(faults) < MAX_ERRORS:
                         faults.append({"pointer": pointer(index, name), "detail": message})
@@ -183,21 +197,33 @@ class Signature(BaseModel):
         return [{"pointer": "", "detail": f"not used: {', '.join(known[:MAX_ERRORS])}"}] if known else []
 
     def _faults(
-        self, row: dict[Any, Any], layout: Layout, into: list[list[Cell]], reading: Reading, *, textual: bool
+        self,
+        row: dict[Any, Any],
+        layout: Layout,
+        into: list[list[Cell]],
+        reading: Reading,
+        stored: Mapping[str, Any],
+        *,
+        textual: bool,
     ) -> Iterator[tuple[tuple[str | None, str], bool]]:
         """Append a row's values to the columns `into`; yield each fault's field and message, and if it is a warning."""
         for column, key, values in zip(self.columns, layout.columns, into, strict=True):
-            if key is None and (textual or not column.nullable):
+            is_stored = key is None and column.name in stored
+            if key is None and not is_stored and (textual or not column.nullable):
                 yield (column.name, "required and missing"), False
                 continue
             try:
-                value = None if key is None else read_value(column, row[key], reading, textual=textual, iso_dates=True)
+                if key is None:
+                    value = read_stored(column, stored[column.name]) if is_stored else None
+                else:
+                    value = read_value(column, row[key], reading, textual=textual, iso_dates=True)
             except ValueError as error:
-                yield (key, str(error)), False
+                yield (key or column.name, f"{error}{IN_STORE if is_stored else ''}"), False
                 continue
             values.append(value)
             for violation in column.violations(value):
-                yield (key or column.name, str(violation)), self.only_warns(column, violation.kind)
+                message = f"{violation}{IN_STORE if is_stored else ''}"
+                yield (key or column.name, message), self.only_warns(column, violation.kind)
         yield from ((fault, False) for fault in self._unknown(layout))
 
     def only_warns(self, column: Column, kind: ViolationKind) -> bool:
@@ -206,8 +232,15 @@ class Signature(BaseModel):
         return column.name in columns
 
     def name_errors(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield a pointer and a message for each feature missing from `names`, and for each unknown name."""
-        for name in self.missing(names):
+        """Yield a pointer and a message for each feature missing from `names`, and for each unknown name.
+
+        What the feature store has may be missing, but not the key by which it is looked up.
+        """
+        missing = list(self.missing(names))
+        absent = [name for name in missing if self.store and name in self.store.columns]
+        if self.store and absent and self.layout(names).entity is None:
+            yield f"/{escape_pointer(self.store.entity.name)}", key_missing(absent)
+        for name in (name for name in missing if name not in absent):
             yield f"/{escape_pointer(name)}", "required and missing"
         for unknown, message in self._unknown(self.layout(names)):
             yield ("" if unknown is None else f"/{escape_pointer(unknown)}"), message
@@ -230,9 +263,9 @@ class Signature(BaseModel):
         return self._fields.layout(tuple(names))
 
     def uses(self, names: Sequence[str]) -> set[str | None]:
-        """Return those of `names` that are a feature or the id."""
+        """Return those of `names` that are a feature, the id or the key of a feature store."""
         layout = self.layout(names)
-        return {*layout.columns, layout.id}
+        return {*layout.columns, layout.id, layout.entity}
 
     def _unknown(self, layout: Layout) -> Iterator[tuple[str | None, str]]:
         for key in layout.unknown[:MAX_ERRORS]:
@@ -243,7 +276,8 @@ class Signature(BaseModel):
 
     @cached_property
     def _fields(self) -> FieldNames:
-        return FieldNames(self.names, self.id, (self.target, *self.left_out), self.reading)
+        entity = self.store.entity.name if self.store else None
+        return FieldNames(self.names, self.id, (self.target, *self.left_out), self.reading, entity)
 
     # Computed once: a single row is read in less time than these take.
     @cached_property
@@ -269,6 +303,11 @@ class Signature(BaseModel):
     @cached_property
     def _types(self) -> tuple[Type, ...]:
         return tuple(column.type for column in self.columns)
+
+
+def key_missing(columns: Sequence[str]) -> str:
+    """Return the message for a row that has neither these columns nor the key by which they are looked up."""
+    return f"required and missing: by it the feature store is asked for {', '.join(columns)}"
 
 
 def escape_pointer(key: object) -> str:

@@ -85,7 +85,7 @@ def describe(frame: pd.DataFrame, case: UseCase, predictions: np.ndarray[Any, An
     `predictions` are scores of shape (n,), or (n, labels) in a multiclass model, where the likeliest label counts.
     Private columns show neither values nor counts; dates are not compared, because they move on by themselves.
     """
-    columns = [*case.features, case.column(case.target)]
+    columns = [*case.feature_columns, case.column(case.target)]
     profiles = {column.name: _describe(frame[column.name], column, case) for column in columns}
     return Reference(target=case.target, columns=profiles, predictions=describe_predictions(predictions, case))
 

@@ -19,6 +19,7 @@ from updraft.learning.metrics import gain
 from updraft.learning.score import format_metrics
 from updraft.learning.search import choose, combinations
 from updraft.model.columns import Column
+from updraft.model.feature_store import FeatureStore
 from updraft.model.model import Model
 from updraft.model.signature import Signature, ValueName
 from updraft.stages.narrow_frame import read_narrow
@@ -92,7 +93,7 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         title=case.title,
         task=case.task,
         candidate=candidate,
-        columns=tuple(case.features),
+        columns=tuple(case.feature_columns),
         text=case.text,
         id=case.id,
         id_type=next((column.type for column in case.columns if column.name == case.id), "str"),
@@ -110,6 +111,21 @@ def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: fl
         left_out=tuple(_left_out(case, rule["other_columns"])),
         titles=case.titles,
         value_names={name: tuple(_value_names(case.column(name), names)) for name, names in case.values.items()},
+        store=_feature_store(case),
+    )
+
+
+def _feature_store(case: UseCase) -> FeatureStore | None:
+    """Return where the service looks up columns that a request leaves out."""
+    block = case.features
+    if block is None or block.store is None:
+        return None
+    return FeatureStore(
+        url=block.store,
+        entity=case.column(block.entity),
+        view=block.view or case.name,
+        columns=case.stored_columns,
+        timeout_seconds=block.timeout_seconds,
     )
 
 
@@ -128,7 +144,7 @@ def _value_names(column: Column, names: Mapping[Scalar, str]) -> Iterator[ValueN
 
 def _warning_only(case: UseCase, bound: str, policies: dict[str, Policy]) -> tuple[str, ...]:
     """Name the columns of which a value beyond a bound is predicted: by the YAML, else as the suite tolerates some."""
-    tolerated = {column.name: "warn" for column in case.features if bound in column.tolerated}
+    tolerated = {column.name: "warn" for column in case.feature_columns if bound in column.tolerated}
     return tuple(name for name, policy in {**tolerated, **policies}.items() if policy == "warn")
 
 

@@ -109,7 +109,7 @@ def _saving(case: UseCase, fit: FitMemory, rows: int) -> str:
     if most == "words":
         return f"{size(parts[most])} of it are words: tfidf takes less with max_features, or a higher min_df"
     return (
-        f"its {len(case.features)} columns take {max(fit.row, fit.encoding):.0f} bytes of a row in a fit: "
+        f"its {len(case.feature_columns)} columns take {max(fit.row, fit.encoding):.0f} bytes of a row in a fit: "
         "`ignored` leaves out those of no use"
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import get_args
 
 from updraft.model.columns import DATE, Column
-from updraft.usecase import demo_block, demo_rules, naming_rules
+from updraft.usecase import demo_block, demo_rules, features_rules, naming_rules
 from updraft.usecase.blocks import NO_TEXT, GroupSplit, Regressor, TimeSplit
 from updraft.usecase.messages import listed, nearest
 from updraft.usecase.schema import UseCase
@@ -51,6 +51,7 @@ def _named(case: UseCase) -> Iterator[tuple[Place, str]]:
     yield from ((("read", "casts", name), name) for name in case.read.casts)
     yield from ((("read", "dates", name), name) for name in case.read.dates)
     yield from _in_serving(case)
+    yield from features_rules.named(case)
     yield from (((part, name), name) for part in ("titles", "values") for name in getattr(case, part))
     yield from ((("demo", "columns", name), name) for name in case.demo.columns)
     yield from ((("demo", "nulls", name), name) for name in case.demo.nulls)
@@ -113,7 +114,7 @@ def _types(case: UseCase) -> Faults:
     for theirs, ours in case.read.rename.items():
         if ours in duplicates:
             yield ("read", "rename", theirs), f"read.rename.{theirs}: another column is renamed to {ours!r}, too"
-    if case.columns and not case.features:
+    if case.columns and not case.feature_columns:
         yield ("ignored",), "ignored: no column is left to learn from"
 
 
@@ -281,5 +282,6 @@ CHECKS: dict[Callable[[UseCase], Faults], set[str]] = {
     _promote: {"promote", "monitor"},
     _approve: {"promote", "approve", "schedule"},
     naming_rules.cross_field_errors: {"target", "id", "ignored", "titles"},
+    features_rules.cross_field_errors: {"target", "id", "ignored", "features"},
     demo_rules.cross_field_errors: {"labels"},
 }

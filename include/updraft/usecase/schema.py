@@ -35,6 +35,7 @@ from updraft.usecase.blocks import (
     Validation,
 )
 from updraft.usecase.demo_block import Demo
+from updraft.usecase.features_block import Features
 from updraft.usecase.monitor_block import Monitor
 from updraft.usecase.notify_block import Notify
 from updraft.usecase.rows_definition import RowsDefinition, TrainingScheduleBlock
@@ -84,6 +85,7 @@ class UseCase(RowsDefinition):
     approve: Approve = Approve()
     rollout: Rollout = Rollout()
     serving: Serving = Serving()
+    features: Features | None = None
     card: Card = Card()
     titles: dict[str, Title] = Field(default_factory=dict)
     values: dict[str, dict[Scalar, Title]] = Field(default_factory=dict)
@@ -102,7 +104,7 @@ class UseCase(RowsDefinition):
         return None if "folds" in self.model_fields_set or rows <= FOLDS_UP_TO else AUTOMATIC_HOLDOUT
 
     @property
-    def features(self) -> list[Column]:
+    def feature_columns(self) -> list[Column]:
         """Columns a model learns from, in the suite's order."""
         left_out = {self.target, self.id, *self.ignored}
         return [column for column in self.columns if column.name not in left_out]
@@ -110,7 +112,14 @@ class UseCase(RowsDefinition):
     @property
     def feature_names(self) -> list[str]:
         """Names of the features."""
-        return [column.name for column in self.features]
+        return [column.name for column in self.feature_columns]
+
+    @property
+    def stored_columns(self) -> tuple[str, ...]:
+        """Names of the features that the feature store has: those that its block lists, else all but the key."""
+        if self.features is None:
+            return ()
+        return self.features.columns or tuple(name for name in self.feature_names if name != self.features.entity)
 
     def column(self, name: str) -> Column:
         """Return a column by name."""
