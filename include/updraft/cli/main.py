@@ -220,6 +220,33 @@ def dvc(
     next_step(f"dvc repro {path}, with `updraft` on the PATH")
 
 
+@app.command(epilog="Example: updraft feast vehicle_insurance --entity id --timestamp signed_at")
+def feast(
+    name: UseCaseName,
+    out: Annotated[Path | None, typer.Option(help="Another folder than deploy/feast/USE_CASE.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Another version than the one in production.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="In place of a version's rows: a run's ingest/dataset.parquet.")
+    ] = None,
+    entity: Annotated[str | None, typer.Option(help="The key column; else the YAML's, or the id.")] = None,
+    timestamp: Annotated[
+        str | None, typer.Option(help="The date of a row; else the YAML's, or the time of the dataset.")
+    ] = None,
+) -> None:
+    """Write a Feast feature repository over the dataset of a use case: its rows, and their columns as features."""
+    from updraft.cli.feast import export_file, export_version, find_keys
+    from updraft.cli.one_stage import load_checked
+    from updraft.defaults import ROOT
+
+    if dataset is not None and version is not None:
+        raise UserError("feast: --dataset and --version: both are set, expected one of them")
+    case = load_checked(name)
+    keys, folder = find_keys(case, entity, timestamp), out or ROOT / "deploy" / "feast" / name
+    exported = export_file(case, dataset, folder, keys) if dataset else export_version(case, version, folder, keys)
+    typer.echo(f"written: {folder}: {exported}")
+    next_step(f"feast --chdir {folder} apply, in an environment that has feast")
+
+
 def main() -> None:
     """Run the command line; the settings that `make up` recorded complete the environment."""
     from updraft.local_stack.environment import home_folder
