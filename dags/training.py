@@ -211,12 +211,13 @@ def transform(name: str, dataset: str) -> list[str]:
 @task(map_index_template="{{ candidate }}")
 def train(name: str, split: str, model: str) -> str:
     """Fit the candidate that the folder `model` is named after; validated on the training rows."""
+    from connections import source_address
     from updraft.stages.train import train
 
     candidate = unquote(model.rpartition("/")[2])
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
     with stage(name, "train", candidate) as run:
-        folder = train(run.case, candidate, run.download(split, "transform"), run.out)
+        folder = train(run.case, candidate, run.download(split, "transform"), run.out, source_address)
         return run.files.upload(folder, folder)
 
 

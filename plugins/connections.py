@@ -105,6 +105,16 @@ def _kafka(connection: str) -> Address:
     return Address(f"connection {connection!r}", "", extra or {"bootstrap.servers": ""})
 
 
+def _dask(connection: str) -> Address:
+    """Of type `tcp` or `tls`, as a URL in AIRFLOW_CONN_… has it; or `generic`, whose host may begin with either."""
+    found = BaseHook.get_connection(connection)
+    scheme, _, host = (found.host or "").rpartition("://")
+    scheme = scheme or (found.conn_type if found.conn_type in ("tcp", "tls") else "tcp")
+    if found.login or found.password:
+        raise BadConnection(f"connection {connection!r}: Dask's scheduler takes no login; tls:// and certificates do")
+    return Address(f"connection {connection!r}", f"{scheme}://{host}{f':{found.port}' if found.port else ''}")
+
+
 # Airflow's type of a connection → its address.
 ADDRESSES: dict[str, Callable[[str], Address]] = {
     "mongo": _mongo,
@@ -113,6 +123,9 @@ ADDRESSES: dict[str, Callable[[str], Address]] = {
     "postgres": _postgres,
     "mysql": _mysql,
     "kafka": _kafka,
+    "tcp": _dask,
+    "tls": _dask,
+    "generic": _dask,
 }
 
 

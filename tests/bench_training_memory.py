@@ -86,7 +86,7 @@ def main() -> None:
 def _in_a_process(name: EstimatorName, kind: str, rows: int) -> dict[str, float]:
     reading, writing = os.pipe()
     if not (child := os.fork()):
-        os.write(writing, json.dumps(_measure(name, kind, rows)).encode())
+        os.write(writing, json.dumps(measure(name, kind, rows)).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as file:
@@ -95,7 +95,7 @@ def _in_a_process(name: EstimatorName, kind: str, rows: int) -> dict[str, float]
     return found or sys.exit(f"{name}, {kind}: the fit of {rows} rows failed")
 
 
-def _measure(name: EstimatorName, kind: str, rows: int) -> dict[str, float]:
+def measure(name: EstimatorName, kind: str, rows: int) -> dict[str, float]:
     random = np.random.default_rng(1)
     values, columns = KINDS[kind](rows, random)
     regression = name in get_args(Regressor)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.imports import ROOT, SERVING, SHARED, UPDRAFT, back_arrows, circles, graph, imports, modules, rooms
 
-HEAVY = ("pandas", "sklearn", "great_expectations", "pyarrow", "matplotlib", "pymongoarrow", "joblib")
+HEAVY = ("pandas", "sklearn", "great_expectations", "pyarrow", "matplotlib", "pymongoarrow", "joblib", "distributed")
 PACKAGE, SERVICE = modules("include"), modules("serving")
 TREE = modules("include", "serving", "plugins", "dags")
 ARROWS = graph(TREE)
@@ -67,7 +67,7 @@ def test_the_service_imports_what_is_shared_and_no_training(name: str) -> None:
     ours = {each for each in ARROWS[name] if each.startswith("updraft.")}
     assert {each.split(".")[1] for each in ours} <= SHARED
     tops = {each.split(".")[0] for each in imports(SERVICE[name])}
-    assert not tops & {"airflow", "great_expectations", "pymongo", "dags", "connections"}
+    assert not tops & {"airflow", "great_expectations", "pymongo", "dask", "distributed", "dags", "connections"}
 
 
 @pytest.mark.parametrize("room", ["model", "registry"])

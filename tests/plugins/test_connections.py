@@ -53,6 +53,28 @@ def test_a_connection_may_allow_certificates_that_nobody_signed(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
+    ("connection", "url"),
+    [
+        ("tcp://scheduler:8786", "tcp://scheduler:8786"),
+        ("tls://scheduler:8786", "tls://scheduler:8786"),
+        ('{"conn_type": "generic", "host": "scheduler", "port": 8786}', "tcp://scheduler:8786"),
+        ('{"conn_type": "generic", "host": "tls://scheduler", "port": 8786}', "tls://scheduler:8786"),
+    ],
+)
+def test_the_scheduler_of_a_dask_cluster(monkeypatch: pytest.MonkeyPatch, connection: str, url: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DASK_DEFAULT", connection)
+    address = source_address("dask_default", "DASK_URL")
+    assert (address.origin, address.url) == ("connection 'dask_default'", url)
+
+
+def test_a_login_of_a_dask_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DASK_DEFAULT", "tcp://me:hidden@scheduler:8786")
+    with pytest.raises(BadConnection, match="takes no login") as refusal:
+        source_address("dask_default", "DASK_URL")
+    assert "hidden" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
     ("uri", "message"),
     [
         ("mongodb://there:27017/mine", "conn_type 'mongodb' not allowed; expected " + ", ".join(ADDRESSES)),

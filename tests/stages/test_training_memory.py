@@ -25,7 +25,7 @@ from updraft.learning.splits import FOLD
 from updraft.stages.free_memory import free_memory
 from updraft.stages.stage_folder import TRAIN, write_json
 from updraft.stages.train import train
-from updraft.stages.training_memory import MemoryTaken, TooLittleMemory, _measure
+from updraft.stages.training_memory import MemoryTaken, TooLittleMemory, measure
 from updraft.usecase import UseCase
 
 COLUMNS = [*(real(f"x{number}") for number in range(12)), integer("y")]
@@ -115,7 +115,7 @@ def test_the_limit_that_is_offered_is_below_what_is_free(tmp_path: Path) -> None
     from updraft.stages.training_memory import _what_would_fit
 
     case, split = numbers(BOOSTED), write_split(tmp_path / "split", 6000)
-    memory = _measure(case, "one", combinations(case, "one"), split)
+    memory = measure(case, "one", combinations(case, "one"), split)
     free = memory.bytes(4000, 1)
     said = _what_would_fit(case, memory, split, 6000, free)
     limit = int(said.partition("limit ")[2].split()[0])
@@ -131,7 +131,7 @@ def test_trees_that_have_no_bound_are_what_a_forest_is_told_to_save(tmp_path: Pa
     said = {}
     for name, params in (("deep", {}), ("shallow", {"max_depth": 3})):
         case = numbers(forest | {"params": forest["params"] | params})
-        memory = _measure(case, "one", combinations(case, "one"), split)
+        memory = measure(case, "one", combinations(case, "one"), split)
         said[name] = _what_would_fit(case, memory, split, 20_000, 10**6)
     assert "of it are trees: fewer, or a lower max_depth" in said["deep"]
     assert "columns take" in said["shallow"]
@@ -205,7 +205,7 @@ def large_split(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def need(large_split: Path) -> int:
     """What is stated of one fit at a time."""
     case = numbers(BOOSTED)
-    return _measure(case, "one", combinations(case, "one"), large_split).bytes(MANY, 1)
+    return measure(case, "one", combinations(case, "one"), large_split).bytes(MANY, 1)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ PROGRAMS = {
             "mariadbd",
             "chromium",
             "azurite-blob",
+            "dask",
             "exporter.py",
             "prometheus",
             "prometheus-alertmanager",

@@ -22,8 +22,8 @@ from updraft.stages.stage_folder import read_json, recreate_folder, write_json
 from updraft.usecase import UseCase, load
 from updraft.usecase.rows_definition import RowsDefinition
 
-# What changes no result: when and how often a DAG runs, whose it is, what files and pages say of it.
-NO_MATTER = {"suite", "configuration_sha256", "title", "owner", "schedule", "retry", "datasets", "demo"}
+# What changes no result: when, where and how often a DAG runs, whose it is, what files and pages say of it.
+NO_MATTER = {"suite", "configuration_sha256", "title", "owner", "schedule", "retry", "engine", "datasets", "demo"}
 ROWS = (set(RowsDefinition.model_fields) | {"target", "labels"}) - NO_MATTER
 
 ROWS_FILE, LEARNING_FILE = "rows.json", "learning.json"

@@ -62,7 +62,7 @@ def run_stages(
             models = []
             for candidate in case.candidates:
                 with step(f"train {candidate}"):
-                    models.append(train(case, candidate, split, this_run.files.out("train") / candidate))
+                    models.append(train(case, candidate, split, this_run.files.out("train") / candidate, find_address))
             with step("evaluate"):
                 rival = champion(case, store) if store else None
                 holds = store.states(case.name).holds if store else NO_HOLDS

@@ -85,6 +85,7 @@ def train(
 ) -> None:
     """Fit one candidate."""
     from updraft.cli.one_stage import one_step, require_inputs
+    from updraft.cli.store_access import find_address
     from updraft.errors import UserError
     from updraft.stages import train as stage
     from updraft.usecase import load
@@ -96,7 +97,7 @@ def train(
         known = list(case.candidates)
         raise UserError(f"{name}: no candidate {candidate!r}{nearest(candidate, known)}; there are: {listed(known)}")
     with one_step(f"train {candidate}"):
-        stage.train(case, candidate, split, out)
+        stage.train(case, candidate, split, out, find_address)
     typer.echo(str(out))
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from joblib import cpu_count
@@ -18,14 +19,16 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
+FORESTS = (RandomForestClassifier, RandomForestRegressor)
 
 
 class Engine(Protocol):
     """Where fits run: so many at once, and the trees of a forest."""
 
+    name: str
     threads: int
 
-    def run(self, fits: Sequence[Callable[[], T]]) -> Iterator[T]:
+    def run(self, fits: Sequence[partial[T]]) -> Iterator[T]:
         """Yield what fits return, in their order."""
 
     def fit(self, pipeline: Any, features: Any, target: Any) -> None:
@@ -35,10 +38,15 @@ class Engine(Protocol):
 class Threads:
     """So many threads of this process."""
 
+    name = "threads"
+
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
-    def run(self, fits: Sequence[Callable[[], T]]) -> Iterator[T]:
+    def __str__(self) -> str:
+        return f"in {self.threads} threads"
+
+    def run(self, fits: Sequence[partial[T]]) -> Iterator[T]:
         """Run fits side by side: see `side_by_side`."""
         return side_by_side(fits, self.threads)
 
@@ -83,7 +91,7 @@ def side_by_side(fits: Sequence[Callable[[], T]], threads: int) -> Iterator[T]:
 @contextmanager
 def spread_over(threads: int, model: Any) -> Iterator[None]:
     """Let a forest grow its trees in so many threads during a block; it is the same forest, and stored with one."""
-    if not isinstance(model, RandomForestClassifier | RandomForestRegressor):
+    if not isinstance(model, FORESTS):
         yield
         return
     model.set_params(n_jobs=threads)

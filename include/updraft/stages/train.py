@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from updraft.addresses import Connections, from_environment
 from updraft.learning.estimators import build, forget_addresses
 from updraft.learning.example_row import example_row
-from updraft.learning.fits import Threads, threads_for_fits
+from updraft.learning.fits import Engine, Threads, alone, threads_for_fits
 from updraft.learning.metrics import gain
 from updraft.learning.score import format_metrics
-from updraft.learning.search import choose, combinations
+from updraft.learning.search import Combination, choose, combinations
 from updraft.model.columns import Column
 from updraft.model.feature_store import FeatureStore
 from updraft.model.model import Model
@@ -34,30 +38,30 @@ TRAINING = "training.json"
 LIBRARIES = ("scikit-learn", "pandas", "numpy", "joblib")
 
 
-def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
+def train(case: UseCase, candidate: str, split: Path, out: Path, connections: Connections | None = None) -> Path:
     """Fit one candidate on the training rows; write the model and `training.json` to the folder `out` and return it.
 
     The parameters (with a `search`), the metrics by which candidates are compared, and the decision threshold come from
     cross-validation on the training rows, or from their holdout; the last fit is on all of them. Fits run side by side,
     each computing in one thread, and a forest's trees are spread over threads, which changes none: equal rows, seed and
-    libraries give equal bytes. What that takes of memory is logged before it begins, and fewer run at once where all
-    would be too much.
+    libraries give equal bytes. By `engine: dask` both run on the workers of a cluster, which `connections` finds (the
+    environment without). What that takes of memory is logged before it begins, and fewer run at once where all would
+    be too much.
 
     Raises BadParameter when the estimator does not accept its parameters, BadData when a fold cannot be fitted,
-    TooLittleMemory or MemoryTaken when even one fit at a time would be too much.
+    TooLittleMemory or MemoryTaken when even one fit at a time would be too much; ClusterError or OtherVersions of a
+    cluster.
     """
     recreate_folder(out)
     started = time.monotonic()
     tried = combinations(case, candidate)
-    threads = min(threads_for_fits(each.pipeline["model"]) for each in tried)
-    threads = fits_at_once(case, candidate, tried, split, threads)
-    frame = read_narrow(case, split / TRAIN)
-    engine = Threads(threads)
-    chosen = choose(case, candidate, tried, frame, engine)
-    pipeline = build(case, case.candidates[candidate].estimator, chosen.params)
-    engine.fit(pipeline, frame[case.feature_names], frame[case.target])
-    log.info("%s: fitted on %s rows, %.1f s in all, in %d threads", candidate, f"{len(frame):,}",
-             time.monotonic() - started, threads)  # fmt: skip
+    with _engine(case, candidate, tried, split, connections or from_environment(os.environ)) as engine:
+        frame = read_narrow(case, split / TRAIN)
+        chosen = choose(case, candidate, tried, frame, engine)
+        pipeline = build(case, case.candidates[candidate].estimator, chosen.params)
+        engine.fit(pipeline, frame[case.feature_names], frame[case.target])
+    log.info("%s: fitted on %s rows, %.1f s in all, %s", candidate, f"{len(frame):,}",
+             time.monotonic() - started, engine)  # fmt: skip
     forget_addresses(pipeline)
     Model(_signature(case, candidate, frame, chosen.threshold, split), pipeline).save(out)
     summary: dict[str, Any] = {
@@ -65,7 +69,8 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
         "params": chosen.params,
         "validation": chosen.metrics,
         "threshold": chosen.threshold,
-        "threads": threads,
+        "engine": engine.name,
+        "threads": engine.threads,
         "threads_of_a_fit": 1,
         "choose_by": case.choose_by,
         "rows": len(frame),
@@ -84,6 +89,27 @@ def train(case: UseCase, candidate: str, split: Path, out: Path) -> Path:
         suffix,
     )
     return out
+
+
+@contextmanager
+def _engine(
+    case: UseCase, candidate: str, tried: Sequence[Combination], split: Path, connections: Connections
+) -> Iterator[Engine]:
+    """Yield where fits run, as many at once as fit into the memory there."""
+    if case.engine.name == "threads":
+        threads = min(threads_for_fits(each.pipeline["model"]) for each in tried)
+        yield Threads(fits_at_once(case, candidate, tried, split, threads))
+        return
+    # Not imported where it is not used: that takes a second.
+    from updraft.learning.dask_cluster import connect
+    from updraft.learning.dask_engine import DaskWorkers
+    from updraft.stages.worker_memory import fits_at_once_on_workers
+
+    with connect(case.engine, connections) as client:
+        fits_at_once(case, candidate, tried, split, 1)  # the last fit, and the rows, are here
+        limit = 1 if any(alone(each.pipeline["model"]) for each in tried) else sys.maxsize
+        at_once = fits_at_once_on_workers(case, candidate, tried, split, limit, client)
+        yield DaskWorkers(client, at_once, tried[0].pipeline["model"])
 
 
 def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: float | None, split: Path) -> Signature:

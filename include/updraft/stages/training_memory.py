@@ -50,6 +50,13 @@ class TrainingMemory:
         rest = self.frame * rows + self.scores * rows * len(self.fits)
         return int(FIXED + rest + max(before, last))
 
+    def on_worker(self, rows: int, at_once: int, threads: int) -> int:
+        """Return the bytes that a worker of a cluster takes: the rows, and so many fits, or trees of a last forest."""
+        some = int(rows * self.share)
+        fits = at_once * (max(each.bytes(some) for each in self.fits) + self.frame * some)
+        trees = max(each.bytes(rows, threads) if each.tree else 0 for each in self.fits)
+        return int(FIXED + self.frame * rows + max(fits, trees))
+
 
 def fits_at_once(case: UseCase, candidate: str, tried: Sequence[Combination], split: Path, threads: int) -> int:
     """Log what a candidate's training takes, and return how many of its fits may run at once: `threads`, or fewer.
@@ -57,7 +64,7 @@ def fits_at_once(case: UseCase, candidate: str, tried: Sequence[Combination], sp
     Raises TooLittleMemory where one at a time would be too much, MemoryTaken where it is so because of others.
     """
     rows = pq.read_metadata(split / TRAIN).num_rows
-    memory = _measure(case, candidate, tried, split)
+    memory = measure(case, candidate, tried, split)
     free = free_memory(os.environ)  # after what the sample has loaded and reserved
     at_once = next((n for n in range(threads, 0, -1) if memory.bytes(rows, n) + n * free.of_a_thread <= free.free), 0)
     need = memory.bytes(rows, at_once or 1)
@@ -74,7 +81,8 @@ def fits_at_once(case: UseCase, candidate: str, tried: Sequence[Combination], sp
     raise TooLittleMemory(f"{message}; {_what_would_fit(case, memory, split, rows, free.free)}")
 
 
-def _measure(case: UseCase, candidate: str, tried: Sequence[Combination], split: Path) -> TrainingMemory:
+def measure(case: UseCase, candidate: str, tried: Sequence[Combination], split: Path) -> TrainingMemory:
+    """Measure on a sample of the training rows what a candidate's training takes."""
     with pq.ParquetFile(split / TRAIN) as parquet:
         wide = in_suite_types(case, next(parquet.iter_batches(SAMPLE)).to_pandas())
     rule, sample = read_json(split / "split.json"), narrow(case, wide)

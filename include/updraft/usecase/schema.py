@@ -35,6 +35,7 @@ from updraft.usecase.blocks import (
     Validation,
 )
 from updraft.usecase.demo_block import Demo
+from updraft.usecase.engine_block import Engine, EngineBlock
 from updraft.usecase.features_block import Features
 from updraft.usecase.monitor_block import Monitor
 from updraft.usecase.notify_block import Notify
@@ -75,6 +76,7 @@ class UseCase(RowsDefinition):
     impute: Impute | None = None
     tfidf: Tfidf = Tfidf()
     candidates: Annotated[dict[str, Candidate], Field(min_length=1)]
+    engine: Engine = EngineBlock()
     choose_by: MetricName
     threshold: Annotated[Threshold, BeforeValidator(lambda v: {"rule": v} if isinstance(v, str) else v)] = Threshold()
     floors: dict[MetricName, float] = Field(default_factory=dict)

@@ -1,0 +1,289 @@
+"""`engine: dask` in a cluster of processes: the same models, and clear errors where a cluster cannot be used."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from distributed import Client, KilledWorker
+
+from tests.support.dask_cluster import SECONDS, Cluster, cluster
+from tests.support.small_cases import integer, real, small_case, text
+from updraft.defaults import ROOT
+from updraft.errors import UserError
+from updraft.learning import dask_cluster
+from updraft.learning.dask_cluster import ClusterError, OtherVersions
+from updraft.learning.dask_engine import DaskWorkers
+from updraft.learning.splits import FOLD
+from updraft.model.model import Model
+from updraft.stages.stage_folder import TRAIN, read_json, write_json
+from updraft.stages.train import train
+from updraft.stages.training_memory import TooLittleMemory
+from updraft.usecase import UseCase
+
+COLUMNS = [*(real(f"x{number}") for number in range(6)), text("colour"), integer("y")]
+ROWS = 600
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "forest": {
+        "estimator": "RandomForestClassifier",
+        "params": {"n_estimators": 12},
+        "search": {"grid": {"max_depth": [3, 6]}},
+    },
+    "boosted": {
+        "estimator": "HistGradientBoostingClassifier",
+        "params": {"max_iter": 10},
+        "search": {"grid": {"max_leaf_nodes": [5, 15]}},
+    },
+    "logistic": {"estimator": "LogisticRegression"},
+    "svc": {"estimator": "LinearSVC", "search": {"grid": {"C": [0.1, 1.0]}}},  # one at a time in a process
+}
+
+
+@pytest.fixture(scope="module")
+def two_workers(starts_servers: None, takes_long: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Yield a cluster with two workers of different numbers of threads, which would use more of OpenMP's and BLAS's."""
+    with cluster(tmp_path_factory.mktemp("dask")) as running:
+        for threads in ("1", "2"):
+            running.start_worker("--nthreads", threads, OMP_NUM_THREADS="3", OPENBLAS_NUM_THREADS="3")
+        running.wait_for(2)
+        yield running
+
+
+@pytest.fixture
+def lone(starts_servers: None, takes_long: None, tmp_path: Path) -> Iterator[Cluster]:
+    """Yield a cluster without workers."""
+    with cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write training rows as `transform` does."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("split")
+    frame = pd.DataFrame({f"x{number}": random.random(ROWS) for number in range(6)})
+    frame["colour"] = random.choice(["red", "green", "blue"], ROWS)
+    frame["y"] = (frame["x0"] + random.random(ROWS) > 1).astype("int64")
+    frame[FOLD] = (np.arange(ROWS) % 3).astype("int8")
+    frame.to_parquet(folder / TRAIN, index=False)
+    rule = {"seed": 42, "split": {"by": "hash"}, "rows": ROWS, "null_targets": 0, "duplicates": 0}
+    write_json(folder / "split.json", rule | {"holdout": None, "other_columns": []})
+    return folder
+
+
+def made(engine: str = "dask", **yaml: Any) -> UseCase:
+    return small_case(COLUMNS, candidates=CANDIDATES, engine=engine, **yaml)
+
+
+def assert_same(here: Path, there: Path, split: Path) -> None:
+    """Compare two trained candidates: bytes, validation and scores."""
+    for file in ("model.joblib", "signature.json"):
+        assert (there / file).read_bytes() == (here / file).read_bytes(), file
+    summaries = [read_json(folder / "training.json") for folder in (here, there)]
+    for summary in summaries:
+        for key in ("seconds", "engine", "threads"):
+            del summary[key]
+    assert summaries[0] == summaries[1]
+    frame = pd.read_parquet(split / TRAIN)
+    differences = Model.load(here).scores(frame) - Model.load(there).scores(frame)
+    assert np.abs(differences).max() <= 1e-15
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_models_and_scores_are_those_of_one_machine(
+    candidate: str,
+    two_workers: Cluster,
+    split: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "updraft")
+    monkeypatch.setenv("DASK_URL", two_workers.address)
+    here = train(made("threads"), candidate, split, tmp_path / "here")
+    there = train(made(), candidate, split, tmp_path / "there")
+    assert_same(here, there, split)
+    summary = read_json(there / "training.json")
+    assert (summary["engine"], summary["threads"]) == ("dask", 2 if candidate == "svc" else 3)
+    fits = 3 * (1 if candidate == "logistic" else 2)
+    assert f"{fits} of {fits} fits made on 2 workers of Dask" in caplog.text
+    assert f"{candidate}: 2 workers of Dask: training takes about" in caplog.text
+
+
+def test_a_single_fit_on_a_holdout_grows_its_trees_on_the_workers(
+    two_workers: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.read_parquet(split / TRAIN)
+    folder = tmp_path / "split"
+    folder.mkdir()
+    frame[FOLD] = np.where(np.arange(ROWS) % 4, -1, 0).astype("int8")
+    frame.to_parquet(folder / TRAIN, index=False)
+    write_json(folder / "split.json", read_json(split / "split.json") | {"holdout": 0.25})
+    monkeypatch.setenv("DASK_URL", two_workers.address)
+    forest = {"estimator": "RandomForestClassifier", "params": {"n_estimators": 12}}
+    cases = [
+        small_case(COLUMNS, candidates={"one": forest}, engine=engine, validation={"holdout": 0.25})
+        for engine in ("threads", "dask")
+    ]
+    before = tasks_done(two_workers)
+    here, there = (train(case, "one", folder, tmp_path / case.engine.name) for case in cases)
+    assert_same(here, there, folder)
+    assert tasks_done(two_workers) > before
+
+
+def tasks_done(running: Cluster) -> int:
+    """Count the tasks that the workers have done."""
+    with Client(running.address, set_as_default=False, timeout=SECONDS) as client:
+        return sum(client.run(lambda dask_worker: dask_worker.state.executed_count).values())
+
+
+class AtFirstFit(logging.Handler):
+    """Do something when the log says that the first fits are made."""
+
+    def __init__(self, do: Any) -> None:
+        super().__init__()
+        self.do: Any = do
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "fits made" in record.getMessage() and self.do:
+            do, self.do = self.do, None
+            do()
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_workers_that_die_during_the_fits(
+    lost: int,
+    lone: Cluster,
+    split: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "updraft")
+    monkeypatch.setenv("DASK_URL", lone.address)
+    monkeypatch.setattr("updraft.learning.dask_engine.SECONDS", 3)
+    for _ in range(2):
+        lone.start_worker("--nthreads", "1")
+    lone.wait_for(2)
+
+    def kill() -> None:
+        for process in lone.workers[:lost]:
+            process.kill()
+            process.wait()
+
+    handler, logger = AtFirstFit(kill), logging.getLogger("updraft.learning.dask_engine")
+    logger.addHandler(handler)
+    try:
+        if lost == 1:
+            there = train(made(), "boosted", split, tmp_path / "there")
+            assert_same(train(made("threads"), "boosted", split, tmp_path / "here"), there, split)
+        else:
+            with pytest.raises(ClusterError, match=r"Dask lost workers: .*none is left"):
+                train(made(), "boosted", split, tmp_path / "there")
+            assert not list((tmp_path / "there").iterdir())
+    finally:
+        logger.removeHandler(handler)
+    assert handler.do is None
+
+
+def end_process(number: int) -> int:
+    if number == 1:
+        os._exit(1)
+    return number
+
+
+def test_a_fit_that_kills_its_workers_ends(lone: Cluster) -> None:
+    """joblib's backend alone waits for ever (1.5): when this fails without `Backend.submit`, it is of no more use."""
+    for _ in range(4):
+        lone.start_worker("--nthreads", "1", PYTHONPATH=str(ROOT))
+    lone.wait_for(4)
+    with Client(lone.address, set_as_default=False, timeout=SECONDS) as client:
+        engine = DaskWorkers(client, 1, None)
+        with pytest.raises(ClusterError, match=f"{KilledWorker.__name__}.*given up after 3 tries"):
+            list(engine.run([partial(end_process, number) for number in range(3)]))
+
+
+def test_a_scheduler_that_does_not_answer(split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "SECONDS", 1)
+    monkeypatch.setenv("DASK_URL", "tcp://127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"^DASK_URL: Dask's scheduler at tcp://127\.0\.0\.1:1 does not answer: "):
+        train(made(), "forest", split, tmp_path / "out")
+
+
+def test_a_scheduler_without_workers(
+    lone: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_cluster, "SECONDS", 5)
+    monkeypatch.setenv("DASK_URL", lone.address)
+    with pytest.raises(ClusterError, match=f"DASK_URL: .*{lone.address} has no workers after 5 s"):
+        train(made(), "forest", split, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", "DASK_URL is not set"),
+        ("http://host:8786", "'http://host:8786' is no such address"),
+        ("tcp://host", "'tcp://host' is no such address"),
+        ("tcp://host:port", "'tcp://host:port' is no such address"),
+        ("tcp://me:hidden@host:8786", "what it holds is no such address"),
+    ],
+)
+def test_an_address_that_is_none(
+    url: str, shown: str, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_URL", url)
+    with pytest.raises(UserError) as refusal:
+        train(made(), "forest", split, tmp_path / "out")
+    assert shown in str(refusal.value) and "expected tcp://host:8786 or tls://" in str(refusal.value)
+    assert "hidden" not in str(refusal.value)
+
+
+def test_a_tls_address_needs_certificates(split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "SECONDS", 1)
+    monkeypatch.setenv("DASK_URL", "tls://127.0.0.1:1")
+    with pytest.raises(UserError, match=r"DASK_URL: tls://127\.0\.0\.1:1 cannot be used: TLS expects"):
+        train(made(), "forest", split, tmp_path / "out")
+
+
+def test_workers_with_other_libraries_or_another_updraft_are_refused(
+    lone: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_URL", lone.address)
+    libraries = tmp_path / "libraries"
+    (libraries / "scikit_learn-1.0.2.dist-info").mkdir(parents=True)
+    (libraries / "scikit_learn-1.0.2.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: scikit-learn\nVersion: 1.0.2\n"
+    )
+    lone.start_worker("--nthreads", "1", PYTHONPATH=str(libraries))
+    lone.wait_for(1)
+    with pytest.raises(OtherVersions, match=r"worker tcp://127\.0\.0\.1:\d+: scikit-learn 1\.0\.2, and here 1\.\d"):
+        train(made(), "forest", split, tmp_path / "out")
+    lone.workers[0].kill()
+    lone.workers[0].wait()
+
+    code = tmp_path / "code"
+    shutil.copytree(ROOT / "include" / "updraft", code / "updraft", ignore=shutil.ignore_patterns("__pycache__"))
+    with (code / "updraft" / "learning" / "splits.py").open("a") as file:
+        file.write("# changed\n")
+    lone.start_worker("--nthreads", "1", PYTHONPATH=str(code))
+    lone.wait_for(1)
+    with pytest.raises(OtherVersions, match=r"the code of Updraft is [0-9a-f]{12}, and here [0-9a-f]{12}; workers"):
+        train(made(), "forest", split, tmp_path / "out")
+
+
+def test_workers_that_are_too_small_are_refused(
+    lone: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_URL", lone.address)
+    lone.start_worker("--nthreads", "1", "--memory-limit", "50MB")
+    lone.wait_for(1)
+    with pytest.raises(TooLittleMemory, match=r"600 rows takes about .* on each worker of Dask, and 0 bytes are free"):
+        train(made(), "forest", split, tmp_path / "out")

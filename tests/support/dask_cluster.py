@@ -1,0 +1,55 @@
+"""A Dask cluster of processes on free ports of 127.0.0.1: a scheduler, and workers that come and go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import Client
+
+from updraft.local_stack.servers import free_port, wait_for_port
+
+DASK = Path(sys.executable).parent / "dask"
+SECONDS = 300
+
+
+class Cluster:
+    """A running scheduler; `workers` are the processes that it has been given."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.address, self.folder = address, folder
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start_worker(self, *options: str, **environ: str) -> None:
+        """Start a worker, without a nanny that would start it again."""
+        command = [DASK, "worker", self.address, "--host", "127.0.0.1", "--no-nanny", "--no-dashboard"]
+        command += ["--local-directory", str(self.folder), *options]
+        with (self.folder / f"worker-{len(self.workers)}.log").open("wb") as output:
+            process = subprocess.Popen(command, env=os.environ | environ, stdout=output, stderr=subprocess.STDOUT)
+        self.workers.append(process)
+
+    def wait_for(self, workers: int) -> None:
+        """Wait until the scheduler has so many workers."""
+        with Client(self.address, timeout=SECONDS, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=SECONDS)
+
+
+@contextmanager
+def cluster(folder: Path, **environ: str) -> Iterator[Cluster]:
+    """Run a scheduler without workers."""
+    port = free_port()
+    command = [DASK, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    with (folder / "scheduler.log").open("wb") as output:
+        scheduler = subprocess.Popen(command, env=os.environ | environ, stdout=output, stderr=subprocess.STDOUT)
+    running = Cluster(f"tcp://127.0.0.1:{port}", folder)
+    try:
+        wait_for_port(port, scheduler, SECONDS)
+        yield running
+    finally:
+        for process in [*running.workers, scheduler]:
+            process.kill()
+            process.wait()
