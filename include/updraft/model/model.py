@@ -103,13 +103,13 @@ def _dump(value: Any, path: Path) -> None:
 
 
 def _save(pickler: Any, value: Any) -> None:
-    """Save a value, and equal strings as one object.
+    """Save a value, and equal strings, or types of arrays, as one object.
 
     A pickle tells one string from two equal ones. Which of them a process has depends on what it did before: pydantic,
-    for one, caches strings.
+    for one, caches strings, and what comes from another process has types of its own.
     """
-    if type(value) is str:
-        value = pickler.__dict__.setdefault("strings", {}).setdefault(value, value)
+    if type(value) is str or isinstance(value, np.dtype):
+        value = pickler.__dict__.setdefault("one_of_equals", {}).setdefault(value, value)
     NumpyPickler.save(pickler, value)
 
 
