@@ -60,7 +60,7 @@ def two_workers(starts_servers: None, takes_long: None, tmp_path_factory: pytest
 @pytest.fixture
 def lone(starts_servers: None, takes_long: None, tmp_path: Path) -> Iterator[Cluster]:
     """Yield a cluster without workers."""
-    with cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as running:
+    with cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0", PYTHONPATH=str(ROOT)) as running:
         yield running
 
 

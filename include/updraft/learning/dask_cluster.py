@@ -84,17 +84,20 @@ def _require_workers(client: Client, address: Address) -> None:
 
 
 def require_same_versions(client: Client) -> None:
-    """Raise OtherVersions, with names and numbers, where a worker has others than this process."""
+    """Raise OtherVersions, with names and numbers, where the scheduler or a worker has others than this process."""
     versions = client.get_versions(packages=PACKAGES)
     ours = versions["client"]["packages"]
+    # The scheduler, too, reads what is sent to workers.
+    others = {"the scheduler": versions["scheduler"]}
+    others |= {f"worker {worker}": theirs for worker, theirs in sorted(versions["workers"].items())}
     differences = [
-        f"worker {worker}: {name} {theirs['packages'].get(name) or 'is missing'}, and here {ours[name] or 'missing'}"
-        for worker, theirs in sorted(versions["workers"].items())
+        f"{who}: {name} {theirs['packages'].get(name) or 'is missing'}, and here {ours[name] or 'missing'}"
+        for who, theirs in others.items()
         for name in ("python", *PACKAGES)
         if theirs["packages"].get(name) != ours[name]
     ]
     if differences:
-        hint = "workers have to run the image, or the environment, of the tasks"
+        hint = "scheduler and workers have to run the image, or the environment, of the tasks"
         raise OtherVersions(f"engine: dask: {'; '.join(differences[:6])}{' …' if differences[6:] else ''}; {hint}")
 
 

@@ -1,4 +1,4 @@
-"""Fits on the workers of a Dask cluster, by joblib's backend: models are, byte for byte, those of `Threads`.
+"""Fits on the workers of a Dask cluster, trees by joblib's backend: models are, byte for byte, those of `Threads`.
 
 Rows are sent to each worker once. A fit, or a tree, whose worker is lost is made again elsewhere.
 """
@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from distributed import Client, KilledWorker
+from distributed import Client, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
-from joblib import Parallel, delayed, parallel_config
+from joblib import parallel_config
 from joblib._dask import DaskDistributedBackend
 from threadpoolctl import threadpool_limits
 
@@ -91,19 +91,21 @@ class DaskWorkers:
 
     def _run(self, fits: Sequence[partial[T]], results: dict[int, T]) -> None:
         """Make the fits of which there are no results yet."""
-        missing = [number for number in range(len(fits)) if number not in results]
         sent: dict[int, Any] = {}
-        with parallel_config(backend=Backend(client=self.client, wait_for_workers_timeout=SECONDS)):
-            parallel = Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
-        calls = [
-            delayed(numbered_fit)(number, self.at_once, fits[number].func, *self._send(fits[number].args, sent))
-            for number in missing
-        ]  # a list: joblib takes some of them in the client's own thread, which must not wait for the client
+        futures = [
+            self.client.submit(_numbered, number, self.at_once, fit.func, *self._send(fit.args, sent), pure=False)
+            for number, fit in enumerate(fits)
+            if number not in results
+        ]
         step = max(1, math.ceil(len(fits) / LINES))
-        for number, result in parallel(calls):
-            results[number] = result
-            if len(results) % step == 0 or len(results) == len(fits):
-                log.info("%d of %d fits made %s", len(results), len(fits), self)
+        try:
+            for future in as_completed(futures, loop=self.client.loop):
+                number, result = future.result()
+                results[number] = result
+                if len(results) % step == 0 or len(results) == len(fits):
+                    log.info("%d of %d fits made %s", len(results), len(fits), self)
+        finally:
+            self.client.cancel(futures)  # what one fit's error has made needless
 
     def _send(self, arguments: Sequence[Any], sent: dict[int, Any]) -> Iterator[Any]:
         """Put rows and masks in each worker's memory, once; yield what stands for them, and other arguments as such."""
@@ -151,7 +153,7 @@ def _one_of(at_once: int) -> Iterator[None]:
             _changed.notify_all()
 
 
-def numbered_fit(number: int, at_once: int, fit: Callable[..., T], *arguments: Any) -> tuple[int, T]:
+def _numbered(number: int, at_once: int, fit: Callable[..., T], *arguments: Any) -> tuple[int, T]:
     """Make a fit on a worker, in one thread, as `Threads` does; return it with its number."""
     with _one_of(at_once), parallel_config(backend="sequential"):
         # For good: the number of BLAS's threads is the process's, and another fit may be running when this one ends.
