@@ -283,7 +283,18 @@ def test_workers_that_are_too_small_are_refused(
     lone: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DASK_URL", lone.address)
-    lone.start_worker("--nthreads", "1", "--memory-limit", "50MB")
+    lone.start_worker("--nthreads", "1", "--memory-limit", "50MB", DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE="False")
     lone.wait_for(1)
     with pytest.raises(TooLittleMemory, match=r"600 rows takes about .* on each worker of Dask, and 0 bytes are free"):
+        train(made(), "forest", split, tmp_path / "out")
+
+
+def test_workers_that_dask_has_paused_are_named(
+    lone: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_URL", lone.address)
+    monkeypatch.setattr(dask_cluster, "SECONDS", 5)
+    lone.start_worker("--nthreads", "1", "--memory-limit", "50MB")
+    lone.wait_for_status("paused")
+    with pytest.raises(ClusterError, match=r"has no workers after 5 s; 1 lack memory, so that Dask has paused them$"):
         train(made(), "forest", split, tmp_path / "out")

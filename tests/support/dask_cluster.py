@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +36,19 @@ class Cluster:
 
     def wait_for(self, workers: int) -> None:
         """Wait until the scheduler has so many workers."""
+        gc.collect()  # see updraft.learning.dask_cluster
         with Client(self.address, timeout=SECONDS, set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=SECONDS)
+
+    def wait_for_status(self, status: str) -> None:
+        """Wait until each worker that the scheduler has is in this state."""
+        gc.collect()
+        with Client(self.address, timeout=SECONDS, set_as_default=False) as client:
+            for _ in range(SECONDS * 10):
+                if {each["status"] for each in client.scheduler_info(n_workers=-1)["workers"].values()} == {status}:
+                    return
+                time.sleep(0.1)
+        raise TimeoutError(f"no worker is {status}")
 
 
 @contextmanager

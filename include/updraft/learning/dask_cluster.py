@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ def connect(engine: EngineBlock, connections: Connections) -> Iterator[Client]:
 
 def _open(address: Address) -> Client:
     url = _checked(address)
+    gc.collect()  # former clients: one that is collected while another starts waits for it, and it for that one
     try:
         return Client(url, timeout=SECONDS, set_as_default=False, name="updraft")
     except (OSError, TimeoutError) as error:
@@ -79,8 +81,11 @@ def _require_workers(client: Client, address: Address) -> None:
     try:
         client.wait_for_workers(1, timeout=SECONDS)
     except TimeoutError:
-        place = client.scheduler.address
-        raise ClusterError(f"{address.origin}: Dask's scheduler at {place} has no workers after {SECONDS} s") from None
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        paused = sum(each["status"] == "paused" for each in workers)
+        reason = f"; {paused} lack memory, so that Dask has paused them" if paused else ""
+        place = f"Dask's scheduler at {client.scheduler.address}"
+        raise ClusterError(f"{address.origin}: {place} has no workers after {SECONDS} s{reason}") from None
 
 
 def require_same_versions(client: Client) -> None:
