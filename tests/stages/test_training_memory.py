@@ -238,7 +238,7 @@ def test_a_process_with_little_address_space(share: float, large_split: Path, ne
     done = trained_in_a_process("address space", limit, large_split, tmp_path / "out")
     if share > 1:
         assert done.returncode == 0, done.stderr
-        assert "with 1 fits at once, not 2, so that it fits" in done.stderr
+        assert "with one fit at a time, not 2, so that it fits" in done.stderr
         return
     assert "TooLittleMemory" in done.stderr and "(ulimit -v)" in done.stderr
     forced = trained_in_a_process("address space", limit, large_split, tmp_path / "out", UPDRAFT_MEMORY="100GB")

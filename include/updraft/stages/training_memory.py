@@ -69,9 +69,9 @@ def fits_at_once(case: UseCase, candidate: str, tried: Sequence[Combination], sp
     at_once = next((n for n in range(threads, 0, -1) if memory.bytes(rows, n) + n * free.of_a_thread <= free.free), 0)
     need = memory.bytes(rows, at_once or 1)
     fewer = f", not {threads}, so that it fits" if 0 < at_once < threads else ""
-    log.info("%s: training takes about %s: %s for each of %s rows, with %d fits at once%s; %s are free (%s)",
-             candidate, size(need), size((need - FIXED) / max(1, rows)), f"{rows:,}", at_once or 1, fewer,
-             size(max(0, free.free)), free.origin)  # fmt: skip
+    log.info("%s: training takes about %s: %s for each of %s rows, with %s%s; %s are free (%s)",
+             candidate, size(need), size((need - FIXED) / max(1, rows)), f"{rows:,}", fits_side_by_side(at_once or 1),
+             fewer, size(max(0, free.free)), free.origin)  # fmt: skip
     if at_once:
         return at_once
     message = f"{case.name}: candidate {candidate!r}: training on {rows:,} rows takes about {size(need)}"
@@ -120,6 +120,11 @@ def _saving(case: UseCase, fit: FitMemory, rows: int) -> str:
         f"its {len(case.feature_columns)} columns take {max(fit.row, fit.encoding):.0f} bytes of a row in a fit: "
         "`ignored` leaves out those of no use"
     )
+
+
+def fits_side_by_side(number: int) -> str:
+    """Say how many fits run at the same time."""
+    return "one fit at a time" if number == 1 else f"{number} fits at once"
 
 
 def _dataset_rows(split: Path) -> int:

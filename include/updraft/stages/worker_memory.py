@@ -19,7 +19,7 @@ from updraft.learning.search import Combination
 from updraft.stages.free_memory import free_memory
 from updraft.stages.run_disk import size
 from updraft.stages.stage_folder import TRAIN
-from updraft.stages.training_memory import MemoryTaken, TooLittleMemory, measure
+from updraft.stages.training_memory import MemoryTaken, TooLittleMemory, fits_side_by_side, measure
 from updraft.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def worker_facts(dask_worker: Worker) -> WorkerFacts:
         return WorkerFacts(code_sha256(), threads, found.free, found.most, found.origin)
     usable = int(limit * (manager.memory_pause_fraction or 1))
     free, most = usable - psutil.Process().memory_info().rss, usable
-    origin = f"Dask's memory limit of {size(limit)}, of which {usable / limit:.0%} are used"
+    origin = f"Dask's memory limit of {size(limit)}, of which it uses {usable / limit:.0%}"
     if found.free < free:
         free, most, origin = found.free, min(found.most, usable), found.origin
     return WorkerFacts(code_sha256(), threads, free, most, origin)
@@ -85,9 +85,9 @@ def fits_at_once_on_workers(
         return memory.on_worker(rows, at_once, max(each.threads for each in facts.values()))
 
     at_once = next((number for number in range(most, 0, -1) if need(number) <= fact.free), 0)
-    log.info("%s: %d workers of Dask: training takes about %s on each, the %s rows among it, with %d fits at once; "
+    log.info("%s: %d workers of Dask: training takes about %s on each, the %s rows among it, with %s; "
              "%s are free on the smallest, %s (%s)", candidate, len(facts), size(need(at_once or 1)), f"{rows:,}",
-             at_once or 1, size(max(0, fact.free)), smallest, fact.origin)  # fmt: skip
+             fits_side_by_side(at_once or 1), size(max(0, fact.free)), smallest, fact.origin)  # fmt: skip
     if at_once:
         return at_once
     message = f"{case.name}: candidate {candidate!r}: training on {rows:,} rows takes about {size(need(1))}"
