@@ -29,7 +29,7 @@ def test_env_example_names_each_variable_of_the_compose_file_and_no_other() -> N
 def test_every_setting_of_the_service_can_be_given() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py"))
     read = set(re.findall(r'"((?:SERVING|SERVE)_[A-Z_]+)"', text)) - {"SERVING_CACHE", "SERVING_DATA"}
-    secret = {"SERVING_API_KEYS", "SERVING_TRAIN_TOKEN"}
+    secret = {"SERVING_API_KEYS", "SERVING_TRAIN_TOKEN", "SERVING_FEATURES_TOKEN"}
     given = {
         name: {variable for variable in SERVICES[name]["environment"] if variable.startswith("SERV")}
         for name in ("serving", "shipper")

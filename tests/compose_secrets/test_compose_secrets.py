@@ -95,6 +95,7 @@ def test_a_wrong_variable_is_named_its_value_is_not_and_nothing_is_written(
         ({"UPDRAFT_REGISTRY": "nonsense"}, "UPDRAFT_REGISTRY: 'nonsense' is not s3://bucket"),
         ({"UPDRAFT_LOGS": "/var/log"}, "UPDRAFT_LOGS: '/var/log' is not s3://bucket"),
         ({"MONGODB_URL": "mongodb://host/db\nAIRFLOW__CORE__FERNET_KEY=mine"}, "MONGODB_URL: expected one line"),
+        ({"SERVING_FEATURES_TOKEN": "secret\nMINE=1"}, "SERVING_FEATURES_TOKEN: expected one line"),
         ({"SERVING_API_KEYS": "ann:short"}, "SERVING_API_KEYS: line 1: the key has 5 characters"),
         ({"SERVING_API_KEYS": "prometheus:0123456789abcdef"}, "SERVING_API_KEYS: the name 'prometheus'"),
         ({"AIRFLOW_PARALLELISM": "many"}, "AIRFLOW_PARALLELISM: 'many', expected a whole number, 1 or more"),
@@ -283,6 +284,14 @@ def test_prometheus_gets_an_api_key_of_its_own_where_keys_are_used(tmp_path: Pat
     files = folders(values, {"SERVING_API_KEYS": "ann:a-key-of-anns"}, KEYS)["serving"].files
     assert files["api_keys"] == f"ann:a-key-of-anns\nprometheus:{values['metrics_key']}\n"
     assert "api_keys" not in folders(values, {}, KEYS)["serving"].files
+
+
+def test_the_token_of_feature_stores_reaches_the_service_alone(tmp_path: Path) -> None:
+    values = resolve_secrets(tmp_path, {})
+    made = folders(values, {"SERVING_FEATURES_TOKEN": "of-the-store"}, KEYS)
+    having = [name for name, folder in made.items() if any("of-the-store" in text for text in folder.files.values())]
+    assert having == ["serving"]
+    assert env(made["serving"])["SERVING_FEATURES_TOKEN"] == "of-the-store"
 
 
 def test_passwords_are_escaped_in_urls_and_files(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ RAW = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1E400", "01", "1.", "
 
 def slow(raw: bytes, signature: Signature = SIGNATURE) -> Rows | None:
     try:
-        return request_rows._json(raw, signature, MAX_ROWS)
+        return request_rows._json(raw, signature, MAX_ROWS, None)
     except (BadRow, HTTPException):
         return None
 
