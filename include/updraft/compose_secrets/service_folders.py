@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from updraft.compose_secrets.alertmanager import alertmanager_yml, receivers, targets
 from updraft.compose_secrets.s3_logins import s3_login, seaweedfs_config
-from updraft.compose_secrets.variables import FEATURES_TOKEN, PROMETHEUS, S3_USERS, TRACKER, tracker
+from updraft.compose_secrets.variables import FEATURES_LOGIN, PROMETHEUS, S3_USERS, TRACKER, tracker
 from updraft.defaults import DATABASE
 
 AIRFLOW, SERVICE = 50000, 10001
@@ -91,8 +91,8 @@ def _serving(
         "SERVING_TRAIN_TOKEN": secrets["train_token"],
         **s3,
     }
-    if environ.get(FEATURES_TOKEN):
-        env[FEATURES_TOKEN] = environ[FEATURES_TOKEN]
+    if environ.get(FEATURES_LOGIN):
+        env[FEATURES_LOGIN] = environ[FEATURES_LOGIN]
     if environ.get("SERVING_API_KEYS"):
         files["api_keys"] = f"{environ['SERVING_API_KEYS']}\n{PROMETHEUS}:{secrets['metrics_key']}\n"
         env["SERVING_API_KEYS_FILE"] = "/run/updraft/api_keys"

@@ -23,7 +23,7 @@ URIS = {
 }
 MIRROR = "UPDRAFT_MIRROR"
 TRACKER = VARIABLE
-FEATURES_TOKEN = "SERVING_FEATURES_TOKEN"
+FEATURES_LOGIN = "SERVING_FEATURES_TOKEN"
 COUNTS = ("AIRFLOW_PARALLELISM", "AIRFLOW_WORKER_TASKS", "SERVING_WORKERS")
 PROMETHEUS = "prometheus"
 
@@ -48,7 +48,7 @@ def check(environ: Mapping[str, str]) -> None:
     for pair in map(s3_variables, S3_USERS):
         if len([name for name in pair if environ.get(name)]) == 1:
             raise BadVariable(f"{' and '.join(pair)}: expected both, or neither")
-    for name in ("MONGODB_URL", TRACKER, FEATURES_TOKEN, *S3_VARIABLES):
+    for name in ("MONGODB_URL", TRACKER, FEATURES_LOGIN, *S3_VARIABLES):
         if len(environ.get(name, "").splitlines()) > 1:
             raise BadVariable(f"{name}: expected one line")
     if environ.get("SERVING_API_KEYS"):
