@@ -29,10 +29,7 @@ NODE, VALUE = 64, 8  # bytes of a tree's node, and of each of its values
 WORD = 250  # bytes of a vocabulary's word
 CATEGORY = 90  # bytes of a row while a category is encoded: as an object, and copies of that
 DATE_PARTS = 50  # bytes of a row beside the matrix, while a date is taken apart
-KNN, COPIES = (
-    2**30,
-    4,
-)  # scikit-learn takes distances from rows with missing numbers in chunks of 1 GiB, and copies each
+KNN, COPIES = 2**30, 4  # scikit-learn takes distances from rows with missing numbers in chunks, and copies each
 Part = Literal["columns", "trees", "words"]
 TREES = (RandomForestClassifier, RandomForestRegressor, DecisionTreeClassifier, DecisionTreeRegressor)
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LINE = (
-    16  # LightGBM has an array for each field of the nodes: 16 numbers of 4 bytes fill a line of the processor's cache
-)
+# LightGBM has an array for each field of the nodes: 16 numbers of 4 bytes fill a line of the processor's cache.
+LINE = 16
 
 
 def grouped(left: NDArray[Any], right: NDArray[Any], is_leaf: NDArray[Any], covers: NDArray[Any]) -> list[int]:
