@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +85,24 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
     from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
 
     assert isinstance(dag.schedule, AssetOrTimeSchedule)
-    assert dag.schedule.timetable == CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=False)
+    assert dag.schedule.timetable == CronTriggerTimetable("0 3 * * 1", timezone="UTC", run_immediately=timedelta(0))
     assert [each.name for each in dag.schedule.asset_condition.objects] == [f"{case.name}_retraining"]
     assert [asset.name for asset in dag.get_task("push").outlets] == [f"{case.name}_model"]
+
+
+def test_a_schedule_makes_no_run_for_a_time_that_was_over_before_its_dag_was_unpaused(airflow_db: None) -> None:
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+    from stage_tasks import timetable
+    from updraft.usecase.rows_definition import CronSchedule
+
+    now = datetime.now(UTC)
+    an_hour_ago = now - timedelta(hours=1)
+    weekly = CronSchedule(cron=f"{an_hour_ago:%M %H} * * {an_hour_ago.isoweekday() % 7}")
+    cron = coerce_to_core_timetable(timetable(weekly))
+    restriction = TimeRestriction(earliest=None, latest=None, catchup=False)
+    first = cron.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+    assert first is not None and first.run_after > now + timedelta(days=6)
 
 
 def test_a_role_that_is_named_may_start_and_follow_every_use_case(

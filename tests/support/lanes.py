@@ -14,6 +14,7 @@ RUN_AIRFLOW = (
     "tests/dags/",
     "tests/deploy/test_exporter.py",
     "tests/local_stack/test_disturbed_runs.py",
+    "tests/local_stack/test_mlflow_store.py",
     "tests/local_stack/test_optional_stores.py",
     "tests/local_stack/test_stack.py",
     "tests/local_stack/test_startup.py",
