@@ -93,6 +93,7 @@ def test_each_yaml_is_a_dag_with_one_chain_and_the_settings_it_states(dags: dict
 def test_a_schedule_makes_no_run_for_a_time_that_was_over_before_its_dag_was_unpaused(airflow_db: None) -> None:
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction
+
     from stage_tasks import timetable
     from updraft.usecase.rows_definition import CronSchedule
 
