@@ -15,10 +15,10 @@ from updraft.errors import UserError
 VARIABLE = "UPDRAFT_MEMORY"
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 NO_LIMIT = 2**60  # cgroups v1 write a number near 2 ** 63 where there is none
-# The files of a limit, of what is used, and the part of memory.stat that the kernel takes back before it kills.
+# The files of a limit and of what is used, and the parts of memory.stat that the kernel takes back before it kills.
 V1, V2 = (
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
+    ("memory.max", "memory.current", ("inactive_file", "active_file")),
 )
 ARENA = 72 * 2**20  # of address space that each thread reserves: its stack, and glibc's heap for it
 
@@ -76,14 +76,14 @@ def _cgroups(root: Path, own: int) -> Iterator[FreeMemory]:
             yield from _limits_up(root / "sys/fs/cgroup", path, V2, own)
 
 
-def _limits_up(mount: Path, path: str, files: tuple[str, str, str], own: int) -> Iterator[FreeMemory]:
+def _limits_up(mount: Path, path: str, files: tuple[str, str, tuple[str, str]], own: int) -> Iterator[FreeMemory]:
     group = mount / path.lstrip("/")
     for folder in [group, *(each for each in group.parents if each == mount or mount in each.parents)]:
         limit, used = (_number(folder / name) for name in files[:2])
         if limit is None or used is None or limit >= NO_LIMIT:
             continue
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
-        free = limit - used + int(statistics.get(files[2], 0))
+        free = limit - used + sum(int(statistics.get(name, 0)) for name in files[2])
         yield FreeMemory(free, max(free, limit - own), "the container's memory limit")
 
 

@@ -299,6 +299,8 @@ def _logged(database: Path) -> list[Any]:
         " JOIN requests ON requests.number = request JOIN shapes ON shapes.number = shape"
     )
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'predictions'").fetchone():
+            return []  # the ingester has only made the file
         found = connection.execute(query).fetchall()
     return [dict(zip(json.loads(names), json.loads(values), strict=True)) for names, values in found]
 
