@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, KilledWorker
+from joblib import Parallel, delayed, parallel_config
 
 from tests.support.dask_cluster import SECONDS, Cluster, cluster
 from tests.support.small_cases import integer, real, small_case, text
@@ -21,7 +22,7 @@ from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.learning import dask_cluster
 from updraft.learning.dask_cluster import ClusterError, OtherVersions
-from updraft.learning.dask_engine import DaskWorkers
+from updraft.learning.dask_engine import Backend, DaskWorkers
 from updraft.learning.splits import FOLD
 from updraft.model.model import Model
 from updraft.stages.stage_folder import TRAIN, read_json, write_json
@@ -200,7 +201,6 @@ def end_process(number: int) -> int:
 
 
 def test_a_fit_that_kills_its_workers_ends(lone: Cluster) -> None:
-    """joblib's backend alone waits for ever (1.5): when this fails without `Backend.submit`, it is of no more use."""
     for _ in range(4):
         lone.start_worker("--nthreads", "1", PYTHONPATH=str(ROOT))
     lone.wait_for(4)
@@ -208,6 +208,16 @@ def test_a_fit_that_kills_its_workers_ends(lone: Cluster) -> None:
         engine = DaskWorkers(client, 1, None)
         with pytest.raises(ClusterError, match=f"{KilledWorker.__name__}.*given up after 3 tries"):
             list(engine.run([partial(end_process, number) for number in range(3)]))
+
+
+def test_a_tree_that_kills_its_workers_ends(lone: Cluster) -> None:
+    """joblib's backend alone waits for ever (1.5): when this ends without `Backend.submit`, that is of no more use."""
+    for _ in range(2):
+        lone.start_worker("--nthreads", "1", PYTHONPATH=str(ROOT))
+    lone.wait_for(2)
+    with Client(lone.address, set_as_default=False, timeout=SECONDS) as client:
+        with parallel_config(backend=Backend(client=client)), pytest.raises(KilledWorker):
+            Parallel()(delayed(end_process)(number) for number in range(3))
 
 
 def test_a_scheduler_that_does_not_answer(split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

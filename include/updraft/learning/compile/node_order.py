@@ -17,7 +17,7 @@ def grouped(left: NDArray[Any], right: NDArray[Any], is_leaf: NDArray[Any], cove
 
     A group is the node that most training rows reach, of those that are left, and the likeliest ones below it. A row
     then waits for memory once for several levels: a single prediction takes 3/4 of the time that it takes level by
-    level, and half of it where the trees are no longer in the cache.
+    level (100 trees of depth 14, in the cache).
     """
     lefts, rights, ends, weights = left.tolist(), right.tolist(), is_leaf.tolist(), covers.tolist()
     order: list[int] = []
