@@ -18,7 +18,7 @@ from tests.support.servers import MONGO_LOGIN, mongo_server
 from tests.support.small_cases import date, integer, real, small_case, text
 from updraft.addresses import Address
 from updraft.model.columns import Column
-from updraft.sources.mongodb import BATCH, Documents, _stored_type, database
+from updraft.sources.mongodb import BATCH, Documents, _stored_types, database
 from updraft.sources.source import BadSource, Batch, Extent, Source
 
 COLUMNS = [integer("id"), real("x"), text("t"), Column(name="f", type="bool")]
@@ -326,9 +326,11 @@ def test_whole_numbers_that_are_stored_as_doubles_are_read_as_doubles_and_cast(c
     """As the mongo shell stores them; were they declared integers, each batch of them would go the slow way."""
     collection.insert_many([GOOD | {"id": float(number)} for number in range(5)])
     assert only(Documents(collection, CASE)).table["id"].to_pylist() == [0, 1, 2, 3, 4]
-    number = CASE.column("id")
-    assert _stored_type(number, "id", encode({"id": 1.0})) == "float64"
-    assert _stored_type(number, "id", encode({"id": 1})) == "int64"
+    both = {name: CASE.column("id") for name in ("id", "a.b")}
+    whole, double = encode({"id": 1, "a.b": 2}), encode({"id": 1, "a.b": 2.0})
+    assert _stored_types(both, whole + double + whole) == {"id": "int64", "a.b": "float64"}
+    assert _stored_types(both, double + encode({"id": 1.0})) == {"id": "float64", "a.b": "float64"}
+    assert _stored_types(both, encode({"a_b": 2.0, "id": 1})) == {"id": "int64", "a.b": "int64"}
 
 
 def test_a_text_that_looks_like_a_null_hides_no_missing_field(collection: Collection[Any]) -> None:

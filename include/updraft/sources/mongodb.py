@@ -7,6 +7,7 @@ document by document.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 BATCH, SOME = 25_000, 20
+NEAR = 1 << 16  # bytes
 MISSING = object()
 URL_VARIABLE = "MONGODB_URL"  # of the default connection
 SERVER_SELECTION = {"serverSelectionTimeoutMS": 10_000}  # a third of pymongo's default
@@ -139,17 +141,19 @@ class Documents:
         names = {column.name: self._name(column, raw) for column in self.columns}
         if any(map(_is_path, names.values())):  # in a projection and in pymongoarrow, a dot leads into a document
             return self._sort_out(raw)
-        types = {names[c.name]: BSON[_stored_type(c, names[c.name], raw)] for c in self.columns}
+        stored_types = _stored_types({names[column.name]: column for column in self.columns}, raw)
+        types = {name: BSON[stored] for name, stored in stored_types.items()}
         table = _table(types, raw)
         if table is None:  # texts where the suite has another type: that is what casts are for
             cast = {names[c.name]: pa.string() for c in self.columns if self._converter.needs_parsing(c)}
             table = _table(types | cast, raw) if cast else None
-        if table is None or UNDECODED.encode() in raw:
+        boolean = _field(BOOLEAN, [names[c.name] for c in self.columns if c.type in ("int64", "float64")])
+        if table is None or UNDECODED.encode() in raw or (boolean and boolean.search(raw)):
             return self._sort_out(raw)
         arrays = []
         for column in self.columns:
             stored = table[names[column.name]]
-            plain = _as_stored(column, names[column.name], table, raw)
+            plain = _as_stored(names[column.name], table, raw)
             array = self._converter.convert_column(column, stored) if plain else None
             if array is None:
                 return self._sort_out(raw)
@@ -276,25 +280,32 @@ def translated(collection: Collection[Any]) -> Iterator[None]:
         raise ConnectionError(f"MongoDB at {host}: no server answers") from None
 
 
-def _element(kind: int, name: str) -> bytes:
-    """Return what a field begins with in BSON: a type byte, the name and a NUL.
-
-    So one substring search tells whether a type occurs at all; a text that happens to hold those bytes only costs the
-    slow way.
-    """
-    return bytes([kind]) + name.encode() + b"\0"
-
-
-def _stored_type(column: Column, name: str, raw: bytes) -> Type:
+def _stored_types(columns: dict[str, Column], raw: bytes) -> dict[str, Type]:
     """Read whole numbers that are stored as doubles, as the mongo shell does, as doubles: they are cast afterwards."""
-    return "float64" if column.type == "int64" and _element(DOUBLE, name) in raw else column.type
+    stored: dict[str, Type] = {name: column.type for name, column in columns.items()}
+    start = 0
+    while field := _field(DOUBLE, [name for name in stored if stored[name] == "int64"]):
+        if not (first := field.search(raw, start)):
+            break
+        start = first.start() + 1
+        near = field.finditer(raw, first.start(), first.end() + NEAR)  # its document most likely has the others, too
+        stored |= dict.fromkeys((each[1].decode() for each in (first, *near)), "float64")
+    return stored
 
 
-def _as_stored(column: Column, name: str, table: pa.Table, raw: bytes) -> bool:
-    """Tell whether a decoded column holds exactly the fields in `raw`: nothing bent, nothing missing read as null."""
+def _field(kind: int, names: Sequence[str]) -> re.Pattern[bytes] | None:
+    """Return what finds a field of a BSON type with one of these names: it begins with the type's byte, name and NUL.
+
+    One pass tells whether there is any; a text that happens to hold those bytes only costs the slow way.
+    """
+    if not names:
+        return None
+    return re.compile(re.escape(bytes([kind])) + b"(%b)\0" % b"|".join(re.escape(name.encode()) for name in names))
+
+
+def _as_stored(name: str, table: pa.Table, raw: bytes) -> bool:
+    """Tell whether a decoded column holds exactly the fields in `raw`: nothing missing read as null."""
     array = table[name]
-    if column.type in ("int64", "float64") and _element(BOOLEAN, name) in raw:
-        return False
     if pa.types.is_floating(array.type) and not is_lossless(FLOAT, array):
         return False
     if array.null_count == 0:
@@ -302,4 +313,4 @@ def _as_stored(column: Column, name: str, table: pa.Table, raw: bytes) -> bool:
     texts = [each for each in table.columns if pa.types.is_string(each.type)]  # one that ends so looks like a null
     if any(pc.any(pc.match_substring(text, f"\n{name}")).as_py() for text in texts):
         return False
-    return bool(array.null_count == raw.count(_element(NULL, name)))
+    return bool(array.null_count == raw.count(bytes([NULL]) + name.encode() + b"\0"))

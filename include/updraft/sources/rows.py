@@ -192,7 +192,8 @@ class RowConverter:
 def is_lossless(column: Column, values: pa.ChunkedArray) -> bool:
     """Return whether all numbers are finite and small enough to have come from an exact integer, all dates Python's."""
     if column.type == "float64":
-        return not pc.any(pc.invert(pc.less(pc.abs(values), EXACT))).as_py()
+        exact = pc.and_(pc.less(values, EXACT), pc.greater(values, -EXACT))
+        return not pc.any(pc.invert(exact)).as_py()
     if column.type == DATE:
         within = pc.and_(pc.greater_equal(values, FIRST_DAY), pc.less_equal(values, LAST_DAY))
         return pc.all(within).as_py() is not False
