@@ -77,6 +77,10 @@ class DaskWorkers:
         self._retried("fits", lambda: self._run(fits, results))
         yield from (results[number] for number in range(len(fits)))
 
+    def tree_threads(self, fits: int) -> list[int]:
+        """Give one thread to each fit; a single one, which is made here, has all for its trees."""
+        return [self.threads] if fits == 1 else [1] * fits
+
     def fit(self, pipeline: Any, features: Any, target: Any) -> None:
         """Fit a pipeline here; the trees of a forest grow on workers."""
         with spread_over(self.threads, pipeline["model"]):

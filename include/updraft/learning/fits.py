@@ -1,4 +1,4 @@
-"""Fits side by side in threads of this process, each computing in one thread: models are what one thread makes of them.
+"""Fits side by side in threads of this process: models are what one thread makes of them.
 
 Threads share the rows, which processes would copy, and end with the last fit: an idle worker process of joblib's would
 hold Airflow's slot for a minute.
@@ -31,6 +31,9 @@ class Engine(Protocol):
     def run(self, fits: Sequence[partial[T]]) -> Iterator[T]:
         """Yield what fits return, in their order."""
 
+    def tree_threads(self, fits: int) -> list[int]:
+        """Return for each of so many fits in how many threads a forest's trees may grow."""
+
     def fit(self, pipeline: Any, features: Any, target: Any) -> None:
         """Fit a pipeline, alone: its trees, if it has any, are spread."""
 
@@ -49,6 +52,11 @@ class Threads:
     def run(self, fits: Sequence[partial[T]]) -> Iterator[T]:
         """Run fits side by side: see `side_by_side`."""
         return side_by_side(fits, self.threads)
+
+    def tree_threads(self, fits: int) -> list[int]:
+        """Give one thread to each fit as long as there is one fit for each thread; the last, fewer, share all."""
+        last = fits % self.threads
+        return [1] * (fits - last) + [(self.threads + place) // last for place in range(last)]
 
     def fit(self, pipeline: Any, features: Any, target: Any) -> None:
         """Fit a pipeline here."""

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 
 from updraft.errors import BadData
 from updraft.learning.estimators import BadParameter, build
-from updraft.learning.fits import Engine, spread_over, threads_for_fits
+from updraft.learning.fits import Engine, spread_over
 from updraft.learning.metrics import Floats, find_threshold, gain, measure_all
 from updraft.learning.score import check_metrics, encode_target
 from updraft.learning.splits import FOLD, NOT_HELD_OUT
@@ -77,9 +77,12 @@ def choose(case: UseCase, candidate: str, tried: Sequence[Combination], frame: p
     truth = encode_target(case, frame[case.target][validated])
     folds = len(held_out) if validated.all() else None
     how = f"{folds} folds" if folds else f"holdout of {len(truth):,} rows"
-    threads = threads_for_fits(tried[0].pipeline["model"]) if len(tried) * len(held_out) == 1 else 1
-    fits = [partial(_score_fold, case, each.pipeline, frame, rows, threads) for each in tried for rows in held_out]
-    scores_by_fold = engine.run(fits)
+    fitted = [(each.pipeline, rows) for each in tried for rows in held_out]
+    threads = engine.tree_threads(len(fitted))
+    scores_by_fold = engine.run([
+        partial(_score_fold, case, pipeline, frame, rows, number)
+        for (pipeline, rows), number in zip(fitted, threads, strict=True)
+    ])
     started = time.monotonic()
     for number, each in enumerate(tried, 1):
         scores = _out_of_fold(held_out, scores_by_fold)[validated]

@@ -42,8 +42,8 @@ def train(case: UseCase, candidate: str, split: Path, out: Path, connections: Co
     """Fit one candidate on the training rows; write the model and `training.json` to the folder `out` and return it.
 
     The parameters (with a `search`), the metrics by which candidates are compared, and the decision threshold come from
-    cross-validation on the training rows, or from their holdout; the last fit is on all of them. Fits run side by side,
-    each computing in one thread, and a forest's trees are spread over threads, which changes none: equal rows, seed and
+    cross-validation on the training rows, or from their holdout; the last fit is on all of them. Fits run side by side
+    in threads, and a forest's trees in those that would be idle, which changes none: equal rows, seed and
     libraries give equal bytes. By `engine: dask` both run on the workers of a cluster, which `connections` finds (the
     environment without). What that takes of memory is logged before it begins, and fewer run at once where all would
     be too much.
