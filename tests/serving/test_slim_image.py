@@ -48,6 +48,13 @@ def test_the_locks_differ_by_what_pipelines_and_arrow_streams_need() -> None:
     assert set(pins("requirements.txt")) < set(pins("requirements-full.txt"))
 
 
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-full.txt"])
+def test_the_images_have_the_event_loop_that_is_measured(file: str) -> None:
+    # granian takes the first of these that is installed, and make bench-serving runs with the packages of development.
+    loops = {"rloop", "uvloop", "winloop"}
+    assert loops & names(file) == loops & names("../requirements-dev.txt") == {"uvloop"}
+
+
 @pytest.mark.parametrize("file", LOCKS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_lock_has_hashes_for_every_package_and_no_address(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
@@ -62,6 +69,13 @@ def test_the_service_and_lightgbms_library_load_without_what_pipelines_need(slim
         [slim / "python", "-c", STARTS], cwd=ROOT, env=surroundings({}), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_the_server_takes_uvloop(slim: Path) -> None:
+    # What it looks for at each start: `--loop auto`, its default.
+    code = "from granian._loops import loops; print(type(loops.get('auto')).__module__)"
+    done = subprocess.run([slim / "python", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "uvloop"
 
 
 @pytest.mark.usefixtures("starts_servers")
