@@ -14,16 +14,38 @@ docker image inspect "$image" >/dev/null 2>&1 || fail "there is no image $image:
 
 running() { docker ps --quiet --filter "$here" --filter label=com.docker.compose.oneoff=False "$@"; }
 of() { for name; do running --filter "label=com.docker.compose.service=$name"; done; }
-stop() { [ $# -eq 0 ] || docker stop "$@" >/dev/null; }
+stopping=
+stop() {
+    stopping="$*"
+    { [ $# -eq 0 ] || docker stop "$@" >/dev/null; } && stopping=
+}
 start() { [ $# -eq 0 ] || docker start "$@" >/dev/null; }
+# Another Ctrl-C ends the docker command, though not the script.
+repeat() { "$@" || { sleep 1 && "$@"; } || { sleep 1 && "$@"; }; }
+health() { docker inspect --format '{{with .State.Health}}{{.Status}}{{end}}' "$1"; }
 is_ready() {
     docker exec "$1" python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)" 2>/dev/null
 }
+packer=
 pack() {
     for name; do
+        # In the background, as a shell acts on a signal only after what is in the foreground, which may take hours.
         in_volume "$name" ro "tar --create --numeric-owner --use-compress-program 'gzip -1' --directory /volume ." \
-            </dev/null >"$partial/$name.tar.gz"
+            </dev/null >"$partial/$name.tar.gz" &
+        packer=$!
+        wait "$packer"
+        packer=
     done
+}
+end_packing() {
+    # Docker loses a signal that comes before the container has started.
+    while :; do
+        docker ps --all --quiet --filter "label=updraft.volume=$project" | xargs docker rm --force >/dev/null 2>&1 || true
+        sleep 1
+    done &
+    remover=$!
+    wait "$packer" || true
+    kill -KILL "$remover"
 }
 
 [ -z "$(docker ps --quiet --filter "$here" --filter label=com.docker.compose.oneoff=True)" ] ||
@@ -32,17 +54,33 @@ tasks=$(of scheduler worker) service=$(of serving) stores=$(of postgres mongodb 
 others=$(running | grep -vwF "$(printf '%s\n' "$tasks" "$service" "$stores" | grep .)" || true)
 
 umask 077
-partial=$(mktemp -d "$target.partial.XXXXXX")
+partial=$(mktemp -d "$target.partial.XXXXXX") || fail "no folder can be made beside $1"
+# Start what was running, as much of it as can be.
 restart() {
+    well=true tries=180
     # shellcheck disable=SC2086  # each word is a container
-    start $stores $service
+    repeat start $stores $service || well=false
     for id in $stores; do
-        until [ "$(docker inspect --format '{{.State.Health.Status}}' "$id")" = healthy ]; do sleep 1; done
+        until [ "$(health "$id")" = healthy ] || [ $tries -eq 0 ]; do sleep 1; tries=$((tries - 1)); done
     done
+    [ $tries -gt 0 ] || well=false
     # shellcheck disable=SC2086
-    start $others $tasks
+    repeat start $others $tasks || well=false
+    $well
 }
-trap 'rm -rf "$partial"; restart' EXIT
+give_up() {
+    trap '' HUP INT TERM
+    trap - EXIT
+    echo "$0: no backup is made; what was stopped starts again" >&2
+    # Docker goes on stopping what it was told to, and until that is over it takes a start for done.
+    # shellcheck disable=SC2086
+    repeat stop $stopping || true
+    [ -z "$packer" ] || end_packing
+    rm -rf "$partial"
+    restart || fail "no backup is made, and not all that was running runs again: docker compose up -d --wait"
+    fail "no backup is made; what was running runs again"
+}
+trap give_up EXIT
 trap 'exit 1' HUP INT TERM
 
 # Tasks under way have a minute to end, as long as all they need is still there; Airflow repeats what does not.
@@ -75,7 +113,8 @@ if [ -e .env ]; then cp .env "$partial/env"; fi
     volumes | sed 's/^/volume /'
 } >"$partial/about.txt"
 (cd "$partial" && sha256sum -- * >SHA256SUMS)
+trap '' HUP INT TERM
 mv "$partial" "$target"
 trap - EXIT
-restart
+restart || fail "$1 is whole, but not all that was running runs again: docker compose up -d --wait"
 echo "$1: $(volumes | wc -l | tr -d ' ') volumes, $(du -sh "$target" | cut -f1). It holds every secret of the stack: keep it encrypted."

@@ -17,6 +17,8 @@ absolute() {
 # Names the project and the image whose tar reads and writes the volumes. Docker Compose reads .env and COMPOSE_* itself.
 find_stack() {
     cd "$(dirname "$0")/../.." || exit
+    docker version >/dev/null || fail "Docker does not answer"
+    docker compose config --quiet || fail "the Compose file, with .env, is not valid"
     project=$(docker compose config | sed -n 's/^name: //p')
     image=$(docker compose config --images secrets)
     here="label=com.docker.compose.project=$project"
@@ -38,8 +40,8 @@ volume() {
 
 # in_volume NAME ro|rw COMMAND: run a shell command as root, with the volume as /volume.
 in_volume() {
-    docker run --rm --interactive --network none --user 0 --entrypoint sh --volume "$(volume "$1"):/volume:$2" \
-        "$image" -euc "$3"
+    docker run --rm --init --interactive --network none --user 0 --entrypoint sh \
+        --label "updraft.volume=$project" --volume "$(volume "$1"):/volume:$2" "$image" -euc "$3"
 }
 
 is_half_restored() {

@@ -343,6 +343,7 @@ def test_a_backup_brings_all_of_it_back_in_a_stack_of_another_name(
     wanted = predict(stack)["prediction_ids"][0].partition(".")[0]
     until(lambda: wanted in requests_logged(stack), 30)
     before = contents(stack, admin)
+    moment = time.time()
     took = time.monotonic()
     done = stack.script("backup", str(folder))
     assert done.returncode == 0, done.stderr
@@ -374,16 +375,18 @@ def test_a_backup_brings_all_of_it_back_in_a_stack_of_another_name(
     log.warning("restore: %.0f s; up --wait: %.0f s", time.monotonic() - took, stack.up())
     assert until(lambda: version(stack) == before["production"], 60)
     assert contents(stack, admin) == before
+    assert stack.measured("updraft_model_version", at=moment)[NAME] == before["production"]
     stack.compose(*RUN, "cli", "updraft", "registry", "verify", NAME)  # every signature and hash
     golden = (ROOT / "deploy/ask_golden.py").read_text(encoding="utf-8")
     assert "golden rows are answered as recorded" in stack.compose("exec", "-T", "serving", "python", "-c", golden)
 
 
 def contents(stack: ComposeStack, admin: Airflow) -> dict[str, Any]:
-    """Return what a backup has to bring back: rows, runs, versions with their history, secrets, predictions."""
+    """Return what a backup has to bring back: rows, runs, versions with their history, files, secrets, predictions."""
     hashes = 'print(db.getSiblingDB("updraft").runCommand({dbHash: 1}).md5)'
     with stack.mongosh(hashes) as printed:
         rows_hash = printed.readline()
+    assert re.fullmatch(r"[0-9a-f]{32}\n", rows_hash)
     shown = json.loads(stack.compose(*RUN, "cli", "updraft", "registry", "list", NAME, "--json"))
     runs_of_dag = admin.request("GET", f"dags/{DAG}/dagRuns")["dag_runs"]
     return {
@@ -391,6 +394,9 @@ def contents(stack: ComposeStack, admin: Airflow) -> dict[str, Any]:
         "runs": sorted((run["dag_run_id"], run["state"]) for run in runs_of_dag),
         "versions": shown,
         "production": production(stack),
+        "files": sorted(
+            stack.compose("exec", "-T", "scheduler", "find", "/var/lib/updraft/artifacts", "-type", "f").split()
+        ),
         "secrets": stack.secrets(),
         "requests": requests_logged(stack),
     }
