@@ -1,10 +1,11 @@
 """docker-compose.yaml with docker-compose.celery.yaml: tasks in two workers. `make compose-test` asks for it.
 
-The tests follow one another on one stack, in the order of the file.
+Dask's profile is on. The tests follow one another on one stack, in the order of the file.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -17,23 +18,26 @@ from tests.support.compose_runs import DAG, ended, fill, instances, logged, pred
 from tests.support.compose_stack import RUN, ComposeStack, docker, started, until
 from tests.support.small_models import NAME
 from updraft.airflow_client import Airflow
+from updraft.defaults import ROOT
 from updraft.usecase import load
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.usefixtures("starts_compose")]
 log = logging.getLogger(__name__)
-KEYS = """
-import boto3, os
+FILES = """
+import boto3, json
 from botocore.config import Config
 client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
 pages = client.get_paginator("list_objects_v2").paginate(Bucket="updraft-artifacts")
-print(*[each["Key"] for page in pages for each in page.get("Contents", [])])
+print(json.dumps({each["Key"]: each["ETag"] for page in pages for each in page.get("Contents", [])}))
 """
 
 
 @pytest.fixture(scope="module")
 def stack(starts_compose: None, request: pytest.FixtureRequest) -> Iterator[ComposeStack]:
     """Each of its two workers runs one task at a time."""
-    stack = ComposeStack("docker-compose.celery.yaml", AIRFLOW_WORKERS="2", AIRFLOW_WORKER_TASKS="1")
+    stack = ComposeStack(
+        "docker-compose.celery.yaml", AIRFLOW_WORKERS="2", AIRFLOW_WORKER_TASKS="1", COMPOSE_PROFILES="dask"
+    )
     yield from started(stack, request.session)
 
 
@@ -45,6 +49,12 @@ def admin(stack: ComposeStack) -> Airflow:
 def workers(stack: ComposeStack) -> dict[str, dict[str, Any]]:
     """Give the workers' containers by the name that Airflow knows them by."""
     return {each["Config"]["Hostname"]: each for each in stack.containers("worker")}
+
+
+def files(stack: ComposeStack) -> dict[str, str]:
+    """Give the files of runs on S3, with a hash of each."""
+    command = ("updraft-entrypoint", "python", "-c", FILES)
+    return dict(json.loads(stack.compose("exec", "-T", "--index", "1", "worker", *command)))
 
 
 def test_two_workers_and_redis_are_healthy_and_nothing_shares_a_folder(stack: ComposeStack) -> None:
@@ -74,9 +84,7 @@ def test_the_two_workers_share_a_run_and_the_scheduler_runs_no_task(
 
 
 def test_its_files_lie_on_s3_and_none_in_a_worker(stack: ComposeStack) -> None:
-    keys = set(
-        stack.compose("exec", "-T", "--index", "1", "worker", "updraft-entrypoint", "python", "-c", KEYS).split()
-    )
+    keys = files(stack).keys()
     place = f"{NAME}/first"
     made = {f"train/{name}" for name in load(NAME).candidates} | {"ingest", "validate", "transform", "evaluate"}
     assert {f"{place}/{each}/complete.json" for each in made} <= keys
@@ -84,6 +92,64 @@ def test_its_files_lie_on_s3_and_none_in_a_worker(stack: ComposeStack) -> None:
     for number in ("1", "2"):
         look = "ls /var/lib/updraft/artifacts; ls -d /tmp/updraft-run-* 2>/dev/null || true"
         assert stack.compose("exec", "-T", "--index", number, "worker", "sh", "-c", look).split() == []
+
+
+def test_a_run_by_engine_dask_is_trained_on_the_clusters_workers_and_its_models_are_the_same(
+    stack: ComposeStack, admin: Airflow, tmp_path: Path
+) -> None:
+    changed, path = tmp_path / "use_case.yaml", f"include/usecases/{NAME}.yaml"
+    changed.write_text((ROOT / path).read_text(encoding="utf-8") + "\nengine: dask\n", encoding="utf-8")
+    changed.chmod(0o644)
+    for each in workers(stack).values():
+        docker("cp", str(changed), f"{each['Id']}:/app/{path}")
+    began = time.monotonic()
+    admin.trigger(DAG, "on_dask")
+    assert ended(admin, "on_dask", 480) == "success"
+    log.warning("a run on two workers of Dask: %.0f s", time.monotonic() - began)
+    for number, name in enumerate(load(NAME).candidates):
+        lines = logged(admin, "on_dask", f"train {number}")
+        assert any(line.endswith("fits made on 2 workers of Dask") for line in lines), lines
+        assert any(line.startswith(f"{name}: fitted on") and line.endswith("2 workers of Dask") for line in lines), (
+            lines
+        )
+        log.warning("%s", "\n".join(line for line in lines if "Dask" in line))
+    found = files(stack)
+    models = {key for key in found if key.startswith(f"{NAME}/first/train/") and key.endswith("/model.joblib")}
+    assert len(models) == len(load(NAME).candidates)
+    assert {key: found[key.replace("/first/", "/on_dask/")] for key in models} == {key: found[key] for key in models}
+    for each in workers(stack).values():
+        docker("cp", str(ROOT / path), f"{each['Id']}:/app/{path}")
+
+
+def dasks_workers(stack: ComposeStack) -> int:
+    """Count them as tasks see them."""
+    ask = "import os; from distributed import Client; print(len(Client(os.environ['DASK_URL'], timeout=60).nthreads()))"
+    command = ("updraft-entrypoint", "python", "-c", ask)
+    return int(stack.compose("exec", "-T", "--index", "1", "worker", *command))
+
+
+def test_dasks_workers_come_back_to_a_scheduler_that_is_killed(stack: ComposeStack) -> None:
+    before = stack.container("dask-scheduler")
+    with stack.killer(before["State"]["Pid"]) as kill:
+        kill()
+    until(lambda: stack.container("dask-scheduler")["RestartCount"] == before["RestartCount"] + 1, 60)
+    until(lambda: dasks_workers(stack) == 2, 180)
+    until(stack.healthy, 120)
+
+
+@pytest.mark.parametrize("host", ["apiserver", "serving", "postgres", "s3"])
+def test_dasks_workers_reach_nothing_but_what_runs_tasks(stack: ComposeStack, host: str) -> None:
+    ask = "import socket, sys; print(sys.argv[1] in str(socket.getaddrinfo(sys.argv[1], 80)))"
+    told = stack.attempt("exec", "-T", "--index", "1", "dask-worker", "python", "-c", ask, host)
+    assert told.returncode != 0 and "gaierror" in told.stderr
+
+
+def test_dasks_containers_mount_nothing_and_cannot_write(stack: ComposeStack) -> None:
+    found = stack.containers("dask-scheduler", "dask-worker")
+    assert len(found) == 3
+    for each in found:
+        assert not each["Mounts"] and each["HostConfig"]["ReadonlyRootfs"]
+        assert each["NetworkSettings"]["Networks"].keys() == {f"{stack.project}_dask"}
 
 
 def test_task_logs_of_a_worker_are_read_back(stack: ComposeStack, admin: Airflow) -> None:

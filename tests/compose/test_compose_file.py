@@ -137,6 +137,26 @@ def test_mlflow_runs_only_in_its_profile_listens_where_the_others_do_and_answers
     assert {name for name, each in SERVICES.items() if TRACKER in each.get("environment", {})} == {"secrets"}
 
 
+def test_dask_runs_only_in_its_profile_without_secrets_and_only_what_runs_tasks_reaches_it() -> None:
+    dask = {name for name, service in SERVICES.items() if "dask" in service.get("profiles", [])}
+    assert dask == {"dask-scheduler", "dask-worker"}
+    for name in dask:
+        service = SERVICES[name]
+        assert service["image"] == SERVICES["scheduler"]["image"] and service["read_only"] is True
+        assert not {"ports", "volumes", "secrets", "env_file"} & service.keys()
+        assert "--no-dashboard --dashboard-address 127.0.0.1:" in service["command"]
+    networks = {name: service.get("networks", ["default"]) for name, service in SERVICES.items() if name != "secrets"}
+    assert {name: each for name, each in networks.items() if "dask" in each} == {
+        "dask-scheduler": ["dask"],
+        "dask-worker": ["dask"],
+        "scheduler": ["default", "data", "dask"],
+    }
+    assert yaml.safe_load(COMPOSE)["networks"]["dask"] == {"internal": True}
+    # The worker extends the scheduler, which then runs no task and leaves.
+    assert "networks" not in OF_CELERY["worker"] and OF_CELERY["scheduler"]["networks"] == ["default", "data"]
+    assert {name for name, each in SERVICES.items() if "DASK_URL" in each.get("environment", {})} == {"scheduler"}
+
+
 def test_long_running_services_restart_and_ask_whether_they_are_well() -> None:
     for name, service in {**SERVICES, "redis": OF_CELERY["redis"]}.items():
         if service["restart"] == "no":

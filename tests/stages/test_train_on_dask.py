@@ -256,13 +256,6 @@ def test_an_address_that_is_none(
     assert "hidden" not in str(refusal.value)
 
 
-def test_a_tls_address_needs_certificates(split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_cluster, "SECONDS", 1)
-    monkeypatch.setenv("DASK_URL", "tls://127.0.0.1:1")
-    with pytest.raises(UserError, match=r"DASK_URL: tls://127\.0\.0\.1:1 cannot be used: TLS expects"):
-        train(made(), "forest", split, tmp_path / "out")
-
-
 def test_workers_with_other_libraries_or_another_updraft_are_refused(
     lone: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,8 +70,11 @@ def tries(airflow: Airflow, run_id: str) -> dict[str, int]:
 
 
 def logged(airflow: Airflow, run_id: str, task: str, attempt: int = 1) -> list[str]:
-    """Give the lines of a task's log, as the UI reads them."""
-    path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}?full_content=true"
+    """Give the lines of a task's log, as the UI reads them; of `train 0`, too."""
+    name, _, number = task.partition(" ")
+    path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{name}/logs/{attempt}?full_content=true"
+    if number:
+        path += f"&map_index={number}"
     return [str(line["event"]) for line in airflow.request("GET", path)["content"]]
 
 

@@ -1,4 +1,4 @@
-"""A Dask cluster of processes on free ports of 127.0.0.1: a scheduler, and workers that come and go."""
+"""A Dask cluster of processes on free ports of 127.0.0.1: a scheduler and workers, which come and go."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ class Cluster:
     def __init__(self, address: str, folder: Path) -> None:
         self.address, self.folder = address, folder
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.scheduler: subprocess.Popen[bytes] | None = None
+
+    def start_scheduler(self, **environ: str) -> None:
+        """Start the scheduler, at its address."""
+        protocol, port = self.address.split("://")[0], int(self.address.rpartition(":")[2])
+        # With a port of its own for what it says of itself: the default is one for all.
+        command = [DASK, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--protocol", protocol]
+        command += ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+        with (self.folder / "scheduler.log").open("ab") as output:
+            self.scheduler = subprocess.Popen(
+                command, env=os.environ | environ, stdout=output, stderr=subprocess.STDOUT
+            )
+        wait_for_port(port, self.scheduler, SECONDS)
 
     def start_worker(self, *options: str, **environ: str) -> None:
         """Start a worker, without a nanny that would start it again."""
@@ -52,17 +65,14 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, **environ: str) -> Iterator[Cluster]:
+def cluster(folder: Path, protocol: str = "tcp", **environ: str) -> Iterator[Cluster]:
     """Run a scheduler without workers."""
-    port = free_port()
-    command = [DASK, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-    with (folder / "scheduler.log").open("wb") as output:
-        scheduler = subprocess.Popen(command, env=os.environ | environ, stdout=output, stderr=subprocess.STDOUT)
-    running = Cluster(f"tcp://127.0.0.1:{port}", folder)
+    running = Cluster(f"{protocol}://127.0.0.1:{free_port()}", folder)
     try:
-        wait_for_port(port, scheduler, SECONDS)
+        running.start_scheduler(**environ)
         yield running
     finally:
-        for process in [*running.workers, scheduler]:
-            process.kill()
-            process.wait()
+        for process in [*running.workers, running.scheduler]:
+            if process:
+                process.kill()
+                process.wait()

@@ -13,6 +13,7 @@ from distributed import Client
 
 from updraft.addresses import Address, Connections, variable_of
 from updraft.errors import UserError
+from updraft.learning.dask_tls import NO_TLS, refusal, security
 from updraft.usecase.engine_block import EngineBlock
 
 log = logging.getLogger(__name__)
@@ -52,14 +53,20 @@ def connect(engine: EngineBlock, connections: Connections) -> Iterator[Client]:
 
 def _open(address: Address) -> Client:
     url = _checked(address)
+    certificates = security(url, address.origin)
     gc.collect()  # former clients: one that is collected while another starts waits for it, and it for that one
     try:
-        return Client(url, timeout=SECONDS, set_as_default=False, name="updraft")
+        return Client(url, timeout=SECONDS, set_as_default=False, name="updraft", security=certificates)
     except (OSError, TimeoutError) as error:
-        reason = " ".join(str(error).split())
-        raise ClusterError(f"{address.origin}: Dask's scheduler at {url} does not answer: {reason}") from None
-    except (TypeError, ValueError, RuntimeError) as error:  # what Dask says of TLS without certificates
-        raise UserError(f"{address.origin}: {url} cannot be used: {' '.join(str(error).split())}") from None
+        place = f"{address.origin}: Dask's scheduler at {url}"
+        if fault := refusal(error):
+            raise UserError(f"{place}: {fault}") from None
+        hint = ""
+        if url.startswith("tcp://") and isinstance(error.__cause__, ConnectionResetError):
+            hint = "; one that has certificates answers tls:// alone"
+        raise ClusterError(f"{place} does not answer: {' '.join(str(error).split())}{hint}") from None
+    except ValueError as error:  # of Tornado, where something answers before the handshake
+        raise UserError(f"{address.origin}: Dask's scheduler at {url}: {NO_TLS}: {error}") from None
 
 
 def _checked(address: Address) -> str:
