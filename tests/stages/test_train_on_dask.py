@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,6 +164,18 @@ class AtFirstFit(logging.Handler):
             do()
 
 
+@contextmanager
+def at_first_fit(do: Any) -> Iterator[None]:
+    """Do something when the log says that the first fits are made; it has to come to that."""
+    handler, logger = AtFirstFit(do), logging.getLogger("updraft.learning.dask_engine")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    assert handler.do is None
+
+
 @pytest.mark.parametrize("lost", [1, 2])
 def test_workers_that_die_during_the_fits(
     lost: int,
@@ -179,9 +197,7 @@ def test_workers_that_die_during_the_fits(
             process.kill()
             process.wait()
 
-    handler, logger = AtFirstFit(kill), logging.getLogger("updraft.learning.dask_engine")
-    logger.addHandler(handler)
-    try:
+    with at_first_fit(kill):
         if lost == 1:
             there = train(made(), "boosted", split, tmp_path / "there")
             assert_same(train(made("threads"), "boosted", split, tmp_path / "here"), there, split)
@@ -189,9 +205,6 @@ def test_workers_that_die_during_the_fits(
             with pytest.raises(ClusterError, match=r"Dask lost workers: .*none is left"):
                 train(made(), "boosted", split, tmp_path / "there")
             assert not list((tmp_path / "there").iterdir())
-    finally:
-        logger.removeHandler(handler)
-    assert handler.do is None
 
 
 def end_process(number: int) -> int:
@@ -256,6 +269,94 @@ def test_an_address_that_is_none(
     assert "hidden" not in str(refusal.value)
 
 
+def changed_code(folder: Path) -> Path:
+    """Copy Updraft with a change in what decides about models."""
+    code = folder / "code"
+    shutil.copytree(ROOT / "include" / "updraft", code / "updraft", ignore=shutil.ignore_patterns("__pycache__"))
+    with (code / "updraft" / "learning" / "splits.py").open("a") as file:
+        file.write("# changed\n")
+    return code
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_worker_that_joins_during_the_fits(
+    same: bool,
+    lone: Cluster,
+    split: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "updraft")
+    monkeypatch.setenv("DASK_URL", lone.address)
+    lone.start_worker("--nthreads", "1")
+    lone.wait_for(1)
+
+    def join() -> None:
+        lone.start_worker("--nthreads", "1", **({} if same else {"PYTHONPATH": str(changed_code(tmp_path))}))
+        lone.wait_for(2)
+
+    with at_first_fit(join):
+        if same:
+            there = train(made(), "forest", split, tmp_path / "there")
+            assert_same(train(made("threads"), "forest", split, tmp_path / "here"), there, split)
+        else:
+            with pytest.raises(OtherVersions, match="the code of Updraft is "):
+                train(made(), "forest", split, tmp_path / "there")
+            assert not list((tmp_path / "there").iterdir())
+
+
+TRAIN_THERE = """
+import logging, sys
+from pathlib import Path
+from tests.stages.test_train_on_dask import made, train
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+train(made(), "boosted", Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_training_that_is_killed_leaves_nothing_on_the_cluster(
+    two_workers: Cluster, split: Path, tmp_path: Path
+) -> None:
+    environ = os.environ | {"DASK_URL": two_workers.address, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", TRAIN_THERE, str(split), str(tmp_path / "out")]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert any("fits made on 2 workers of Dask" in line for line in process.stdout)
+        process.kill()
+    gc.collect()
+    with Client(two_workers.address, set_as_default=False, timeout=SECONDS) as client:
+        end = time.monotonic() + 60
+        while (kept := client.who_has()) or client.run_on_scheduler(count_tasks):
+            assert time.monotonic() < end, kept
+            time.sleep(0.1)
+        assert set(client.run(lambda dask_worker: len(dask_worker.data)).values()) == {0}
+
+
+def count_tasks(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)
+
+
+def test_two_trainings_at_a_time_and_one_after_the_scheduler_is_started_anew(
+    lone: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_URL", lone.address)
+    lone.start_worker("--nthreads", "2")
+    lone.wait_for(1)
+    here = train(made("threads"), "boosted", split, tmp_path / "here")
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda name: train(made(), "boosted", split, tmp_path / name), ["one", "two"]))
+    for there in both:
+        assert_same(here, there, split)
+    assert lone.scheduler
+    lone.scheduler.kill()
+    lone.scheduler.wait()
+    lone.start_scheduler()
+    if lone.workers[0].wait(60) is not None:  # it ends without its scheduler; its container starts it anew
+        lone.start_worker("--nthreads", "2")
+    assert_same(here, train(made(), "boosted", split, tmp_path / "later"), split)
+
+
 def test_workers_with_other_libraries_or_another_updraft_are_refused(
     lone: Cluster, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,11 +373,7 @@ def test_workers_with_other_libraries_or_another_updraft_are_refused(
     lone.workers[0].kill()
     lone.workers[0].wait()
 
-    code = tmp_path / "code"
-    shutil.copytree(ROOT / "include" / "updraft", code / "updraft", ignore=shutil.ignore_patterns("__pycache__"))
-    with (code / "updraft" / "learning" / "splits.py").open("a") as file:
-        file.write("# changed\n")
-    lone.start_worker("--nthreads", "1", PYTHONPATH=str(code))
+    lone.start_worker("--nthreads", "1", PYTHONPATH=str(changed_code(tmp_path)))
     lone.wait_for(1)
     with pytest.raises(OtherVersions, match=r"the code of Updraft is [0-9a-f]{12}, and here [0-9a-f]{12}; workers"):
         train(made(), "forest", split, tmp_path / "out")

@@ -103,13 +103,14 @@ def _engine(
     # Not imported where it is not used: that takes a second.
     from updraft.learning.dask_cluster import connect
     from updraft.learning.dask_engine import DaskWorkers
-    from updraft.stages.worker_memory import fits_at_once_on_workers
+    from updraft.stages.worker_memory import check_newcomers, fits_at_once_on_workers
 
     with connect(case.engine, connections) as client:
         fits_at_once(case, candidate, tried, split, 1)  # the last fit, and the rows, are here
         limit = 1 if any(alone(each.pipeline["model"]) for each in tried) else sys.maxsize
         at_once = fits_at_once_on_workers(case, candidate, tried, split, limit, client)
         yield DaskWorkers(client, at_once, tried[0].pipeline["model"])
+        check_newcomers(client)
 
 
 def _signature(case: UseCase, candidate: str, frame: pd.DataFrame, threshold: float | None, split: Path) -> Signature:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from distributed import Client, Worker
 
 import updraft
-from updraft.learning.dask_cluster import OtherVersions, on_each_worker
+from updraft.learning.dask_cluster import OtherVersions, on_each_worker, require_same_versions
 from updraft.learning.search import Combination
 from updraft.stages.free_memory import free_memory
 from updraft.stages.run_disk import size
@@ -62,6 +62,24 @@ def worker_facts(dask_worker: Worker) -> WorkerFacts:
     return WorkerFacts(code_sha256(), threads, free, most, origin)
 
 
+def check_newcomers(client: Client) -> None:
+    """Raise OtherVersions where a worker that has joined meanwhile makes other models, and perhaps part of this one."""
+    try:
+        require_same_versions(client)
+        _require_same_code(on_each_worker(client, worker_facts))
+    except OSError as error:  # all is made, so that a worker that is lost now does not matter
+        log.info("not all of Dask's workers could be looked at again: %s", " ".join(str(error).split()))
+
+
+def _require_same_code(facts: dict[str, WorkerFacts]) -> None:
+    ours = code_sha256()
+    for worker, fact in sorted(facts.items()):
+        if fact.code != ours:
+            hint = "workers have to run the image, or the environment, of the tasks"
+            codes = f"the code of Updraft is {fact.code[:12]}, and here {ours[:12]}"
+            raise OtherVersions(f"engine: dask: worker {worker}: {codes}; {hint}")
+
+
 def fits_at_once_on_workers(
     case: UseCase, candidate: str, tried: Sequence[Combination], split: Path, threads: int, client: Client
 ) -> int:
@@ -71,12 +89,7 @@ def fits_at_once_on_workers(
     MemoryTaken where others have taken what it has, OtherVersions where its code is another.
     """
     facts = on_each_worker(client, worker_facts)
-    ours = code_sha256()
-    for worker, fact in sorted(facts.items()):
-        if fact.code != ours:
-            hint = "workers have to run the image, or the environment, of the tasks"
-            codes = f"the code of Updraft is {fact.code[:12]}, and here {ours[:12]}"
-            raise OtherVersions(f"engine: dask: worker {worker}: {codes}; {hint}")
+    _require_same_code(facts)
     rows, memory = pq.read_metadata(split / TRAIN).num_rows, measure(case, candidate, tried, split)
     smallest, fact = min(facts.items(), key=lambda each: each[1].free)
     most = min(threads, max(each.threads for each in facts.values()))
