@@ -18,7 +18,7 @@ import model_facts
 import model_moves
 from links import MODELS, service_url
 from model_facts import READERS, Facts
-from rendering import FAULTS, in_a_line, is_framed, nothing, render
+from rendering import FAULTS, in_a_line, nothing, render
 from updraft.airflow_client import DAG_PREFIX
 from updraft.registry.registry import PointerMoved, Registry
 from updraft.usecase.schema import NAME
@@ -42,7 +42,6 @@ class Visitor:
     error: str = ""
     why: str = ""
     action: str = ""
-    framed: bool = False
     status: HTTPStatus = HTTPStatus.OK
 
 
@@ -91,12 +90,10 @@ def use_case(dag_id: str, visitor: Visitor) -> Response:
     name = _name(dag_id)
     store, fault = _registry()
     if store is None:
-        return nothing(
-            f"The models of {name} cannot be shown", fault, HTTPStatus.SERVICE_UNAVAILABLE, models=f"../{MODELS}"
-        )
+        return nothing(f"The models of {name} cannot be shown", fault, HTTPStatus.SERVICE_UNAVAILABLE)
     facts = model_facts.details(name, store)
     if facts.definition.metric is None and not facts.count and facts.history == []:
-        return nothing(f"{name} is not known", facts.faults[0], models=f"../{MODELS}")
+        return nothing(f"{name} is not known", facts.faults[0])
     return show(facts, store, visitor)
 
 
@@ -131,7 +128,7 @@ def change(request: Request, body: bytes, dag_id: str, visitor: Visitor) -> Resp
     name, fields = _name(dag_id), dict[str, str]()
     store, fault = _registry()
     if store is None:
-        return nothing("Nothing was changed", fault, HTTPStatus.SERVICE_UNAVAILABLE, models=f"../{MODELS}")
+        return nothing("Nothing was changed", fault, HTTPStatus.SERVICE_UNAVAILABLE)
     try:
         fields = model_moves.sent(request, body)
         model_moves.require_ours(request, fields.get("token", ""), visitor.user_id, name)
@@ -146,9 +143,7 @@ def change(request: Request, body: bytes, dag_id: str, visitor: Visitor) -> Resp
 
 
 def _visitor(request: Request, user: Any, dag_id: str, **asked: Any) -> Visitor:
-    return Visitor(
-        str(user.get_id()), str(user.get_name()), _may(request, user, "PUT", dag_id), framed=is_framed(request), **asked
-    )
+    return Visitor(str(user.get_id()), str(user.get_name()), _may(request, user, "PUT", dag_id), **asked)
 
 
 def _may(request: Request, user: Any, method: Literal["GET", "PUT"], dag_id: str) -> bool:
