@@ -62,8 +62,8 @@ def test_what_its_owner_has_stopped_is_backed_up_and_stays_stopped(stack: SmallS
     assert done.returncode == 0, done.stderr
     assert stack.running() == set()
     for name in VOLUMES:
-        told = stack.in_volume(name, "find . -mindepth 1; cat first; stat -c '%u %g %a %y' first")
-        assert told.startswith(f"./first\n{name}\n999 998 640 2001-02-03 "), told
+        listing = stack.in_volume(name, "find . -mindepth 1; cat first; stat -c '%u %g %a %y' first")
+        assert listing.startswith(f"./first\n{name}\n999 998 640 2001-02-03 "), listing
 
 
 @pytest.mark.parametrize("how", ["once", "again while it starts"])

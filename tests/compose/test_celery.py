@@ -140,8 +140,8 @@ def test_dasks_workers_come_back_to_a_scheduler_that_is_killed(stack: ComposeSta
 @pytest.mark.parametrize("host", ["apiserver", "serving", "postgres", "s3"])
 def test_dasks_workers_reach_nothing_but_what_runs_tasks(stack: ComposeStack, host: str) -> None:
     ask = "import socket, sys; print(sys.argv[1] in str(socket.getaddrinfo(sys.argv[1], 80)))"
-    told = stack.attempt("exec", "-T", "--index", "1", "dask-worker", "python", "-c", ask, host)
-    assert told.returncode != 0 and "gaierror" in told.stderr
+    done = stack.attempt("exec", "-T", "--index", "1", "dask-worker", "python", "-c", ask, host)
+    assert done.returncode != 0 and "gaierror" in done.stderr
 
 
 def test_dasks_containers_mount_nothing_and_cannot_write(stack: ComposeStack) -> None:

@@ -246,7 +246,7 @@ def test_a_process_with_little_address_space(share: float, large_split: Path, ne
 
 
 @pytest.mark.usefixtures("takes_long")
-@pytest.mark.parametrize("share", [1.15, 0.55])  # huge pages make up to 30 MB of what the sample has left in the heap
+@pytest.mark.parametrize("share", [1.02, 0.55])
 def test_a_container_with_little_memory(
     share: float, cgroup: tuple[Path, Any], large_split: Path, need: int, tmp_path: Path
 ) -> None:

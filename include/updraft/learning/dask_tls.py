@@ -18,11 +18,11 @@ SETTINGS = {AUTHORITY: "ca-file", CERTIFICATE: "client.cert", KEY: "client.key"}
 
 def security(url: str, origin: str) -> Security:
     """Return what Dask needs for an address; UserError where certificates are missing or cannot be used."""
-    found, place = Security(), f"{origin}: {url}"
+    settings, place = Security(), f"{origin}: {url}"
     if not url.startswith("tls://"):
-        if found.require_encryption:
+        if settings.require_encryption:
             raise UserError(f"{place} is not encrypted, and Dask's configuration requires that it is; expected tls://")
-        return found
+        return settings
     values = {variable: dask.config.get(f"distributed.comm.tls.{name}") for variable, name in SETTINGS.items()}
     missing = [variable for variable in (AUTHORITY, CERTIFICATE) if not values[variable]]
     if missing:
@@ -38,14 +38,14 @@ def security(url: str, origin: str) -> Security:
             except OSError as error:
                 raise UserError(f"{place}: {variable}: cannot read {value}: {error.strerror}") from None
     try:
-        found.get_connection_args("client")
+        settings.get_connection_args("client")
     except ssl.SSLError as error:
         named = ", ".join(variable for variable in values if values[variable])
         hint = "" if values[KEY] else f"; {KEY} is not set, and the key may be missing"
         raise UserError(
             f"{place}: {named}: no usable certificate and key in PEM: {' '.join(str(error).split())}{hint}"
         ) from None
-    return found
+    return settings
 
 
 def refusal(error: BaseException) -> str:
@@ -55,7 +55,7 @@ def refusal(error: BaseException) -> str:
         seen = seen.__cause__ or seen.__context__
     if isinstance(seen, ssl.SSLCertVerificationError):
         return f"its certificate is not one of the authority in {AUTHORITY}: {seen.verify_message}"
-    told = " ".join(str(seen or error).split())
-    if not seen and "SSLError" not in told:  # the scheduler's alert reaches us as text, at times
+    message = " ".join(str(seen or error).split())
+    if not seen and "SSLError" not in message:  # the scheduler's alert reaches us as text, at times
         return ""
-    return f"it refuses the certificate in {CERTIFICATE}: {told}" if "ALERT" in told else f"{NO_TLS}: {told}"
+    return f"it refuses the certificate in {CERTIFICATE}: {message}" if "ALERT" in message else f"{NO_TLS}: {message}"
