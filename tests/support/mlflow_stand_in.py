@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -32,6 +34,7 @@ class MlflowStandIn:
         self.runs: dict[str, dict[str, Any]] = {}
         self.models: dict[str, dict[str, Any]] = {}
         self.artifacts: dict[str, bytes] = {}
+        self._one_at_a_time = threading.Lock()
 
     def answer(self, request: Request) -> Answer:
         """Answer a request."""
@@ -41,7 +44,8 @@ class MlflowStandIn:
             if path.startswith("mlflow-artifacts/artifacts/"):
                 return self._artifact(request, unquote(path.removeprefix("mlflow-artifacts/artifacts/")))
             content = json.loads(request.body) if request.body else dict(parse_qsl(parts.query))
-            return Answer(json.dumps(self._routes()[request.method, path](content)).encode())
+            with self._one_at_a_time:
+                return Answer(json.dumps(self._routes()[request.method, path](content)).encode())
         except Failure as error:
             return Answer(json.dumps({"error_code": error.code, "message": str(error)}).encode(), error.status)
 
@@ -61,7 +65,8 @@ class MlflowStandIn:
             ("POST", "mlflow/runs/search"): self._search,
             ("POST", "mlflow/runs/log-batch"): self._log,
             ("POST", "mlflow/runs/update"): self._update,
-            ("POST", "mlflow/runs/delete"): lambda asked: self.runs.pop(asked["run_id"]) and {},
+            ("POST", "mlflow/runs/set-tag"): self._set_tag,
+            ("POST", "mlflow/runs/delete"): lambda asked: self.runs.pop(self._run(asked)["info"]["run_id"]) and {},
             ("GET", "mlflow/registered-models/get"): lambda asked: {"registered_model": self._model(asked)},
             ("POST", "mlflow/registered-models/create"): self._new_model,
             ("GET", "mlflow/model-versions/search"): self._versions,
@@ -85,7 +90,7 @@ class MlflowStandIn:
         return {"experiment_id": number}
 
     def _new_run(self, asked: dict[str, Any]) -> object:
-        run_id = f"{len(self.runs) + 1:032x}"
+        run_id = uuid.uuid4().hex
         info = {"run_id": run_id, "experiment_id": asked["experiment_id"], "run_name": asked["run_name"]}
         info |= {"status": "RUNNING", "start_time": asked["start_time"]}
         info["artifact_uri"] = f"mlflow-artifacts:/{asked['experiment_id']}/{run_id}/artifacts"
@@ -98,8 +103,19 @@ class MlflowStandIn:
         runs = [run for run in self.runs.values() if run["info"]["experiment_id"] in asked["experiment_ids"]]
         return {"runs": [run for run in runs if all(tag in run["data"]["tags"] for tag in wanted)]}
 
+    def _run(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["run_id"] not in self.runs:
+            raise Failure(400, "INVALID_PARAMETER_VALUE", f"The run {asked['run_id']} must be in the 'active' state.")
+        return self.runs[asked["run_id"]]
+
+    def _set_tag(self, asked: dict[str, Any]) -> object:
+        tags = self._run(asked)["data"]["tags"]
+        tags[:] = [tag for tag in tags if tag["key"] != asked["key"]]
+        tags.append({"key": asked["key"], "value": asked["value"]})
+        return {}
+
     def _log(self, asked: dict[str, Any]) -> object:
-        data = self.runs[asked["run_id"]]["data"]
+        data = self._run(asked)["data"]
         for param in asked["params"]:
             if [each for each in data["params"] if each["key"] == param["key"] and each != param]:
                 raise Failure(400, "INVALID_PARAMETER_VALUE", "Changing param values is not allowed.")
@@ -108,7 +124,7 @@ class MlflowStandIn:
         return {}
 
     def _update(self, asked: dict[str, Any]) -> object:
-        info = self.runs[asked["run_id"]]["info"]
+        info = self._run(asked)["info"]
         info |= {"status": asked["status"], "end_time": asked["end_time"]}
         return {"run_info": info}
 

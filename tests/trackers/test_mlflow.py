@@ -243,6 +243,45 @@ class OnEither:
         ])
         assert recorded.aliases() == {"champion": "2"}
 
+    def test_candidates_of_a_run_that_was_taken_back_are_below_the_next_one(
+        self, recorded: Recorded, registry: Registry, name: str, tmp_path: Path
+    ) -> None:
+        store(registry, name, tmp_path / "1", "run 1")
+        with breaking(recorded.url, 20, lose_response=False) as front:
+            assert Tracker(registry, {"MLFLOW_TRACKING_URI": front.url}).follow(name)
+        before = {run["run_name"]: run for run in recorded.runs()}
+        assert before.keys() == {"run 1", *CANDIDATES}
+        recorded.api("POST", "runs/delete", json={"run_id": before["run 1"]["run_id"]})
+        Tracker(registry, {"MLFLOW_TRACKING_URI": recorded.url}).sync(name)
+        after = {run["run_name"]: run for run in recorded.runs()}
+        assert after["run 1"]["run_id"] != before["run 1"]["run_id"]
+        for each in CANDIDATES:
+            assert after[each]["run_id"] == before[each]["run_id"]
+            assert after[each]["tags"]["mlflow.parentRunId"] == after["run 1"]["run_id"]
+
+    def test_a_run_that_another_writer_completed_meanwhile_is_not_taken_back(
+        self, recorded: Recorded, registry: Registry, name: str, tmp_path: Path
+    ) -> None:
+        """Between creating its run and looking whether others did, a writer is slow."""
+        store(registry, name, tmp_path / "1", "run 1")
+        rivals: list[str] = []
+        pool = urllib3.PoolManager()
+
+        def answer(request: Request) -> Answer:
+            passed = pool.request(request.method, recorded.url + request.path, body=request.body,
+                                  headers={"Content-Type": request.headers.get("content-type", "")})  # fmt: skip
+            if request.path.endswith("runs/create") and not rivals:
+                Tracker(registry, {"MLFLOW_TRACKING_URI": recorded.url}).sync(name)
+                rival = recorded.api("POST", "runs/create", json=json.loads(request.body))
+                rivals.append(rival["run"]["info"]["run_id"])
+            return Answer(passed.data, passed.status)
+
+        with web_server(answer) as front:
+            Tracker(registry, {"MLFLOW_TRACKING_URI": front.url}).follow(name)
+        recorded.api("POST", "runs/delete", json={"run_id": rivals[0]})  # which a writer does itself
+        assert recorded.parents()["run 1"]["status"] == "FINISHED"
+        assert recorded.versions() == {"1": "1"}
+
     def test_a_model_of_somebody_else_is_left_alone(
         self, recorded: Recorded, registry: Registry, name: str, tmp_path: Path
     ) -> None:

@@ -84,7 +84,8 @@ def fits_at_once(case: UseCase, candidate: str, tried: Sequence[Combination], sp
 def measure(case: UseCase, candidate: str, tried: Sequence[Combination], split: Path) -> TrainingMemory:
     """Measure on a sample of the training rows what a candidate's training takes."""
     with pq.ParquetFile(split / TRAIN) as parquet:
-        wide = in_suite_types(case, next(parquet.iter_batches(SAMPLE)).to_pandas())
+        batch = next(parquet.iter_batches(SAMPLE, use_threads=False))  # each thread would keep megabytes for itself
+    wide = in_suite_types(case, batch.to_pandas(use_threads=False))
     rule, sample = read_json(split / "split.json"), narrow(case, wide)
     estimator = case.candidates[candidate].estimator
     return TrainingMemory(

@@ -30,10 +30,17 @@ class RunInfo(Struct):
     artifact_uri: str = ""
 
 
+class RunData(Struct):
+    """What was logged of a run, as far as it is used here."""
+
+    tags: list[Tag] = []
+
+
 class Run(Struct):
     """A run, as MLflow wraps it."""
 
     info: RunInfo
+    data: RunData
 
 
 class NewRun(Struct):

@@ -13,13 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from updraft.model.version_files import CARD
-from updraft.trackers.mlflow_responses import KEY, ExperimentFound, NewRun, Nothing, RunInfo, Runs
+from updraft.trackers.mlflow_responses import KEY, ExperimentFound, NewRun, Nothing, Run, RunInfo, Runs
 from updraft.trackers.mlflow_server import EXISTS, NO_SUCH, MlflowServer, TrackerError
 from updraft.trackers.run_record import Candidate, RunRecord
 
 MAX_TEXT, BATCH = 500, 100  # characters of a value, and values of a request, that every MLflow takes
 MAX_NOTE = 5000  # characters
 FINISHED = "FINISHED"
+PARENT = "mlflow.parentRunId"
 REFUSED = (400, 404, 405, 413, 501, 503)  # an artifact; 503 is of a server that was started with --no-serve-artifacts
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class RunWriter:
         return run.run_id
 
     def _write_candidate(self, experiment: str, record: RunRecord, candidate: Candidate, parent: RunInfo) -> None:
-        tags = {"mlflow.parentRunId": parent.run_id, "updraft.candidate": candidate.name}
+        tags = {PARENT: parent.run_id, "updraft.candidate": candidate.name}
         tags |= {"updraft.chosen": json.dumps(record.facts.get("chosen") == candidate.name)}
         run = self._start(experiment, f"{record.key}/{candidate.name}", candidate.name, parent.start_time, tags)
         if run.status != FINISHED:
@@ -61,18 +62,25 @@ class RunWriter:
         """Return the run of this key; create it if there is none."""
         tags |= {KEY: hashlib.sha256(key.encode()).hexdigest()}
         if found := self._find(experiment, tags[KEY]):
-            return found[0]
+            self._put_below(found[0], tags.get(PARENT))
+            return found[0].info
         content = {"experiment_id": experiment, "run_name": title[:MAX_TEXT], "start_time": at, "tags": as_tags(tags)}
         made = self._server.post("runs/create", NewRun, **content).run.info
-        if [run for run in self._find(experiment, tags[KEY]) if run.run_id != made.run_id]:
+        statuses = {run.info.run_id: run.info.status for run in self._find(experiment, tags[KEY])}
+        if statuses.keys() - {made.run_id} and statuses.get(made.run_id) != FINISHED:  # else another writer took it up
             # Two writers met. Each takes back its own, if need be both: what is missing then is written next time.
             self._server.post("runs/delete", Nothing, run_id=made.run_id)
             raise TrackerError(f"run {title} was recorded by somebody else at the same moment")
         return made
 
-    def _find(self, experiment: str, key: str) -> list[RunInfo]:
+    def _find(self, experiment: str, key: str) -> list[Run]:
         query = {"experiment_ids": [experiment], "filter": f"tags.`{KEY}` = '{key}'", "max_results": 10}
-        return [run.info for run in self._server.post("runs/search", Runs, **query).runs]
+        return self._server.post("runs/search", Runs, **query).runs
+
+    def _put_below(self, run: Run, parent: str | None) -> None:
+        """Put a candidate below its run, where it was written below one that has been taken back."""
+        if parent and parent not in [tag.value for tag in run.data.tags if tag.key == PARENT]:
+            self._server.post("runs/set-tag", Nothing, run_id=run.info.run_id, key=PARENT, value=parent)
 
     def _log(self, run: RunInfo, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
         at = run.start_time  # the same when it is written again: then it is one point, and not two
