@@ -255,7 +255,8 @@ def ask(name: str, evaluation: str) -> Question:
         asked = question(run.case, evaluated, monitor_state.read(store.bucket, store.keys, name), _tab(CARD))
         url = f"{here}/tasks/{APPROVE}/required_actions" if (here := _url()) else None
         tell_of_question(run.case, asked, url)
-        run.lines.append(f"{asked.subject} Answer within {asked.hours:g} hours: {url}")
+        run.lines.append(f"{asked.subject} Without an answer in {asked.hours:g} hours it is only stored.")
+        run.lines += [f"answer: {url}"] if url else []
         return asked
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from updraft.registry.monitor_state import MonitorState
     from updraft.stages.push import Answer
     from updraft.usecase import UseCase
+
+log = logging.getLogger("airflow.task")
 
 PROMOTE, CANARY, REJECT = "promote", "canary", "reject"
 REASON = "reason"
@@ -87,6 +90,12 @@ class ApproveOperator(HITLOperator):
             raise AirflowFailException(STALE)
         return super().execute(context)
 
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Take the answer, and log whose it is, which Airflow does not."""
+        value = super().execute_complete(context, event)
+        log.info("%s", _in_words(read_answer(value)))
+        return value
+
     def _shown(self, ti_id: UUID) -> str:
         """Put the question to people; return the text that they are shown: of a cleared task it is the former one."""
         from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
@@ -110,11 +119,11 @@ def question(case: UseCase, evaluation: Mapping[str, Any], monitor: MonitorState
     champion = evaluation["champion"]
     parts = [
         f"**{evidence.escape(evidence.comparison(evaluation))}**",
+        *([f"[Model card, with pictures]({card})"] if card else []),
         evidence.models(evaluation).markdown(),
         *([evidence.floors(evaluation).markdown()] if evaluation["floors"] else []),
         *([evidence.slices(evaluation, MAX_SLICES).markdown()] if any(evaluation["slices"].values()) else []),
         *map(evidence.escape, _notes(evaluation, monitor)),
-        *([f"[Model card, with pictures]({card})"] if card else []),
         *_choices(case, canary=bool(champion)),
         f"Evaluation {(digest := _digest(evaluation))}",
     ]
@@ -152,6 +161,12 @@ def _notes(evaluation: Mapping[str, Any], monitor: MonitorState | None) -> Itera
         yield f"The monitor asked for this training: {cause['reason']}"
     if missing := evaluation["uneven_quarantine"]:
         yield f"Missing rows: {missing}"
+
+
+def _in_words(answer: Answer | None) -> str:
+    if answer is None or answer.who is None:
+        return "nobody answered in time"
+    return f"{answer.who} answered {answer.choice}: {answer.why}"
 
 
 def read_answer(value: Mapping[str, Any] | None) -> Answer | None:

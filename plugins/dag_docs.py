@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evidence import Table, escape
-from links import service_url
+from links import models_url, service_url
+from updraft.airflow_client import DAG_PREFIX
 from updraft.model.columns import Column
 from updraft.usecase import UseCase
 from updraft.usecase.schema import FOLDS_UP_TO
@@ -29,10 +30,11 @@ def _about(case: UseCase) -> Iterator[str]:
     labels = " or ".join(escape(label.name) for label in case.labels) or "a number"
     schedule = case.schedule.model_dump(exclude_none=True, exclude_defaults=True) if case.schedule else {}
     yield (
-        f"Learns **{escape(case.target)}** ({labels}) from {len(case.feature_columns)} columns of rows of kind "
-        f"{escape(case.source.kind)}. Runs: {escape(_pairs(schedule)) or 'when it is triggered'}."
+        f"Predicts **{escape(case.target)}** ({labels}) from {len(case.feature_columns)} columns. Its rows come from a "
+        f"source of type {escape(case.source.kind)}. Schedule: {escape(_pairs(schedule)) or 'none, it is triggered'}."
     )
-    links = [f"[The service]({url})"] if (url := service_url(case.name)) else []
+    links = [f"[Versions, metrics and history]({url})"] if (url := models_url(f"{DAG_PREFIX}{case.name}")) else []
+    links += [f"[The service]({url})"] if (url := service_url(case.name)) else []
     links += [f"`include/usecases/{case.name}.yaml`", f"`expectations/{case.name}.json`"]
     links += [f"`updraft registry list {case.name}`"]
     yield " · ".join(links)

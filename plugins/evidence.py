@@ -76,7 +76,7 @@ def floors(evaluation: Mapping[str, Any]) -> Table:
     """Return the floors, and what the chosen model has."""
     metrics = evaluation["metrics"]
     rows = [[name, _number(metrics[name]), f"{floor:g}"] for name, floor in evaluation["floors"].items()]
-    return Table(["floor of", "model", "floor"], rows)
+    return Table(["metric with a floor", "model", "at least"], rows)
 
 
 def slices(evaluation: Mapping[str, Any], count: int = 12) -> Table:

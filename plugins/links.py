@@ -40,6 +40,11 @@ def version_url(dag_id: str, number: int) -> str | None:
     return f"{base}{PAGES}/versions/{dag_id}/{number}" if (base := airflow_url()) else None
 
 
+def models_url(dag_id: str) -> str | None:
+    """Return the URL of the page of a use case's versions."""
+    return f"{base}{PAGES}/{MODELS}/{dag_id}" if (base := airflow_url()) else None
+
+
 def service_url(name: str) -> str | None:
     """Return the URL of a use case's form in the service, where SERVING_URL says where that is."""
     base = os.environ.get("SERVING_URL")

@@ -168,8 +168,9 @@ def _split(dag_id: str) -> tuple[str, str]:
 def _entries(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what the table of expectations shows, the worst first."""
 
-    def badness(entry: Mapping[str, Any]) -> tuple[bool, bool, int]:
-        return entry["success"], entry["severity"] != "critical", -int(entry["result"].get("unexpected_count") or 0)
+    def badness(entry: Mapping[str, Any]) -> tuple[bool, bool, bool, int]:
+        count = int(entry["result"].get("unexpected_count") or 0)
+        return entry["success"], entry["success"] and not count, entry["severity"] != "critical", -count
 
     for entry in sorted(report["all"], key=badness):
         result, kwargs = entry["result"], entry["kwargs"]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.axe import findings_in
 from tests.support.monitored import predicted, ship
 from tests.support.trained import Trained
 from updraft.cli.main import app
@@ -52,6 +53,18 @@ def test_rows_like_those_of_the_training_show_no_drift(
     generate(case, 3000, seed=9).to_csv(tmp_path / "rows.csv", index=False)
     code, output = monitor(registry_environ, tmp_path / "rows.csv")
     assert code == 0 and f"3,000 rows against {NAME} version 1: no drift" in output
+
+
+def test_axe_finds_nothing_serious_in_a_report_of_drift(
+    version: Path, registry_environ: dict[str, str], case: UseCase, tmp_path: Path, peer_environments: Path
+) -> None:
+    frame = generate(case, 3000, seed=9)
+    frame["Vintage"] = frame["Vintage"].clip(upper=100)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    monitor(registry_environ, tmp_path / "rows.csv", "--out", str(tmp_path / "report"))
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "Covariate shift" in page
+    assert findings_in(peer_environments, {"report": page}) == []
 
 
 def test_what_changed_is_named_and_shown(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from approval import question, read_answer
+from approval import FORM, ApproveOperator, question, read_answer
 from evidence import Table, comparison, escape, models
 from task_summary import folded, summary
 from updraft.registry.monitor_state import MonitorState, Signal
@@ -109,6 +110,35 @@ def test_without_a_champion_there_is_nothing_to_try_the_first_version_beside(cas
 )
 def test_an_answer_is_read(value: dict[str, Any] | None, answer: Answer | None) -> None:
     assert read_answer(value) == answer
+
+
+@pytest.mark.parametrize(
+    ("user", "options", "words"),
+    [
+        ({"id": "7", "name": "ann"}, ["canary"], "ann answered canary: it sells"),
+        (None, ["reject"], "nobody answered in time"),
+    ],
+)
+def test_the_log_says_who_answered_what(
+    user: dict[str, str] | None, options: list[str], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = ApproveOperator(
+        task_id="approve",
+        ask=lambda name, uri: None,
+        use_case="x",
+        evaluation="",
+        params=FORM,  # type: ignore[arg-type, return-value]
+    )
+    event = {
+        "chosen_options": options,
+        "params_input": {"reason": "it sells"} if user else {"reason": ""},
+        "responded_at": datetime.now(UTC),
+        "responded_by_user": user,
+        "timedout": user is None,
+    }
+    with caplog.at_level(logging.INFO, "airflow.task"):
+        task.execute_complete({}, event)  # type: ignore[arg-type]
+    assert words in [record.getMessage() for record in caplog.records]
 
 
 def test_the_log_has_tables_of_equal_columns() -> None:
