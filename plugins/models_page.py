@@ -18,7 +18,7 @@ import model_facts
 import model_moves
 from links import MODELS, service_url
 from model_facts import READERS, Facts
-from rendering import FAULTS, in_a_line, nothing, render
+from rendering import FAULTS, in_a_line, is_framed, nothing, render
 from updraft.airflow_client import DAG_PREFIX
 from updraft.registry.registry import PointerMoved, Registry
 from updraft.usecase.schema import NAME
@@ -42,6 +42,7 @@ class Visitor:
     error: str = ""
     why: str = ""
     action: str = ""
+    framed: bool = False
     status: HTTPStatus = HTTPStatus.OK
 
 
@@ -90,10 +91,12 @@ def use_case(dag_id: str, visitor: Visitor) -> Response:
     name = _name(dag_id)
     store, fault = _registry()
     if store is None:
-        return nothing(f"The models of {name} cannot be shown", fault, HTTPStatus.SERVICE_UNAVAILABLE)
+        return nothing(
+            f"The models of {name} cannot be shown", fault, HTTPStatus.SERVICE_UNAVAILABLE, models=f"../{MODELS}"
+        )
     facts = model_facts.details(name, store)
     if facts.definition.metric is None and not facts.count and facts.history == []:
-        return nothing(f"{name} is not known", facts.faults[0])
+        return nothing(f"{name} is not known", facts.faults[0], models=f"../{MODELS}")
     return show(facts, store, visitor)
 
 
@@ -128,7 +131,7 @@ def change(request: Request, body: bytes, dag_id: str, visitor: Visitor) -> Resp
     name, fields = _name(dag_id), dict[str, str]()
     store, fault = _registry()
     if store is None:
-        return nothing("Nothing was changed", fault, HTTPStatus.SERVICE_UNAVAILABLE)
+        return nothing("Nothing was changed", fault, HTTPStatus.SERVICE_UNAVAILABLE, models=f"../{MODELS}")
     try:
         fields = model_moves.sent(request, body)
         model_moves.require_ours(request, fields.get("token", ""), visitor.user_id, name)
@@ -143,7 +146,9 @@ def change(request: Request, body: bytes, dag_id: str, visitor: Visitor) -> Resp
 
 
 def _visitor(request: Request, user: Any, dag_id: str, **asked: Any) -> Visitor:
-    return Visitor(str(user.get_id()), str(user.get_name()), _may(request, user, "PUT", dag_id), **asked)
+    return Visitor(
+        str(user.get_id()), str(user.get_name()), _may(request, user, "PUT", dag_id), framed=is_framed(request), **asked
+    )
 
 
 def _may(request: Request, user: Any, method: Literal["GET", "PUT"], dag_id: str) -> bool:

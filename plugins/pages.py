@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
+from starlette.requests import Request  # not for type checkers only: FastAPI reads the annotations
 
 import models_page
 from links import CARD, MODELS, PAGES, VALIDATION, service_url
-from rendering import FAULTS, SANDBOX, in_a_line, nothing, page, render
+from rendering import FAULTS, SANDBOX, in_a_line, is_framed, nothing, page, render
 from updraft.airflow_client import DAG_PREFIX
 from updraft.model.version_files import CARD as CARD_FILE
 from updraft.model.version_files import EVALUATION
@@ -92,7 +93,7 @@ def validation(dag_id: str, run_id: str) -> Any:
     return render("validation.html.j2", name=name, run_id=run_id, entries=[*_entries(facts)], **shown)
 
 
-def version(dag_id: str, number: int) -> Any:
+def version(request: Request, dag_id: str, number: int) -> Any:
     """Show a version of the registry: its state, where it comes from, its metrics, and its moves."""
     from connections import registry
     from updraft.registry import judgements
@@ -121,6 +122,7 @@ def version(dag_id: str, number: int) -> Any:
         card=f"{number}/card" if CARD_FILE in found.files else None,
         run_url=manifest.get("run_url"),
         service_url=service_url(name),
+        framed=is_framed(request),
         facts=[*_facts(manifest)],
         metrics=manifest.get("metrics", {}),
         moves=moves,
@@ -206,7 +208,8 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "rows", f"{rows:,}" if isinstance(rows, int) else ""
     yield "dataset, sha256", manifest.get("data_sha256", "")
     yield "model, sha256", manifest.get("model_sha256", "")
-    yield "threshold", manifest.get("threshold") if manifest.get("threshold") is not None else "none"
+    threshold = manifest.get("threshold")
+    yield "threshold", "none" if threshold is None else f"{threshold:.4f}"
     yield "commit", manifest.get("code_commit") or "unknown"
     yield "run", manifest.get("run_id", "").partition("~")[0]
     if cause := manifest.get("cause"):

@@ -15,6 +15,7 @@ from updraft.registry import overview
 
 if TYPE_CHECKING:
     from fastapi import Response
+    from starlette.requests import Request
 
 S3_FAULTS = (ClientError, BotoCoreError, Boto3Error)
 FAULTS = (UserError, OSError, *S3_FAULTS)  # what a page says in a line, and does not fail of
@@ -31,9 +32,17 @@ def render(template: str, status: int = 200, *, forms: bool = False, **values: A
     return page(body.encode(errors="replace"), policy, status, referrer="same-origin" if forms else "no-referrer")
 
 
-def nothing(heading: str, text: str, status: int = 404) -> Response:
-    """Say that there is nothing to show, and why."""
-    return render("nothing.html.j2", status, heading=heading, text=text)
+def nothing(heading: str, text: str, status: int = 404, *, models: str | None = None) -> Response:
+    """Say that there is nothing to show, and why; `models` is where the list of all models is."""
+    return render("nothing.html.j2", status, heading=heading, text=text, models=models)
+
+
+def is_framed(request: Request) -> bool:
+    """Return whether a browser shows the page in Airflow's frame, which opens no other window and leads nowhere else.
+
+    Browsers say so to HTTPS and to this machine; without their word the page is taken as one of its own.
+    """
+    return request.headers.get("Sec-Fetch-Dest") == "iframe"
 
 
 def page(body: bytes, policy: str, status: int = 200, referrer: str = "no-referrer") -> Response:

@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 
 from tests.support import marks
-from tests.support.airflow_server import LIVE, AirflowServer, airflow_server
+from tests.support.airflow_server import LIVE, SERVING_URL, AirflowServer, airflow_server
 from tests.support.azurite import azurite_in
 from tests.support.compose_stack import docker_answers
 from tests.support.folders import FOLDER, remove_folders_of_ended_processes
@@ -155,7 +155,8 @@ def api_server(
 ) -> Iterator[AirflowServer]:
     """Yield an api-server of Airflow with a registry, in which the DAG of one use case is not paused."""
     registry = {**s3, **key_files, "UPDRAFT_REGISTRY": f"s3://updraft-tests/{secrets.token_hex(6)}"}
-    with airflow_server(tmp_path_factory.mktemp("airflow"), registry) as server:
+    environ = registry | {"SERVING_URL": SERVING_URL}  # which pages only link to
+    with airflow_server(tmp_path_factory.mktemp("airflow"), environ) as server:
         server.admin.unpause(f"train_{LIVE}")
         yield server
 

@@ -19,16 +19,6 @@ from updraft.registry.moves import Move
 STATIC = Path(__file__).parents[1] / "static"
 TYPE = "text/html; charset=utf-8"
 RUN = "pages.run"  # the page of a run, which takes the token of the training page
-CHANGES = {
-    "promote": "version {version} promoted",
-    "rollback": "version {version} rolled back",
-    "hold": "version {version} held",
-    "shadow": "version {version} tried as a shadow",
-    "canary": "version {version} tried as a canary",
-    "finish": "rollout of version {version} finished",
-    "abort": "rollout of version {version} aborted",
-    "remove": "use case removed",
-}
 REFUSALS = {"schema": "invalid values", "internal": "error of the service"}
 
 
@@ -86,7 +76,7 @@ def _templates() -> Environment:
         "percent": _percent,
         "utc": _utc,
         "clock": _clock,
-        "change": _change,
+        "change": Move.describe,
         "refusal": _refusal,
         "metric": _metric,
     }
@@ -123,12 +113,6 @@ def _utc(time: datetime | str) -> str:
 def _metric(value: float) -> str:
     """Format a metric: three significant digits, and all of those before the point."""
     return f"{value:.3g}" if abs(value) < 1000 else schemas.number(value)
-
-
-def _change(move: Move) -> str:
-    """Say what a move changed."""
-    version = move.version or move.production
-    return CHANGES.get(move.action, f"{move.action.replace('_', ' ')}, version {{version}}").format(version=version)
 
 
 def _refusal(kind: str | None) -> str:

@@ -15,7 +15,7 @@ import requests
 
 import model_facts
 from models_page import Visitor, show
-from tests.support.airflow_server import VIEWER, AirflowServer
+from tests.support.airflow_server import SERVING_URL, VIEWER, AirflowServer
 from tests.support.axe import axe_source, findings_on
 from tests.support.measured_versions import push_measured
 from updraft.local_stack.credentials import ADMIN, SERVICE
@@ -254,6 +254,18 @@ def test_the_page_is_an_entry_of_airflows_and_works_in_its_frame(
         browser.close()
     last = store.history(name)[-1]
     assert (last.production, last.why) == (3, "seen in a browser")
+
+
+def test_links_out_of_the_pages_are_links_where_they_can_be_followed(api_server: AirflowServer, name: str) -> None:
+    admin, service = Browser(api_server, ADMIN), f"{SERVING_URL}/{name}"
+    for path in (f"models/train_{name}", f"versions/train_{name}/3"):
+        url = f"{api_server.url}/updraft/{path}"
+        alone, framed = (
+            admin.session.get(url, headers={"Sec-Fetch-Dest": dest}, timeout=60).text for dest in ("document", "iframe")
+        )
+        assert f'href="{service}"' in alone and service in framed and f'href="{service}"' not in framed, path
+    unknown = admin.session.get(f"{api_server.url}/updraft/models/train_m_unknown", timeout=60)
+    assert unknown.status_code == HTTPStatus.NOT_FOUND and '<a href="../models">' in unknown.text
 
 
 def test_axe_finds_nothing_serious(api_server: AirflowServer, name: str, peer_environments: Path) -> None:

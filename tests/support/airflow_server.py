@@ -21,6 +21,7 @@ from updraft.local_stack.servers import HOST, free_port
 
 TOKEN = "the-token-of-the-tests"  # that the service asks for before it trains
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+SERVING_URL = "http://service.test"
 LIVE = "sms_spam"  # the use case whose DAG is unpaused
 VIEWER = "viewer"  # a user who may look, and change nothing
 FAB_ROLES = ("Viewer", "User", "Op")  # of FAB's, those of which a user is made beside `admin` and the service's

@@ -30,6 +30,17 @@ MAX_WHY = 2_000  # characters; an object of more than 64 kB is not read
 READERS = 8  # requests at the same time, of the 10 that a client of S3 keeps open
 POINTER, HISTORY = "pointer.json", "history/"
 
+CHANGES = {
+    "promote": "version {version} promoted",
+    "rollback": "version {version} rolled back",
+    "hold": "version {version} held",
+    "shadow": "version {version} tried as a shadow",
+    "canary": "version {version} tried as a canary",
+    "finish": "rollout of version {version} finished",
+    "abort": "rollout of version {version} aborted",
+    "remove": "use case removed",
+}
+
 
 class PointerMoved(Exception):
     """Someone else moved the pointer first; the caller must evaluate against the new champion."""
@@ -72,6 +83,11 @@ class Move(Schema):
     why: Text
     move: Text
     registry_id: RegistryId | None = None
+
+    def describe(self) -> str:
+        """Say what the move changed, as pages show it."""
+        version = self.version or self.production
+        return CHANGES.get(self.action, f"{self.action.replace('_', ' ')}, version {{version}}").format(version=version)
 
 
 class Pointer(Move):

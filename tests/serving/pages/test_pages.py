@@ -653,6 +653,7 @@ def test_statistics_are_a_page_for_browsers_and_json_for_others(live_models: Liv
         text = get(client, "/stats").text
         assert "species" in text
         assert "Versicolor" in text
+        assert "invalid values" in text
         assert client.get("/stats").json["use_cases"][0]["feedback"] == 1
         assert get(client, "/stats?hours=x").status == 400
         assert "/stats" in [each.get("href") for each in get(client, "/").all("a")]
