@@ -256,7 +256,8 @@ def ask(name: str, evaluation: str) -> Question:
         url = f"{here}/tasks/{APPROVE}/required_actions" if (here := _url()) else None
         tell_of_question(run.case, asked, url)
         run.lines.append(f"{asked.subject} Without an answer in {asked.hours:g} hours it is only stored.")
-        run.lines += [f"answer: {url}"] if url else []
+        if url:
+            run.lines.append(f"answer: {url}")
         return asked
 
 
