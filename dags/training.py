@@ -34,6 +34,7 @@ from links import (
     ReportLink,
     ServiceLink,
     VersionLink,
+    question_url,
     service_url,
     tab_url,
     version_url,
@@ -253,7 +254,7 @@ def ask(name: str, evaluation: str) -> Question:
             )
         store = registry()
         asked = question(run.case, evaluated, monitor_state.read(store.bucket, store.keys, name), _tab(CARD))
-        url = f"{here}/tasks/{APPROVE}/required_actions" if (here := _url()) else None
+        url = question_url(get_current_context()["dag"].dag_id, run.run_id, APPROVE)
         tell_of_question(run.case, asked, url)
         run.lines.append(f"{asked.subject} Without an answer in {asked.hours:g} hours it is only stored.")
         if url:

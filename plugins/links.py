@@ -35,6 +35,11 @@ def tab_url(dag_id: str, run_id: str, tab: str) -> str | None:
     return f"{url}/plugin/{tab}" if (url := run_url(dag_id, run_id)) else None
 
 
+def question_url(dag_id: str, run_id: str, task_id: str) -> str | None:
+    """Return the URL where what a task asks is answered."""
+    return f"{url}/tasks/{task_id}/required_actions" if (url := run_url(dag_id, run_id)) else None
+
+
 def version_url(dag_id: str, number: int) -> str | None:
     """Return the URL of a version's page."""
     return f"{base}{PAGES}/versions/{dag_id}/{number}" if (base := airflow_url()) else None

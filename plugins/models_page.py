@@ -6,6 +6,7 @@ edit the DAG's HITL details, may move its versions: to start runs is not enough,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ import model_facts
 import model_moves
 from links import MODELS, service_url
 from model_facts import READERS, Facts
+from open_questions import OpenQuestion, open_questions
 from rendering import FAULTS, in_a_line, is_framed, nothing, render
 from updraft.airflow_client import DAG_PREFIX
 from updraft.registry.registry import PointerMoved, Registry
@@ -55,7 +57,7 @@ def router() -> APIRouter:
     known, body = Depends(get_user), Depends(model_moves.read_body)
 
     def models(request: Request, user: Any = known) -> Any:
-        return overview(partial(_may, request, user, "GET"))
+        return overview(partial(_may, request, user, "GET"), framed=is_framed(request))
 
     def model(
         request: Request, dag_id: str, challenger: int | None = None, done: int | None = None, user: Any = known
@@ -73,17 +75,20 @@ def router() -> APIRouter:
     return made
 
 
-def overview(may_see: Any) -> Response:
+def overview(may_see: Any, *, framed: bool = False) -> Response:
     """Show every use case that the visitor may see, each in short; what is wrong with one does not stop the others."""
     store, fault = _registry()
     names, unreadable = model_facts.use_cases(store)
     names = [name for name in names if may_see(f"{DAG_PREFIX}{name}")]
     with ThreadPoolExecutor(READERS) as pool:
         summaries = [*pool.map(lambda name: model_facts.summarize(name, None if unreadable else store), names)]
+    dag_ids = [f"{DAG_PREFIX}{name}" for name in names]
+    questions = open_questions(dag_ids)
     cases = [
-        {"facts": facts, "dag_id": f"{DAG_PREFIX}{facts.name}", "chart": facts.chart(SMALL)} for facts in summaries
+        {"facts": facts, "dag_id": dag_id, "chart": facts.chart(SMALL), "questions": questions.get(dag_id, [])}
+        for dag_id, facts in zip(dag_ids, summaries, strict=True)
     ]
-    return render("models.html.j2", forms=True, cases=cases, fault=fault or unreadable)
+    return render("models.html.j2", forms=True, cases=cases, framed=framed, fault=fault or unreadable)
 
 
 def use_case(dag_id: str, visitor: Visitor) -> Response:
@@ -97,10 +102,10 @@ def use_case(dag_id: str, visitor: Visitor) -> Response:
     facts = model_facts.details(name, store)
     if facts.definition.metric is None and not facts.count and facts.history == []:
         return nothing(f"{name} is not known", facts.faults[0], models=f"../{MODELS}")
-    return show(facts, store, visitor)
+    return show(facts, store, visitor, _questions(dag_id))
 
 
-def show(facts: Facts, store: Registry, visitor: Visitor) -> Response:
+def show(facts: Facts, store: Registry, visitor: Visitor, questions: Sequence[OpenQuestion] = ()) -> Response:
     """Render the page of a use case. Without a signing key it has commands in place of forms."""
     states, dag_id = facts.states, f"{DAG_PREFIX}{facts.name}"
     done = next((move for move in facts.history or () if move.sequence == visitor.done), None)
@@ -114,6 +119,7 @@ def show(facts: Facts, store: Registry, visitor: Visitor) -> Response:
         visitor=visitor,
         done=done,
         chart=facts.chart(LARGE),
+        questions=questions,
         comparison=model_facts.compare(facts, store, visitor.challenger),
         movable=movable[::-1],
         below=states.below() if states else None,
@@ -141,8 +147,12 @@ def change(request: Request, body: bytes, dag_id: str, visitor: Visitor) -> Resp
         status = getattr(error, "status", HTTPStatus.CONFLICT)
         again = replace(visitor, error=in_a_line(error), status=status)
         again = replace(again, action=fields.get("action", ""), why=fields.get("why", ""))
-        return show(model_facts.details(name, store), store, again)
+        return show(model_facts.details(name, store), store, again, _questions(dag_id))
     return RedirectResponse(f"{dag_id}?done={form.sequence + 1}", HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
+
+
+def _questions(dag_id: str) -> Sequence[OpenQuestion]:
+    return open_questions([dag_id]).get(dag_id, [])
 
 
 def _visitor(request: Request, user: Any, dag_id: str, **asked: Any) -> Visitor:

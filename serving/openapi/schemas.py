@@ -16,6 +16,7 @@ TYPES = {"int64": "integer", "float64": "number", "str": "string", "bool": "bool
 KINDS = {"int64": "a whole number", "float64": "a number", "str": "text", "bool": "true or false", DATE: "a date, UTC"}
 INT64 = (-(2**63), 2**63 - 1)
 GROUPED = 10_000  # numbers from here on have thousands separators: a year has none
+PATTERNS_IN_WORDS = {r"^\S(?:.*\S)?$": "no space at either end"}
 FLOAT = (-LARGEST, LARGEST)
 PYTHON_ONLY = re.compile(r"\(\?[^:=!<]|\(\?<[^=!]|\\[AZNUaxz]|[*+?}]\+")  # regex syntax that ECMA 262 lacks
 
@@ -117,7 +118,7 @@ def bounds(column: Column) -> list[str]:
     if length:
         texts.append(f"{length} character{'' if length.endswith(' 1') else 's'}")
     if column.pattern is not None:
-        texts.append(f"matches {column.pattern}")
+        texts.append(PATTERNS_IN_WORDS.get(column.pattern, f"matches {column.pattern}"))
     return texts
 
 

@@ -75,6 +75,11 @@ def markdown(results: Figures) -> str:
                   f"{airflow['median']:.2f} s, {airflow['least']:.2f} to {airflow['greatest']:.2f} s."]  # fmt: skip
     goals = ((goal["goal"], [_rows(goal), f"{goal['measured']:,.4g}", *verdict(goal)]) for goal in results["goals"])
     lines += ["", "## Goals", "", *_table(["goal", "rows", "measured", "asked", ""], goals)]
+    most = max(size["trees"] for size in results["sizes"].values())
+    for rows, size in results["sizes"].items():
+        if size["trees"] < most:
+            lines += ["", f"Of {int(rows):,} rows the forests have {size['trees']} trees in place of {most}, so that "
+                      "the run ends: the boosted trees, which have all of theirs, are beside that much less work."]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

@@ -89,22 +89,22 @@ def test_what_changed_is_named_and_shown(
 def test_two_files_are_compared_with_each_other(
     version: Path, registry_environ: dict[str, str], case: UseCase, tmp_path: Path
 ) -> None:
-    """Both have the same Vintage, far from the training's: only the premium has moved between them."""
+    """Both have the same Vintage, far from the training's: only the damage has changed between them."""
     old, new, unlabelled = (tmp_path / f"{name}.csv" for name in ("old", "new", "unlabelled"))
-    for file, seed, premium in ((old, 8, 1), (new, 9, 3)):
+    for file, seed, damaged in ((old, 8, {}), (new, 9, {"Vehicle_Damage": "Yes"})):
         frame = generate(case, 3000, seed=seed)
         frame["Vintage"] = frame["Vintage"].clip(upper=100)
-        frame.assign(Annual_Premium=frame["Annual_Premium"] * premium).to_csv(file, index=False)
+        frame.assign(**damaged).to_csv(file, index=False)
     pd.read_csv(old).drop(columns="Response").to_csv(unlabelled, index=False)
     for against in (old, unlabelled):
         out = tmp_path / against.stem
         code, output = monitor(registry_environ, new, "--against", str(against), "--out", str(out))
         assert (
-            code == 0 and f"3,000 rows against {against.name}: covariate and prediction shift: Annual_Premium" in output
+            code == 0 and f"3,000 rows against {against.name}: covariate and prediction shift: Vehicle_Damage" in output
         )
         found = {each["name"]: each for each in json.loads((out / "report.json").read_text())["drift"]["columns"]}
         assert [name for name, each in found.items() if each["verdict"] == "drifted"] == [
-            "Annual_Premium",
+            "Vehicle_Damage",
             "(predictions)",
         ]
         assert found["Response"]["verdict"] == ("stable" if against == old else "not watched")

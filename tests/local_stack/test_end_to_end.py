@@ -13,6 +13,7 @@ import pymongo
 import pytest
 import requests
 
+from evidence import escape
 from tests.support.local_stack import airflow, free, free_environment, listening, marked, run_ids, updraft
 from tests.support.repository import add_file_case, add_watching_case, copy_repository
 from updraft.addresses import from_environment
@@ -151,7 +152,8 @@ def answer(server: Airflow, dag: str, run_id: str, choice: str, reason: str) -> 
     task = f"dags/{dag}/dagRuns/{run_id}/taskInstances/approve"
     (asked,) = server.request("GET", f"dags/{dag}/dagRuns/{run_id}/hitlDetails")["hitl_details"]
     assert asked["options"] == ["promote", "reject"] and asked["defaults"] == ["reject"]
-    assert "| random\\_forest" in asked["body"] and f"/runs/{run_id}/plugin/model-card)" in asked["body"]
+    (chosen,) = (name for name in load(CASE).candidates if f"Promote {name} of {CASE}" in asked["subject"])
+    assert f"| {escape(chosen)}" in asked["body"] and f"/runs/{run_id}/plugin/model-card)" in asked["body"]
     pid = server.request("GET", task)["pid"]
     until = time.monotonic() + 30
     while pid and psutil.pid_exists(pid):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
+import sqlite3
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
 
 import model_facts
 from models_page import Visitor, show
-from tests.support.airflow_server import SERVING_URL, VIEWER, AirflowServer
+from tests.support.airflow_server import LIVE, SERVING_URL, VIEWER, AirflowServer
 from tests.support.axe import axe_source, findings_on
 from tests.support.measured_versions import push_measured
 from updraft.local_stack.credentials import ADMIN, SERVICE
@@ -266,6 +271,41 @@ def test_links_out_of_the_pages_are_links_where_they_can_be_followed(api_server:
         assert f'href="{service}"' in alone and service in framed and f'href="{service}"' not in framed, path
     unknown = admin.session.get(f"{api_server.url}/updraft/models/train_m_unknown", timeout=60)
     assert unknown.status_code == HTTPStatus.NOT_FOUND and '<a href="../models">' in unknown.text
+
+
+@pytest.fixture
+def waits(api_server: AirflowServer, store: Registry, tmp_path: Path) -> Iterator[str]:
+    """Yield a run of LIVE that waits for an answer, as the scheduler leaves it: the api-server has none."""
+    run = api_server.admin.request("POST", f"dags/train_{LIVE}/dagRuns", {"logical_date": None, "conf": {}})
+    run_id = run["dag_run_id"]
+    with closing(sqlite3.connect(api_server.folder / "airflow.db", timeout=60)) as database, database:
+        of_it = ("approve", run_id)
+        (task,) = database.execute("SELECT id FROM task_instance WHERE task_id = ? AND run_id = ?", of_it).fetchone()
+        database.execute("UPDATE task_instance SET state = 'awaiting_input' WHERE id = ?", (task,))
+        values = (task, "[]", "Promote forest <b> in place of version 2?", "{}", "{}", "2026-11-30 09:15:00")
+        database.execute(
+            "INSERT INTO hitl_detail (ti_id, options, subject, params, params_input, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)", values
+        )  # fmt: skip
+    yield run_id
+    api_server.admin.request("DELETE", f"dags/train_{LIVE}/dagRuns/{quote(run_id, safe='')}")
+
+
+def test_models_say_what_a_run_asks_and_lead_to_where_it_is_answered(api_server: AirflowServer, waits: str) -> None:
+    admin, viewer = Browser(api_server, ADMIN), Browser(api_server, VIEWER)
+    there = f"/dags/train_{LIVE}/runs/{quote(waits, safe='')}/tasks/approve/required_actions"
+    for browser, name in ((admin, ""), (admin, LIVE), (viewer, "")):
+        page = browser.get(name).text
+        assert page.count("Waits for an answer") == 1
+        assert "since 2026-11-30 09:15: Promote forest &lt;b&gt; in place of version 2?" in page
+        assert f'href="{api_server.url}{there}"' in page or waits in html.unescape(page)
+    assert "Waits for an answer" not in admin.get("vehicle_insurance").text
+    api_server.admin.request(
+        "PATCH",
+        f"dags/train_{LIVE}/dagRuns/{quote(waits, safe='')}/taskInstances/approve/-1/hitlDetails",
+        {"chosen_options": ["reject"], "params_input": {}},
+    )
+    assert "Waits for an answer" not in admin.get().text
 
 
 def test_axe_finds_nothing_serious(api_server: AirflowServer, name: str, peer_environments: Path) -> None:

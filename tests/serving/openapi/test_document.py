@@ -209,3 +209,9 @@ def _taken(signature: Signature, row: dict[str, Any]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def test_a_common_pattern_is_described_in_words() -> None:
+    make = text("make", pattern=r"^\S(?:.*\S)?$", longest=40)
+    assert schemas.bounds(make) == ["at most 40 characters", "no space at either end"]
+    assert schemas.bounds(text("postcode", pattern=r"^\d{5}$")) == [r"matches ^\d{5}$"]
