@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 KEY, VERSION, REGISTRY = "updraft.key", "updraft.version", "updraft.registry"
 
@@ -40,7 +40,7 @@ class Run(Struct):
     """A run, as MLflow wraps it."""
 
     info: RunInfo
-    data: RunData
+    data: RunData = field(default_factory=RunData)
 
 
 class NewRun(Struct):
