@@ -29,7 +29,9 @@ def open_questions(dag_ids: Sequence[str]) -> Mapping[str, Sequence[OpenQuestion
     from sqlalchemy import select
 
     rows = (
-        select(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, HITLDetail.subject, HITLDetail.created_at)
+        select(
+            TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, HITLDetail.subject, HITLDetail.created_at
+        )
         .join(TaskInstance, HITLDetail.ti_id == TaskInstance.id)
         .where(
             TaskInstance.dag_id.in_(dag_ids),

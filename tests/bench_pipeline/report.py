@@ -78,8 +78,8 @@ def markdown(results: Figures) -> str:
     most = max(size["trees"] for size in results["sizes"].values())
     for rows, size in results["sizes"].items():
         if size["trees"] < most:
-            lines += ["", f"Of {int(rows):,} rows the forests have {size['trees']} trees in place of {most}, so that "
-                      "the run ends: the boosted trees, which have all of theirs, are beside that much less work."]  # fmt: skip
+            fewer = f"{size['trees']} trees in place of {most}"
+            lines += ["", f"Of {int(rows):,} rows the forests have {fewer}: the boosted trees are beside less work."]
     return "\n".join(lines) + "\n"
 
 

@@ -282,7 +282,14 @@ def waits(api_server: AirflowServer, store: Registry, tmp_path: Path) -> Iterato
         of_it = ("approve", run_id)
         (task,) = database.execute("SELECT id FROM task_instance WHERE task_id = ? AND run_id = ?", of_it).fetchone()
         database.execute("UPDATE task_instance SET state = 'awaiting_input' WHERE id = ?", (task,))
-        values = (task, '["promote", "reject"]', "Promote forest <b> in place of version 2?", "{}", "{}", "2026-11-30 09:15:00")
+        values = (
+            task,
+            '["promote", "reject"]',
+            "Promote forest <b> in place of version 2?",
+            "{}",
+            "{}",
+            "2026-11-30 09:15:00",
+        )
         database.execute(
             "INSERT INTO hitl_detail (ti_id, options, subject, params, params_input, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?)", values

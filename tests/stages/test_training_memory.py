@@ -271,7 +271,9 @@ def test_a_container_with_little_memory(
         return
     assert "TooLittleMemory" in done.stderr and "(the container's memory limit); a run with limit" in done.stderr
     set_limit(2**40)
-    forced = trained_in_a_process("container", limit, large_split, tmp_path / "out", str(folder), UPDRAFT_MEMORY="100GB")
+    forced = trained_in_a_process(
+        "container", limit, large_split, tmp_path / "out", str(folder), UPDRAFT_MEMORY="100GB"
+    )
     assert forced.returncode == -9
 
 
