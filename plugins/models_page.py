@@ -76,7 +76,10 @@ def router() -> APIRouter:
 
 
 def overview(may_see: Any, *, framed: bool = False) -> Response:
-    """Show every use case that the visitor may see, each in short; what is wrong with one does not stop the others."""
+    """Show every use case that the visitor may see, each in short, those that wait for an answer first.
+
+    What is wrong with one does not stop the others.
+    """
     store, fault = _registry()
     names, unreadable = model_facts.use_cases(store)
     names = [name for name in names if may_see(f"{DAG_PREFIX}{name}")]
@@ -88,6 +91,7 @@ def overview(may_see: Any, *, framed: bool = False) -> Response:
         {"facts": facts, "dag_id": dag_id, "chart": facts.chart(SMALL), "questions": questions.get(dag_id, [])}
         for dag_id, facts in zip(dag_ids, summaries, strict=True)
     ]
+    cases.sort(key=lambda case: not case["questions"])
     return render("models.html.j2", forms=True, cases=cases, framed=framed, fault=fault or unreadable)
 
 

@@ -304,6 +304,7 @@ def test_models_say_what_a_run_asks_and_lead_to_where_it_is_answered(api_server:
     for browser, name in ((admin, ""), (admin, LIVE), (viewer, "")):
         page = browser.get(name).text
         assert page.count("Waits for an answer") == 1
+        assert name or page.index(f'<h2><a href="models/train_{LIVE}"') == page.index("<h2>")  # before all others
         assert "since 2026-11-30 09:15: Promote forest &lt;b&gt; in place of version 2?" in page
         assert f'href="{api_server.url}{there}"' in page or waits in html.unescape(page)
     assert "Waits for an answer" not in admin.get("vehicle_insurance").text
