@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow.plugins_manager import AirflowPlugin
 from starlette.requests import Request  # not for type checkers only: FastAPI reads the annotations
@@ -226,14 +225,6 @@ def _tab(name: str, route: str, page: str) -> dict[str, str]:
     }
 
 
-def _icon(color: str) -> str:
-    """Return an icon in the manner of Airflow's own: points on a rising line."""
-    style = f'fill="none" stroke="{color}" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"'
-    lines = '<path d="M3 3v18h18"/><path d="m7 15 4-4 3 3 6-7"/>'
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" {style}>{lines}</svg>'
-    return f"data:image/svg+xml,{quote(svg)}"
-
-
 class PagesPlugin(AirflowPlugin):
     """Register the pages, the tabs of a run, and Models beside Airflow's own entries."""
 
@@ -247,8 +238,6 @@ class PagesPlugin(AirflowPlugin):
             "href": f"{PAGES.strip('/')}/{MODELS}",
             "destination": "nav",
             "nav_top_level": True,
-            "icon": _icon("#3d5a80"),
-            "icon_dark_mode": _icon("#cfdcec"),
             "url_route": MODELS,
         },
     ]
