@@ -17,6 +17,7 @@ from serving.body import json_body, request_rows
 from serving.metrics import Metrics
 from serving.models.live_models import LiveModels
 from serving.pages import views as pages
+from serving.pages.problem import refused_pages
 from serving.predict import explanations, responses
 from serving.predict.feature_lookup import FeatureLookup
 from serving.predict.loop_route import LoopLimits, LoopRoute
@@ -74,6 +75,7 @@ def create_app(
     predictor = Predictor(live_models, metrics, options.prediction_log)
     lookup = FeatureLookup(metrics, options.features_token)
     app.extensions["log_refused"] = _refusal_logger(metrics, predictor)
+    app.extensions["refused_page"] = refused_pages(app)
     app.extensions["loop_route"] = LoopRoute(
         predictor,
         metrics,

@@ -67,8 +67,8 @@ def start(environment: MutableMapping[str, str]) -> tuple[Flask, RsgiApp]:
             prediction_log.close()
         json_logging.write_answered()
 
-    in_loop = app.extensions["loop_route"].answer
-    return app, RsgiApp(app, settings.limits, app.extensions["log_refused"], close, in_loop)
+    in_loop, page = app.extensions["loop_route"].answer, app.extensions["refused_page"]
+    return app, RsgiApp(app, settings.limits, app.extensions["log_refused"], close, in_loop, page)
 
 
 def _share_metrics(folder: Path, worker: str, environment: MutableMapping[str, str]) -> Path | None:

@@ -54,5 +54,5 @@ def _format(model: type[BaseModel], fault: Mapping[str, Any]) -> dict[str, str]:
         if len(name) > MAX_KEY_LENGTH:  # too long to repeat in a response
             return {"pointer": "", "detail": f"unknown key {quoted(name)}; {known}"}
         return {"pointer": pointer, "detail": f"unknown key; {known}"}
-    message = fault["msg"].replace("Input should be ", "expected ", 1)
+    message = fault["msg"].replace("Input should be ", "expected ", 1).replace("a valid integer", "a whole number", 1)
     return {"pointer": pointer, "detail": f"{message}, found {quoted(fault['input'])}"}

@@ -36,7 +36,7 @@ def read(raw: bytes, max_rows: int, max_values: int) -> Columns:
     """
     claims = _claims(raw)
     if claims.rows > max_rows:
-        raise RequestEntityTooLarge(f"More than {max_rows} rows in one request.")
+        raise RequestEntityTooLarge(f"More than {max_rows:,} rows in one request.")
     try:
         reader = pa.ipc.open_stream(pa.py_buffer(raw[: claims.end]))
         if max(claims.rows * len(reader.schema), len(reader.schema), claims.entries) > max_values:

@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 from werkzeug.http import parse_options_header
 
 from serving.body.value_count import count_json_separators
+from serving.server.limits import in_words
 from updraft.model.columns import quoted
 
 CHARSETS = {"utf-8", "utf8", "us-ascii"}
@@ -70,7 +71,7 @@ def read_body(request: Request, limit: int, *, keep: bool = False) -> bytes:
         raw = None
     if raw is None or len(raw) > limit:
         _drain(request, limit * DRAIN_FACTOR)
-        raise RequestEntityTooLarge(f"The body is larger than {limit} bytes.")
+        raise RequestEntityTooLarge(f"The body is larger than {in_words(limit)}.")
     return raw
 
 

@@ -114,7 +114,7 @@ def read_csv(raw: bytes, signature: Signature, max_rows: int, ask: Ask | None = 
     if twice := [name for name, count in Counter(header).items() if count > 1 and name in used]:
         raise BadRequest(f"The header names the column {quoted(twice[0])} twice.")
     misfits = islice(signature.name_errors(header), MAX_ERRORS)
-    if errors := [_error("", f"header: {detail}: {pointer[1:]}") for pointer, detail in misfits]:
+    if errors := [_error("", f"header: {_field_name(pointer)}{detail}") for pointer, detail in misfits]:
         raise BadRow(errors)
     rows = list(islice(lines, max_rows + 1))
     _check_row_count(len(rows), max_rows, "")
@@ -127,11 +127,16 @@ def read_csv(raw: bytes, signature: Signature, max_rows: int, ask: Ask | None = 
     return stored_columns.check(named, signature, ask, row_pointer, textual=True)
 
 
+def _field_name(pointer: str) -> str:
+    name = pointer[1:].replace("~1", "/").replace("~0", "~")
+    return f"{name}: " if name else ""
+
+
 def _check_row_count(rows: int, max_rows: int, pointer: str) -> None:
     if not rows:
         raise _fault(pointer, "expected at least one row, found none")
     if rows > max_rows:
-        raise RequestEntityTooLarge(f"More than {max_rows} rows in one request.")
+        raise RequestEntityTooLarge(f"More than {max_rows:,} rows in one request.")
 
 
 def _fault(pointer: str, detail: str) -> BadRow:

@@ -9,16 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from flask import Request, Response, current_app, request, url_for
+from flask import Request, Response, current_app, url_for
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from werkzeug.datastructures import MIMEAccept
 
 from serving.openapi import schemas
-from serving.server.problems import MEDIA_TYPE
 from updraft.registry.moves import Move
 
 STATIC = Path(__file__).parents[1] / "static"
 TYPE = "text/html; charset=utf-8"
-RUN = "pages.run"  # the page of a run, which takes the token of the training page
 REFUSALS = {"schema": "invalid values", "internal": "error of the service"}
 
 
@@ -30,29 +29,12 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
 
 def prefers_html(request: Request) -> bool:
     """Return whether the client prefers a page to JSON, as browsers do; without an Accept header it gets JSON."""
-    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+    return accepts_html(request.accept_mimetypes)
 
 
-def problem_page(problem: Response, known: list[str], *, reload: bool) -> Response:
-    """Turn a problem into a page with the same status and headers, and with links to what there is instead.
-
-    With `reload`, the browser reloads the page after the problem's Retry-After.
-    """
-    if problem.mimetype != MEDIA_TYPE:
-        return problem
-    details = json.loads(problem.get_data())
-    missing, use_case = details["status"] == 404, (request.view_args or {}).get("use_case")
-    page = render(
-        "problem.html",
-        problem=details,
-        known=known if missing and use_case not in known else [],
-        use_case=use_case if missing and use_case in known else None,
-        log_in=details["status"] == 401 and request.endpoint == RUN,
-    )
-    replace_body(problem, page)
-    if reload and "Retry-After" in problem.headers:
-        problem.headers["Refresh"] = problem.headers["Retry-After"]
-    return problem
+def accepts_html(accept: MIMEAccept) -> bool:
+    """Return whether a page is preferred to JSON."""
+    return accept.best_match(["application/json", "text/html"]) == "text/html"
 
 
 def replace_body(response: Response, page: Response) -> None:

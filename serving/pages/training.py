@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,6 +21,7 @@ MAX_BYTES, MAX_FIELDS = 2**19, 10_000  # of a submitted form
 FORM = "application/x-www-form-urlencoded"
 COOKIE = "updraft_train"
 ENDED = {"success", "failed"}
+WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 REFRESH_SECONDS = 3  # between two reloads of a run's page
 STAGES = ("ingest", "validate", "transform", "train", "evaluate", "approve", "push")
 FIELDS = ("use_case", "limit", "seed", "promote", "read_all")
@@ -119,6 +121,6 @@ def _params(texts: dict[str, str]) -> dict[str, Any]:
     if params.get("read_all") == "true":
         params["read_all"] = True
     for name in params.keys() & {"limit", "seed"}:
-        if params[name].isascii() and params[name].isdigit() and len(params[name]) < 20:
+        if WHOLE.fullmatch(params[name]):  # also a negative one, which is refused for that
             params[name] = int(params[name])
     return params

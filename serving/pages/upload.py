@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
+from serving.server.limits import in_words
+
 FIELD = "rows"  # of the form
 OVERHEAD = 16 << 10  # bytes of a form around its file
 MEDIA_TYPE = "multipart/form-data"
@@ -21,5 +23,5 @@ def read(request: Request, limit: int) -> bytes:
         raise BadRequest("No file was chosen.")
     content: bytes = file.read(limit + 1)
     if len(content) > limit:
-        raise RequestEntityTooLarge(f"The file is larger than {limit} bytes.")
+        raise RequestEntityTooLarge(f"The file is larger than {in_words(limit)}.")
     return content

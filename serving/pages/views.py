@@ -18,7 +18,7 @@ from serving.body.stored_columns import Ask
 from serving.models.live_model import LiveModel
 from serving.models.live_models import LiveModels
 from serving.openapi import document, samples
-from serving.pages import docs, form, html, model, monitoring, result, training, upload, why
+from serving.pages import docs, form, html, model, monitoring, problem, result, training, upload, why
 from serving.pages import predictions as recent
 from serving.predict import explanations
 from serving.predict.predictor import Predictor
@@ -77,7 +77,7 @@ def _add_index(views: Blueprint, live_models: LiveModels, *, logs: bool) -> None
             return response
         if request.endpoint == STATS_ENDPOINT and response.status_code == 200:
             return html.render("stats.html", stats=response.get_json())
-        return html.problem_page(response, live_models.names, reload=request.method == "GET")
+        return problem.problem_page(response, live_models.names, reload=request.method == "GET")
 
     @views.get("/")
     def index() -> Response:

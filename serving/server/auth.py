@@ -124,7 +124,7 @@ def require_api_key(app: Flask, keys: ApiKeys) -> None:
 
     @app.before_request
     def guard() -> None:
-        if request.path in PUBLIC_PATHS:
+        if request.path in PUBLIC_PATHS or request.endpoint == "static":  # the page that asks for a key needs its style
             return
         key = presented_key(request.headers.get("X-API-Key", ""), request.headers.get("Authorization", ""))
         name = keys.owner(key) if key else None

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def in_words(count: int) -> str:
+    """Return a number of bytes as people and SERVING_MAX_BODY_MB state it."""
+    return f"{count} bytes" if count % 2**20 else f"{count // 2**20} MB"
+
+
 @dataclass(frozen=True)
 class Limits:
     """Per-worker limits: body size in bytes, body timeout in seconds, total size of all bodies held in memory.

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from flask import Response
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # its documented name
 
 from serving.server import problems, security_headers
-from serving.server.limits import Limits
+from serving.server.limits import Limits, in_words
 from serving.server.watchdog import Watchdog
 from serving.server.wsgi_adapter import ARRIVED_AT, Application, Environ, RawResponse, Scope, call, environ, is_host
 
@@ -29,6 +30,7 @@ SMALL_BODY = 8192  # bytes: a body up to this is received at once, not in chunks
 
 # From a request, its headers, its body and its arrival to its response, or None to leave it to the app.
 AnswerInLoop = Callable[[Scope, list[tuple[str, str]], bytes, float], RawResponse | None]
+RefusedPage = Callable[[Scope, int, str], bytes | None]  # from a request, the status and the sentence
 
 
 class Proto(Protocol):
@@ -52,7 +54,8 @@ class RsgiApp:
     """An RSGI application around a WSGI one.
 
     `log_refused` is called with method, path, status and seconds of each request refused here; `close` when the server
-    stops. What `answer_in_loop` answers, no thread sees: it must not wait for anything.
+    stops. What `answer_in_loop` answers, no thread sees: it must not wait for anything. `refused_page` returns the page
+    that a browser is shown of such a request, or None for a program, which gets a problem.
     """
 
     def __init__(
@@ -62,9 +65,11 @@ class RsgiApp:
         log_refused: Callable[[str, str, int, float], None],
         close: Callable[[], None] = lambda: None,
         answer_in_loop: AnswerInLoop = lambda scope, headers, body, arrived_at: None,
+        refused_page: RefusedPage = lambda scope, status, detail: None,
     ) -> None:
         self._app, self._limits, self._log_refused, self._close = app, limits, log_refused, close
         self._answer_in_loop, self._watchdog = answer_in_loop, Watchdog(limits.body_timeout)
+        self._refused_page = refused_page
         self._threads = ThreadPoolExecutor(limits.threads, "request")
         # Probes have their own thread: a busy service is still alive, and must not be restarted for being busy.
         self._probe_thread = ThreadPoolExecutor(1, "probe")
@@ -90,7 +95,7 @@ class RsgiApp:
             request = scope.method, scope.path, refused.status, time.perf_counter() - started
             # Logging writes to files, so not in the event loop; and the request threads may all be busy.
             asyncio.get_running_loop().run_in_executor(self._probe_thread, self._log_refused, *request)
-            response = _problem(refused)
+            response = _problem(refused, self._refused_page(scope, refused.status, refused.detail))
         proto.response_bytes(*response)
 
     def __rsgi_del__(self, loop: object) -> None:
@@ -167,7 +172,7 @@ class RsgiApp:
             self._buffered_bytes += len(chunk)
             chunks.append(chunk)
         if size > self._limits.body_bytes:
-            raise RequestRefused(413, f"The body is larger than {self._limits.body_bytes} bytes.")
+            raise RequestRefused(413, f"The body is larger than {in_words(self._limits.body_bytes)}.")
 
     def _discard(self, chunks: list[bytes]) -> None:
         self._buffered_bytes -= sum(map(len, chunks))
@@ -198,8 +203,10 @@ class RsgiApp:
         return call(self._app, request | {ARRIVED_AT: arrived_at})
 
 
-def _problem(refused: RequestRefused) -> RawResponse:
+def _problem(refused: RequestRefused, page: bytes | None) -> RawResponse:
     response = problems.problem(refused.status, refused.detail)
+    if page is not None:
+        response = Response(page, refused.status, {"Vary": "Accept"}, content_type="text/html; charset=utf-8")
     headers = [(name.lower(), value) for name, value in response.headers]
     if refused.status == 503:
         headers.append(("retry-after", RETRY_AFTER))

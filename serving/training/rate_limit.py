@@ -43,7 +43,8 @@ class RateLimiter:
                 self._close()
             raise ServiceUnavailable("The service cannot check its rate limits now.", retry_after=10) from None
         if wait > 0:
-            raise TooManyRequests(f"At most {limit} requests per minute.", retry_after=int(wait) + 1)
+            seconds = int(wait) + 1
+            raise TooManyRequests(f"At most {limit} per minute: try again in {seconds} s.", retry_after=seconds)
 
     def _wait(self, connection: sqlite3.Connection, who: str, limit: int) -> float:
         """Return the seconds until the next hit is allowed; count one if it is allowed now."""

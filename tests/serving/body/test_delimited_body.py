@@ -96,7 +96,7 @@ def test_a_body_without_a_header_is_read_by_position_where_the_training_data_had
         ("age,age,price,town,day,ok\n1,1,1,x,,true\n", BadRequest, "'age' twice"),
         ("age,price,town,day,ok\n1,1,\"x,,true\n2,2,y,,true\n", BadRequest, "unexpected end of data at line"),
         ("age,price,town,day,ok,colour\n1,1,x,,true,red\n", BadRow, "unknown field"),
-        ("age,price,town,day\n1,1,x,\n", BadRow, "required and missing: ok"),
+        ("age,price,town,day\n1,1,x,\n", BadRow, "header: ok: required and missing"),
         ("age,price,town,day,ok\n1,1,x,true\n", BadRow, "expected 5 cells, as in the header, found 4"),
         ("age,price,town,day,ok\n" + "1,1,x,,true\n" * 101, RequestEntityTooLarge, "More than 100 rows"),
         ("age,price,town,day,ok\n" + "," * 5000, RequestEntityTooLarge, "more than 1800 values"),

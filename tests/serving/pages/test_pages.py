@@ -528,6 +528,10 @@ def test_a_page_needs_a_key_where_keys_are_on_and_a_browser_can_ask_for_it(live_
     for path in ("/", f"/{NAME}", "/docs", "/openapi.json", "/train"):
         refused = client.get(path, headers=BROWSER)
         assert Page(refused).status == 401
+        assert "enter an API key as the password" in refused.text
+        [style] = Page(refused).all("link", rel="stylesheet")
+        with client.get(style["href"]) as sheet:
+            assert sheet.status_code == 200
         assert "Basic" in refused.headers.get_all("WWW-Authenticate")[-1]
         assert client.get(path, auth=("me", "a-key-of-the-tests")).status_code == 200
     docs = client.get("/docs", headers=BROWSER, auth=("me", "a-key-of-the-tests"))
@@ -716,7 +720,9 @@ def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
     assert "queued" in page.text
     tasks = [each["text"].split()[0] for each in page.all("th", scope="row")]
     assert list(dict.fromkeys(tasks)) == ["ingest", "validate", "transform", "train", "evaluate", "approve", "push"]
-    assert Page(trains.test_client().get(url, headers=BROWSER)).status == 401
+    stranger = Page(trains.test_client().get(url, headers=BROWSER))
+    assert stranger.status == 401 and "Bearer" not in stranger.one("main")["text"]
+    assert stranger.one("a", href="/train", **{"class": "button"})["text"] == "Training"
     assert get(client, f"/runs/{LIVE}/service__another").status == 404
 
 
@@ -751,6 +757,7 @@ def test_an_invalid_training_form_starts_nothing_and_shows_its_errors(trains: Fl
         if field:
             assert page.id(f"{field}-error")["text"]
         assert page.one("input", name="limit")["value"] == changes.get("limit", "")
+    assert "greater than or equal to 1" in post(client, "/train", good | {"limit": "-3"}).id("limit-error")["text"]
     assert api_server.runs(f"train_{LIVE}") == before
 
 
@@ -786,4 +793,11 @@ def test_a_file_of_rows_becomes_a_file_of_predictions(client: FlaskClient, live_
         (415, client.post(f"/{NAME}/csv", data=text, headers=BROWSER, content_type="text/csv")),
     ):
         assert page.status_code == status and page.mimetype == "text/html", page.text
-    assert "required and missing: Age" in upload(text.replace("Age", "Ages").encode()).text
+    assert "header: Age: required and missing" in upload(text.replace("Age", "Ages").encode()).text
+    row = text.splitlines()[1].split(",")
+    row[2] = "old"
+    page = Page(upload(f"{text}{','.join(row)}\n".encode()))
+    assert [each["text"] for each in page.all("li")] == ["Row 3, Age: 'old' is not a whole number"]
+    assert page.one("h1")["text"] == "The file has errors"
+    assert "1 error; nothing was predicted." in page.one("main")["text"]
+    assert page.one("a", href=f"/{NAME}")["text"] == "Back to the form"

@@ -394,3 +394,22 @@ def test_refused_requests_are_logged(environ: dict[str, str], tmp_path: Path) ->
     with running(environ, tmp_path, SERVING_MAX_BODY_MB="0.1") as it:
         assert it.ask("POST", PREDICT, b" " * 2**18)[0] == 413
         until(lambda: "POST /predict/vehicle_insurance 413" in it.log.read_text())
+
+
+def test_a_browser_is_shown_a_page_of_what_is_refused_and_a_program_a_problem(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    def upload(path: str, accept: str) -> tuple[str | None, str]:
+        with closing(http.client.HTTPConnection("127.0.0.1", it.port, timeout=120)) as connection:
+            connection.request("POST", path, b" " * (2 << 20), {"Accept": accept})
+            answer = connection.getresponse()
+            assert answer.status == 413
+            return answer.getheader("Content-Type"), answer.read().decode()
+
+    with running(environ, tmp_path, SERVING_MAX_BODY_MB="1") as it:
+        for _ in range(2):  # the second one is rendered already
+            kind, page = upload(f"/{NAME}/csv", "text/html,*/*;q=0.8")
+            assert kind == "text/html; charset=utf-8"
+            assert "The body is larger than 1 MB." in page and "All models" in page
+        for path, accept in ((f"/{NAME}/csv", "*/*"), (PREDICT, "text/html,*/*;q=0.8")):
+            assert upload(path, accept)[0] == "application/problem+json", path

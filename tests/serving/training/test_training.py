@@ -147,7 +147,7 @@ def test_all_errors_of_the_parameters_are_reported_and_nothing_is_started(
     assert {fault["pointer"]: fault["detail"] for fault in problem_body["errors"]} == {
         "/sede": "unknown key; known: limit, seed, promote, read_all",
         "/seed": "expected greater than or equal to 0, found -1",
-        "/limit": "expected a valid integer, found True",
+        "/limit": "expected a whole number, found True",
         "/promote": "expected 'auto', 'canary', 'shadow', 'approve' or 'never', found 'always'",
         "/a~1b~0c": "unknown key; known: limit, seed, promote, read_all",
     }
@@ -324,7 +324,7 @@ def test_so_many_runs_in_a_minute(api_server: AirflowServer, tmp_path: Path) -> 
         answers = [client.post(POST, headers=BEARER) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [202] * more + [429] * (3 - more)
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
-        assert problem(answers[-1], 429)["detail"] == "At most 3 requests per minute."
+        assert problem(answers[-1], 429)["detail"].startswith("At most 3 per minute: try again in ")
     assert len(api_server.runs(f"train_{LIVE}")) == before + 3
 
 
