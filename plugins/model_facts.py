@@ -32,12 +32,16 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Definition:
-    """What the YAML says; `metric` chooses among candidates, and None stands for a use case without a YAML."""
+    """What the YAML says; `metric` chooses among candidates, and None stands for one that is not known.
+
+    `exists` is whether there is a YAML, also one with faults.
+    """
 
     title: str
     metric: str | None
     promote: str | None
     percent: float = 10.0
+    exists: bool = True
 
 
 @dataclass
@@ -169,7 +173,7 @@ def _defined(name: str, root: Path) -> Facts:
         parsed = parse(name, root)
     except BadUseCase:
         line = f"there is no include/usecases/{name}.yaml here: nothing trains it any more"
-        return Facts(name, Definition(name, None, None), [line])
+        return Facts(name, Definition(name, None, None, exists=False), [line])
     except OSError as error:
         return Facts(name, Definition(name, None, None), [in_a_line(error)])
     faults = [fault.format(root) for fault in parsed.faults]

@@ -104,7 +104,7 @@ def use_case(dag_id: str, visitor: Visitor) -> Response:
             f"The models of {name} cannot be shown", fault, HTTPStatus.SERVICE_UNAVAILABLE, models=f"../{MODELS}"
         )
     facts = model_facts.details(name, store)
-    if facts.definition.metric is None and not facts.count and facts.history == []:
+    if not (facts.definition.exists or facts.count or facts.history != []):
         return nothing(f"{name} is not known", facts.faults[0], models=f"../{MODELS}")
     return show(facts, store, visitor, _questions(dag_id))
 
@@ -130,6 +130,7 @@ def show(facts: Facts, store: Registry, visitor: Visitor, questions: Sequence[Op
         may_write=store.keys.signing is not None,
         token=model_moves.make_token(visitor.user_id, facts.name) if visitor.may_move else "",
         service_url=service_url(facts.name),
+        report_url=service_url(f"monitoring/{facts.name}"),
         moves_shown=MOVES_SHOWN,
     )
 

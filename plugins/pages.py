@@ -19,6 +19,7 @@ from starlette.requests import Request  # not for type checkers only: FastAPI re
 
 import models_page
 from links import CARD, MODELS, PAGES, VALIDATION, service_url
+from missing_files import why_missing
 from rendering import FAULTS, SANDBOX, in_a_line, is_framed, nothing, page, render
 from updraft.airflow_client import DAG_PREFIX
 from updraft.model.version_files import CARD as CARD_FILE
@@ -28,7 +29,7 @@ from updraft.usecase.load import ETL_PREFIX, MONITOR_PREFIX
 from updraft.usecase.schema import NAME
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Response
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ MODEL_CARD, REPORT = ("model card", "evaluate", CARD_FILE), ("report", "decide",
 MAX_BYTES = 32 << 20  # of a file that is shown
 MAX_ARGUMENTS = 60  # characters of an expectation's arguments, where it passed
 SUITE = {DAG_PREFIX: "validate/report.json", ETL_PREFIX: "clean/validate/report.json"}
+SUITE_TASK = {DAG_PREFIX: "validate", ETL_PREFIX: "clean"}
 INGESTED = {DAG_PREFIX: "ingest/ingest.json", ETL_PREFIX: "extract/ingest.json"}
 Message = MutableMapping[str, Any]
 
@@ -73,7 +75,7 @@ def card(dag_id: str, run_id: str) -> Any:
     what, task, file = REPORT if kind == MONITOR_PREFIX else MODEL_CARD
     content = read_artifact(dag_id, run_id, f"{task}/{file}")
     if content is None:
-        return nothing(f"No {what} yet", f"It is there when the task {task} has ended; or the run's files are gone.")
+        return _missing(what, dag_id, run_id, task)
     return page(content, SANDBOX)
 
 
@@ -84,9 +86,7 @@ def validation(dag_id: str, run_id: str) -> Any:
         return nothing("No validation", "A run of the monitor reads what the service has validated already.")
     report = read_artifact(dag_id, run_id, SUITE[kind])
     if report is None:
-        return nothing(
-            "No report yet", "It is there when the suite has been run on the rows; or the run's files are gone."
-        )
+        return _missing("report", dag_id, run_id, SUITE_TASK[kind])
     ingested = read_artifact(dag_id, run_id, INGESTED[kind])
     facts = json.loads(report)
     shown = {"report": facts, "ingested": json.loads(ingested) if ingested else None}
@@ -157,6 +157,11 @@ def read_artifact(dag_id: str, run_id: str, place: str) -> bytes | None:
     return found[0] if found else None
 
 
+def _missing(what: str, dag_id: str, run_id: str, task: str) -> Response:
+    missing = why_missing(dag_id, run_id, task)
+    return nothing(f"No {what}{' yet' if missing.yet else ''}", missing.why)
+
+
 def _split(dag_id: str) -> tuple[str, str]:
     """Return the kind of a DAG and the name of its use case or ETL; 404 for a DAG that is none of ours."""
     from fastapi import HTTPException
@@ -181,10 +186,11 @@ def _entries(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             ("passed, as few enough" if count else "passed") if entry["success"] else f"failed, {entry['severity']}"
         )
         observed = None if entry["success"] else result.get("observed_value")
-        arguments = ", ".join(f"{key.strip('_')} {value}" for key, value in kwargs.items())
+        arguments = ", ".join(f"{key.strip('_').replace('_', ' ')} {_value(each)}" for key, each in kwargs.items())
         if entry["success"] and len(arguments) > MAX_ARGUMENTS:
             arguments = f"{arguments[: MAX_ARGUMENTS - 1]}…"
-        examples = ", ".join(map(repr, result.get("partial_unexpected_list", [])[:3]))
+        found = [each for each in result.get("partial_unexpected_list", []) if each is not None]
+        examples = ", ".join(dict.fromkeys(map(repr, found[:3])))
         yield {
             "outcome": outcome,
             "colour": ("warn" if count else "good") if entry["success"] else "bad",
@@ -194,6 +200,13 @@ def _entries(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "count": f"{count:,}" if count else "",
             "examples": entry.get("error") or examples or ("" if observed is None else f"found {observed}"),
         }
+
+
+def _value(value: object) -> str:
+    """Return an argument of an expectation as people write it."""
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    return f"{value:,.10g}" if isinstance(value, float) else str(value)
 
 
 def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

@@ -36,7 +36,7 @@ def add_pages(views: Blueprint, live_models: LiveModels, trainer: Trainer | None
 
     if trainer is not None:
         _add_start(views, live_models, trainer)
-        _add_runs(views, trainer)
+        _add_runs(views, live_models, trainer)
 
 
 def _add_start(views: Blueprint, live_models: LiveModels, trainer: Trainer) -> None:
@@ -59,7 +59,7 @@ def _add_start(views: Blueprint, live_models: LiveModels, trainer: Trainer) -> N
         return response  # type: ignore[return-value]
 
 
-def _add_runs(views: Blueprint, trainer: Trainer) -> None:
+def _add_runs(views: Blueprint, live_models: LiveModels, trainer: Trainer) -> None:
     @views.get("/runs")
     def runs() -> Response:
         return redirect(url_for(".train_form"))  # type: ignore[return-value]
@@ -68,7 +68,13 @@ def _add_runs(views: Blueprint, trainer: Trainer) -> None:
     def run(use_case: str, run_id: str) -> Response:
         trainer.authorize(request.cookies.get(COOKIE), request.remote_addr or "")
         state = trainer.follow(use_case, run_id)
-        response = html.render("run.html", run=state, tasks=_sorted_tasks(state), ended=state.state in ENDED)
+        response = html.render(
+            "run.html",
+            run=state,
+            tasks=_sorted_tasks(state),
+            ended=state.state in ENDED,
+            live=live_models.live.get(use_case),
+        )
         if state.state not in ENDED:
             response.headers["Refresh"] = str(REFRESH_SECONDS)
         return response

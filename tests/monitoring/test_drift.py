@@ -115,6 +115,12 @@ def test_a_changed_column_is_named_first_with_its_reason(case: UseCase, column: 
     assert reason in "; ".join(drift.columns[0].reasons)
 
 
+def test_ranges_of_large_numbers_are_written_out(case: UseCase) -> None:
+    large = rows(0).assign(amount=lambda old: old["amount"] * 1e6)
+    names = [each.name for each in by_name(compare(case, large, large))["amount"].bins]
+    assert any("," in name for name in names) and not any("e+" in name for name in names)
+
+
 def test_an_atom_within_a_bin_has_a_bin_of_its_own(case: UseCase) -> None:
     frame = rows(1)
     frame["zeros"] = frame["zeros"].where(frame["zeros"] > 0, 1e-9)  # as many rows below every quantile as before

@@ -25,6 +25,7 @@ from tests.support.axe import axe_source, findings_on
 from tests.support.measured_versions import push_measured
 from updraft.local_stack.credentials import ADMIN, SERVICE
 from updraft.local_stack.servers import free_port
+from updraft.registry import monitor_state
 from updraft.registry.registry import Registry, open_registry
 from updraft.registry.signing_keys import Keys
 
@@ -206,6 +207,9 @@ def test_a_rollout_is_started_ended_and_taken_back(api_server: AirflowServer, st
     assert "canary 12.5 % since" in browser.get(name).text and "canary 12.5 % since" in browser.get().text
     assert do("shadow", version=1).status_code == HTTPStatus.CONFLICT
     assert do("abort").status_code == HTTPStatus.SEE_OTHER
+    assert "Rollout of version 3 aborted</b> by admin (Airflow): it is better" in browser.get().text
+    version = browser.session.get(f"{api_server.url}/updraft/versions/train_{name}/3", timeout=60).text
+    assert f"updraft registry promote {name} 3 --force" in version
     held = do("promote", version=3)
     assert held.status_code == HTTPStatus.CONFLICT and "held as version 3 by admin (Airflow)" in held.text
     assert do("shadow", version=3, force="true").status_code == HTTPStatus.SEE_OTHER
@@ -259,6 +263,27 @@ def test_the_page_is_an_entry_of_airflows_and_works_in_its_frame(
         browser.close()
     last = store.history(name)[-1]
     assert (last.production, last.why) == (3, "seen in a browser")
+
+
+def test_a_page_says_what_the_monitor_found_and_leads_to_its_report(
+    api_server: AirflowServer, store: Registry, name: str
+) -> None:
+    found = monitor_state.Signal(signal="covariate", action="retrain", reason="Age (PSI 3.00)")
+    state = monitor_state.MonitorState(
+        name=name, version=2, sequence=2, at="2026-11-29T10:58:31+00:00", report="20261129T105831Z",
+        page_sha256="a" * 64, rows=900, labels=0, refused=0, drift="covariate shift: Age",
+        performance="not enough labels: 0 labels", metric="pr_auc", found=[found], worst={}, history=[],
+    )  # fmt: skip
+    monitor_state.write(store.bucket, store.keys, state)
+    browser = Browser(api_server, ADMIN)
+    assert "Covariate shift</b>: Age (PSI 3.00)" in browser.get().text
+    page = browser.get(name).text
+    assert "Covariate shift</b>: Age (PSI 3.00), asks to train again" in page
+    assert f'href="{SERVING_URL}/monitoring/{name}"' in page
+    nothing = state.model_copy(update={"found": [], "drift": "not enough rows to say anything"})
+    monitor_state.write(store.bucket, store.keys, nothing)
+    for text in (browser.get().text, browser.get(name).text):
+        assert re.search(r'<b class="quiet">[Nn]ot enough rows to say anything</b>', text)
 
 
 def test_links_out_of_the_pages_are_links_where_they_can_be_followed(api_server: AirflowServer, name: str) -> None:
@@ -363,6 +388,7 @@ def test_a_yaml_with_faults_and_a_registry_that_is_down_are_a_line_each(
     folder.mkdir(parents=True)
     (folder / "broken.yaml").write_text("choose_by: [\n")
     facts = model_facts.summarize("broken", None, tmp_path)
+    assert facts.definition.exists and not model_facts.summarize("nothing", None, tmp_path).definition.exists
     assert len(facts.faults) == 1 and facts.faults[0].startswith("include/usecases/broken.yaml")
     down = open_registry(registry_environ | {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{free_port()}"})
     names, fault = model_facts.use_cases(down, tmp_path)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ FAILED = {
     "severity": "critical",
     "success": False,
     "kwargs": {"value_set": ["Female", "Male"]},
-    "result": {"element_count": 9, "unexpected_count": 2, "partial_unexpected_list": ["<b>x</b>", "?"]},
+    "result": {"element_count": 9, "unexpected_count": 2, "partial_unexpected_list": ["<b>x</b>", None, "?", "?"]},
 }
 REPORT = {
     "configuration_sha256": "a" * 64,
@@ -89,7 +92,8 @@ def test_a_viewer_sees_the_card_in_a_sandbox_that_loads_nothing(api_server: Airf
 def test_the_report_has_the_worst_first_and_takes_values_as_text(api_server: AirflowServer, artifacts: Path) -> None:
     answer = get(api_server, CARD.replace("/card", "/validation"))
     assert answer.status_code == 200 and "http" not in answer.text.partition("<body>")[2]
-    assert "&lt;b&gt;x" in answer.text and "<b>x" not in answer.text
+    assert "&#39;&lt;b&gt;x&lt;/b&gt;&#39;, &#39;?&#39;<" in answer.text and "<b>x" not in answer.text
+    assert "value set Female, Male<" in answer.text
     assert (
         answer.text.index("failed, critical")
         < answer.text.index("passed, as few enough")
@@ -117,6 +121,40 @@ def test_the_report_has_the_worst_first_and_takes_values_as_text(api_server: Air
 def test_what_is_not_there_is_said(api_server: AirflowServer, artifacts: Path, path: str, words: str) -> None:
     answer = get(api_server, path)
     assert answer.status_code == 404 and words in answer.text
+
+
+@pytest.mark.parametrize(
+    ("run", "states", "page", "words"),
+    [
+        ("failed", {"validate": "failed"}, "card", "No model card|The run failed in the task validate"),
+        (
+            "failed",
+            {"validate": "failed"},
+            "validation",
+            "No report|The task validate has ended, and its files are not",
+        ),
+        (
+            "success",
+            {"evaluate": "success"},
+            "card",
+            "No model card|The task evaluate has ended, and its files are not",
+        ),
+        ("running", {"evaluate": "running"}, "card", "No model card yet|It is there when the task evaluate has ended"),
+    ],
+)
+def test_why_there_is_no_card_or_report_is_said(
+    api_server: AirflowServer, run: str, states: dict[str, str], page: str, words: str
+) -> None:
+    run_id = f"test_{secrets.token_hex(4)}"
+    api_server.admin.trigger(f"train_{LIVE}", run_id)
+    with closing(sqlite3.connect(api_server.folder / "airflow.db", timeout=60)) as database, database:
+        database.execute("UPDATE dag_run SET state = ? WHERE run_id = ?", (run, run_id))  # as a scheduler does
+        for task, state in states.items():
+            place = (state, task, run_id)
+            database.execute("UPDATE task_instance SET state = ? WHERE task_id = ? AND run_id = ?", place)
+    heading, why = words.split("|")
+    text = get(api_server, f"/updraft/runs/train_{LIVE}/{run_id}/{page}").text
+    assert f"<h1>{heading}</h1>" in text and why in text
 
 
 def test_a_run_has_the_tabs_in_the_browser_and_no_script_of_a_task_runs(

@@ -196,11 +196,15 @@ def _ranges(edges: list[float]) -> Iterator[str]:
         yield "any"
         return
     # An edge just above a value would be written as the value, but for the smallest number there is, just above 0.
-    texts = [f"{0.0 if abs(edge) < SMALLEST else edge:.4g}" for edge in edges]
+    texts = [_edge(0.0 if abs(edge) < SMALLEST else edge) for edge in edges]
     yield f"below {texts[0]}"
     for (low, high), (first, last) in zip(pairwise(edges), pairwise(texts), strict=True):
         yield first if np.nextafter(low, np.inf) == high else f"{first} to {last}"
     yield f"above {texts[-1]}"
+
+
+def _edge(value: float) -> str:
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"  # whole numbers, without powers of ten
 
 
 def _reference_counts(profile: Profile) -> Counts:

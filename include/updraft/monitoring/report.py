@@ -15,6 +15,7 @@ from updraft.learning.figures import render
 from updraft.monitoring.drift import VERDICTS, ColumnDrift, Drift
 from updraft.monitoring.performance import Performance
 from updraft.monitoring.reference import Part
+from updraft.registry.monitor_state import FOLLOWS, SIGNALS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,11 @@ def render_page(report: Report) -> str:
         )
         if points and len(report.history) > 1
     ]
-    return template.render(report=report, drift=report.drift, plots=plots, over_time=over_time)
+    found = [(SIGNALS.get(signal, signal), FOLLOWS.get(action, action)) for signal, action in report.found]
+    moved = [(shift, [column.name for column in report.drift.drifted(shift)]) for shift in report.drift.shifts]
+    return template.render(
+        report=report, drift=report.drift, found=found, moved=moved, plots=plots, over_time=over_time
+    )
 
 
 def summarize(drift: Drift) -> str:
@@ -102,7 +107,7 @@ def _draw(axes: Axes, column: ColumnDrift, before: str) -> None:
     axes.barh([place - 0.2 for place in places], [each.now for each in bins], 0.4, color=NOW, label="now")
     axes.set_yticks(list(places), [_short(each.name) for each in bins])
     axes.set(xlabel="share of the rows")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above the bars, which fill the plot
 
 
 def _draw_metric(axes: Axes, history: Sequence[Point]) -> None:
@@ -134,4 +139,5 @@ def _draw_counts(axes: Axes, history: Sequence[Point]) -> None:
 
 
 def _short(name: str) -> str:
+    name = name.removesuffix(".0")  # a category that is a number
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"

@@ -20,6 +20,15 @@ from updraft.registry.signing_keys import Keys
 MONITOR, REPORTS = "monitor.json", "monitor/"
 PAGE, JSON = "report.html", "report.json"
 MAX_REPORTS = 50
+# A signal and what follows it, as people read them.
+SIGNALS = {
+    "schema_break": "Schema break",
+    "covariate": "Covariate shift",
+    "prediction": "Prediction shift",
+    "target": "Target shift",
+    "performance": "Worse performance",
+}
+FOLLOWS = {"warn": "a warning", "retrain": "asks to train again", "roll_back": "asks to roll back"}
 Count = Annotated[int, Field(ge=0)]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
 
@@ -30,6 +39,16 @@ class Signal(Schema):
     signal: Text
     action: Literal["warn", "retrain", "roll_back"]
     reason: Text
+
+    @property
+    def title(self) -> str:
+        """The signal as people read it."""
+        return SIGNALS.get(self.signal, self.signal.replace("_", " "))
+
+    @property
+    def follows(self) -> str:
+        """What follows, as people read it."""
+        return FOLLOWS[self.action]
 
 
 class MonitorState(Schema):

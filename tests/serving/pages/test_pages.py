@@ -25,10 +25,12 @@ from werkzeug.test import TestResponse
 from serving.app import AppOptions, create_app
 from serving.models.live_models import LiveModels
 from serving.models.version_cache import Cache
+from serving.pages import html
 from serving.prediction_log.prediction_log import PredictionLog
 from serving.server.auth import ApiKeys
 from serving.server.security_headers import POLICY
 from serving.server.worker_lock import claim
+from serving.training.runs import Run, Task
 from serving.training.trigger import Trainer
 from tests.support import small_models
 from tests.support.airflow_server import LIVE, AirflowServer
@@ -724,6 +726,30 @@ def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
     assert stranger.status == 401 and "Bearer" not in stranger.one("main")["text"]
     assert stranger.one("a", href="/train", **{"class": "button"})["text"] == "Training"
     assert get(client, f"/runs/{LIVE}/service__another").status == 404
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (Run("rent", "x", "failed", outcome="failed", reason="no rows"), "Version 1 stays live."),
+        (Run("nobody", "x", "failed", outcome="failed"), "No version is live."),
+        (Run("nobody", "x", "success", outcome="stored", version=1), "Version 1 was stored; no version is live."),
+    ],
+)
+def test_the_page_of_a_run_says_what_is_live_after_it(
+    trains: Flask, live_models: LiveModels, run: Run, words: str
+) -> None:
+    with trains.test_request_context():
+        page = html.render("run.html", run=run, tasks=(), ended=True, live=live_models.live.get(run.use_case))
+    assert words in re.sub("<[^>]+>", "", page.get_data(as_text=True))
+
+
+def test_the_page_of_a_run_that_asks_a_person_leads_to_the_question(trains: Flask) -> None:
+    task = Task("approve", None, "awaiting_input", None, None)
+    run = Run("rent", "x", "running", tasks=(task,), airflow_url="http://airflow.test/dags/train_rent/runs/x")
+    with trains.test_request_context():
+        page = html.render("run.html", run=run, tasks=run.tasks, ended=False, live=None).get_data(as_text=True)
+    assert ">waits for an answer</span></h2>" in page and f'href="{run.airflow_url}/required_actions"' in page
 
 
 def test_behind_a_proxy_that_speaks_tls_the_cookie_is_secure(trains: Flask) -> None:

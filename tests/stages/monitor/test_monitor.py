@@ -172,6 +172,24 @@ def test_reports_are_published_signed_and_remember_former_ones(
         monitor_state.read(registry.bucket, registry.keys, "sms_spam")
 
 
+def test_a_report_names_first_what_drifted_and_what_follows(
+    version: Path, registry: Registry, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    def page(name: str, frame: pd.DataFrame, truths: list[Any]) -> str:
+        stages(SEES_ALL, registry, [joined(version, frame, 1, truths)], tmp_path / name)
+        folders = [tmp_path / name / each for each in ("collect", "drift", "performance", "decide")]
+        report(*folders, [], tmp_path / name)
+        return " ".join((tmp_path / name / "report.html").read_text(encoding="utf-8").split())
+
+    drifted = page("drifted", rows.assign(Vintage=rows["Vintage"].clip(upper=60)), [None] * 1500)
+    assert '<p class="outcome drifted"><b>Covariate shift</b>: Vintage' in drifted
+    assert "<li>Covariate shift: <b>asks to train again</b></li>" in drifted
+    assert '<p class="outcome"><b>Performance: not enough labels</b>' in drifted  # neither good nor bad
+    stable = page("stable", rows, rows["Response"].tolist())
+    assert '<p class="outcome good"><b>No drift</b>' in stable
+    assert '<p class="outcome good"><b>Performance: as promised</b>' in stable
+
+
 def test_old_reports_go(registry: Registry) -> None:
     for number in range(monitor_state.MAX_REPORTS + 3):
         registry.bucket.put(f"{NAME}/monitor/20261129T{number:06d}Z/report.json", b"{}")
