@@ -58,4 +58,8 @@ def refusal(error: BaseException) -> str:
     message = " ".join(str(seen or error).split())
     if not seen and "SSLError" not in message:  # the scheduler's alert reaches us as text, at times
         return ""
-    return f"it refuses the certificate in {CERTIFICATE}: {message}" if "ALERT" in message else f"{NO_TLS}: {message}"
+    if "ALERT" in message:
+        return f"it refuses the certificate in {CERTIFICATE}: {message}"
+    if "EOF" in message:  # the alert that would say which of the two may come too late
+        return f"it refuses the certificate in {CERTIFICATE}, or it does not speak TLS; expected tcp:// then: {message}"
+    return f"{NO_TLS}: {message}"
