@@ -69,7 +69,7 @@ def test_a_value_that_fits_is_converted_without_loss(column: Column, value: obje
         (DATE, "2026-02-30", "'2026-02-30' is not an ISO 8601 date"),
         (DATE, 5, "5 (int) is not a date"),
         (DATE, "2025-12-31T23:59:59", "is not between 2026-01-01T00:00:00 and 2026-12-31T00:00:00"),
-        (DATE, "0001-01-01T00:00:00+02:00", "is out of the calendar's range in UTC"),
+        (DATE, "0001-01-01T00:00:00+02:00", "'0001-01-01T00:00:00+02:00' is out of the calendar's range in UTC"),
         (INTEGER, "x" * 500, "..."),
     ],
 )

@@ -173,7 +173,7 @@ def parse_date(value: object) -> datetime:
     try:
         return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
     except OverflowError:
-        raise ValueError(f"{quoted(value)} is out of the calendar's range in UTC") from None
+        raise ValueError(f"{quoted(value.isoformat())} is out of the calendar's range in UTC") from None
 
 
 def _outside(converted: Any, low: Any, high: Any) -> list[Violation]:
