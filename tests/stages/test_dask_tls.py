@@ -131,10 +131,7 @@ def test_certificates_of_another_authority_are_refused_by_either_side(
     assert any(sentence in str(refused(encrypted.address)) for sentence in sentences)
 
 
-def test_an_address_without_encryption(
-    encrypted: Cluster, client: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("updraft.learning.dask_cluster.SECONDS", 5)
+def test_an_address_without_encryption(encrypted: Cluster, client: pytest.MonkeyPatch) -> None:
     url = encrypted.address.replace("tls", "tcp")
     with pytest.raises(ClusterError, match=r"does not answer: .*; one that has certificates answers tls:// alone$"):
         with connect(EngineBlock(name="dask"), from_environment({"DASK_URL": url})):

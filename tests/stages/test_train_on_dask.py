@@ -187,7 +187,6 @@ def test_workers_that_die_during_the_fits(
 ) -> None:
     caplog.set_level(logging.INFO, "updraft")
     monkeypatch.setenv("DASK_URL", lone.address)
-    monkeypatch.setattr("updraft.learning.dask_engine.SECONDS", 3)
     for _ in range(2):
         lone.start_worker("--nthreads", "1")
     lone.wait_for(2)
