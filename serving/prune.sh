@@ -11,3 +11,5 @@ rm -rf pyarrow/libarrow_flight.so* pyarrow/libarrow_python_flight.so* pyarrow/_f
 find . \( -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' -o -name '*.hpp' \) -exec rm {} +
 find boto3/data botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name sso ! -name sso-oidc \
     -exec rm -r {} +
+# Not those that a wheel brings in a folder .libs: they were patched, and strip may break their alignment.
+find . -type f -name '*.so*' ! -path './*.libs/*' -exec strip --strip-unneeded {} +
