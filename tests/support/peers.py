@@ -30,7 +30,7 @@ def python_with(folder: Path, *packages: str) -> Path:
 
 
 def npm_modules(folder: Path, name: str, number: str) -> Path:
-    """Return the `node_modules` of a package of npm, with what it depends on; skip where there is no npm."""
+    """Return the `node_modules` of a package and what it depends on; skip where npm or its registry is absent."""
     place = folder / f"{name}-{number}"
     made = place / "made"
     place.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,18 @@ def npm_modules(folder: Path, name: str, number: str) -> Path:
         if not made.exists():
             if not shutil.which("npm"):
                 pytest.skip(f"there is no npm, which has {name}")
-            command = ["npm", "install", "--prefix", place, f"{name}@{number}", "--no-audit", "--no-fund"]
-            subprocess.run([*command, "--ignore-scripts"], check=True, timeout=550, capture_output=True)
+            command = [
+                "npm",
+                "install",
+                "--prefix",
+                place,
+                f"{name}@{number}",
+                "--no-audit",
+                "--no-fund",
+                "--fetch-retries=1",
+            ]
+            done = subprocess.run([*command, "--ignore-scripts"], timeout=550, capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"npm cannot install {name} {number}: {' '.join(done.stderr.split())[:300]}")
             made.touch()
     return place / "node_modules"
