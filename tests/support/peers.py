@@ -39,17 +39,9 @@ def npm_modules(folder: Path, name: str, number: str) -> Path:
         if not made.exists():
             if not shutil.which("npm"):
                 pytest.skip(f"there is no npm, which has {name}")
-            command = [
-                "npm",
-                "install",
-                "--prefix",
-                place,
-                f"{name}@{number}",
-                "--no-audit",
-                "--no-fund",
-                "--fetch-retries=1",
-            ]
-            done = subprocess.run([*command, "--ignore-scripts"], timeout=550, capture_output=True, text=True)
+            flags = ["--no-audit", "--no-fund", "--fetch-retries=1", "--ignore-scripts"]
+            command = ["npm", "install", "--prefix", place, f"{name}@{number}", *flags]
+            done = subprocess.run(command, timeout=550, capture_output=True, text=True)
             if done.returncode:
                 pytest.skip(f"npm cannot install {name} {number}: {' '.join(done.stderr.split())[:300]}")
             made.touch()
