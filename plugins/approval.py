@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowFailException
 
 import evidence
 from links import ModelCardLink
-from notifications import note_failure
+from stage_tasks import reported
 from updraft.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,8 +85,8 @@ class ApproveOperator(HITLOperator):
         self.subject, self.body = question.subject, question.body  # not templates: there are people's words in them
         self.options, self.response_timeout = list(question.options), timedelta(hours=question.hours)
         if question.evidence not in self._shown(context["ti"].id):
-            note_failure(UserError(STALE))
-            raise AirflowFailException(STALE)
+            with reported(self.task_id):
+                raise UserError(STALE)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:

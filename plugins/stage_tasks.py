@@ -21,11 +21,14 @@ from airflow.sdk import (
     AssetOrTimeSchedule,
     BaseOperatorLink,
     CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    RetryAction,
+    RetryRule,
     TriggerRule,
     get_parsing_context,
 )
 from airflow.sdk.bases.decorator import task_decorator_factory
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from links import run_url as run_url
 from notifications import note_failure
@@ -57,6 +60,16 @@ class StageRun:
         return path
 
 
+class FailedForGood(SystemExit):
+    """Ends a task that a person must mend, without another try.
+
+    Of an exit Airflow logs one line; of exceptions, also of its own AirflowFailException, it logs the traceback.
+    """
+
+
+NO_OTHER_TRY = RetryRule(FailedForGood, RetryAction.FAIL, reason="a person has to mend what is wrong")
+
+
 @contextmanager
 def reported(verb: str) -> Iterator[None]:
     """Fail for good, in one line, on what a person must mend; log the seconds."""
@@ -66,7 +79,7 @@ def reported(verb: str) -> Iterator[None]:
     except UserError as error:
         log.error("%s", error)
         note_failure(error)
-        raise AirflowFailException(str(error)) from None
+        raise FailedForGood(1) from None
     except AirflowSkipException:
         raise
     except (Exception, AirflowTaskTimeout) as error:
@@ -170,6 +183,7 @@ def default_args(owner: str, retry: Retry) -> dict[str, Any]:
         "retry_delay": retry.delay,
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": retry.max_delay,
+        "retry_policy": ExceptionRetryPolicy([NO_OTHER_TRY]),
         "execution_timeout": retry.timeout,
         # When a person skips a task, the next one is not skipped, too: it fails and says what it lacks.
         "trigger_rule": TriggerRule.NONE_FAILED,

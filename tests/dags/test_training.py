@@ -247,11 +247,11 @@ def test_rows_that_were_set_aside_can_be_read_on_s3_after_the_run_has_failed(
 
 
 def test_an_unknown_run_parameter_is_refused_before_any_row_is_read(
-    dags: dict[str, DAG], environ: None, case: UseCase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    dags: dict[str, DAG], environ: None, case: UseCase, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"sede": 1})
     assert states(run)["ingest"] == "failed"
-    assert "run parameter unknown key 'sede' (did you mean 'seed'?)" in "".join(capfd.readouterr())
+    assert "run parameter unknown key 'sede' (did you mean 'seed'?)" in caplog.text
     assert not (tmp_path / "runs").exists()
 
 
@@ -288,6 +288,7 @@ def test_bad_rows_stop_the_run_at_validate_with_nothing_pushed_and_no_second_try
     registry: Registry,
     column: str,
     value: Any,
+    caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     if value is ...:
@@ -301,7 +302,9 @@ def test_bad_rows_stop_the_run_at_validate_with_nothing_pushed_and_no_second_try
     run = dags[f"train_{case.name}"].test(logical_date=None)
     found = states(run)
     assert (found["ingest"], found["validate"], found["push"]) == ("success", "failed", "upstream_failed")
-    assert any("expectations failed" in line and column in line for line in "".join(capfd.readouterr()).splitlines())
+    (reason,) = [record for record in caplog.records if "expectations failed" in record.getMessage()]
+    assert (reason.levelname, reason.name) == ("ERROR", "airflow.task") and column in reason.getMessage()
+    assert "Task exited" in (printed := "".join(capfd.readouterr())) and "Traceback" not in printed
     (validate,) = [ti for ti in run.get_task_instances() if ti.task_id == "validate"]
     assert validate.try_number == 1
     assert registry.names() == []
