@@ -8,6 +8,7 @@ from evidence import Table, escape
 from links import models_url, service_url
 from updraft.airflow_client import DAG_PREFIX
 from updraft.model.columns import Column
+from updraft.model.number_format import format_value
 from updraft.usecase import UseCase
 from updraft.usecase.schema import FOLDS_UP_TO
 
@@ -56,7 +57,7 @@ def _allowed(column: Column) -> str:
 
 
 def _end(value: object) -> str:
-    return "…" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "…" if value is None else format_value(value)
 
 
 def _candidates(case: UseCase) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from updraft.model.number_format import format_number
+
 MAX_NAME = 40  # characters of a model or of a slice, so that a row stays on a line
 MARKDOWN = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]()<>#+-.!|~&@:"} | dict.fromkeys("\r\n", " "))
 
@@ -66,16 +68,17 @@ def comparison(evaluation: Mapping[str, Any]) -> str:
         return f"the champion, version {champion['version']}, cannot score these rows ({champion['error']})"
     low, high = champion["interval"]
     gate = evaluation["gate"]
+    margin = format_number(gate["margin"])
     return (
         f"{gate['metric']}: {champion['challenger']:.4f} against {champion['champion']:.4f} of the champion, version "
-        f"{champion['version']}: {champion['gain']:+.4f} (95 % {low:+.4f} to {high:+.4f}), margin {gate['margin']:g}"
+        f"{champion['version']}: {champion['gain']:+.4f} (95 % {low:+.4f} to {high:+.4f}), margin {margin}"
     )
 
 
 def floors(evaluation: Mapping[str, Any]) -> Table:
     """Return the floors, and what the chosen model has."""
     metrics = evaluation["metrics"]
-    rows = [[name, _number(metrics[name]), f"{floor:g}"] for name, floor in evaluation["floors"].items()]
+    rows = [[name, _number(metrics[name]), format_number(floor)] for name, floor in evaluation["floors"].items()]
     return Table(["metric with a floor", "model", "at least"], rows)
 
 

@@ -22,6 +22,7 @@ from links import CARD, MODELS, PAGES, VALIDATION, service_url
 from missing_files import why_missing
 from rendering import FAULTS, SANDBOX, in_a_line, is_framed, nothing, page, render
 from updraft.airflow_client import DAG_PREFIX
+from updraft.model.number_format import format_value
 from updraft.model.version_files import CARD as CARD_FILE
 from updraft.model.version_files import EVALUATION
 from updraft.stages.runs import BadArtifacts, artifacts, folder_of
@@ -205,8 +206,8 @@ def _entries(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _value(value: object) -> str:
     """Return an argument of an expectation as people write it."""
     if isinstance(value, list):
-        return ", ".join(map(_value, value))
-    return f"{value:,.10g}" if isinstance(value, float) else str(value)
+        return ", ".join(str(each) if isinstance(each, int) else _value(each) for each in value)  # codes, maybe
+    return format_value(value)
 
 
 def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

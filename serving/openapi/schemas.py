@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from updraft.model.columns import DATE, EXACT, LARGEST, Column
+from updraft.model.number_format import format_number
 from updraft.model.reading import Reading
 from updraft.model.signature import Signature
 
 TYPES = {"int64": "integer", "float64": "number", "str": "string", "bool": "boolean", DATE: "string"}
 KINDS = {"int64": "a whole number", "float64": "a number", "str": "text", "bool": "true or false", DATE: "a date, UTC"}
 INT64 = (-(2**63), 2**63 - 1)
-GROUPED = 10_000  # numbers from here on have thousands separators: a year has none
 PATTERNS_IN_WORDS = {r"^\S(?:.*\S)?$": "no space at either end"}
 FLOAT = (-LARGEST, LARGEST)
 PYTHON_ONLY = re.compile(r"\(\?[^:=!<]|\(\?<[^=!]|\\[AZNUaxz]|[*+?}]\+")  # regex syntax that ECMA 262 lacks
@@ -122,13 +122,6 @@ def bounds(column: Column) -> list[str]:
     return texts
 
 
-def number(value: float) -> str:
-    """Format a number for humans: thousands separators, at most six significant digits for fractions."""
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}" if abs(value) >= GROUPED else str(int(value))
-    return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.2f}" if abs(value) < 1e15 else f"{value:.6g}"
-
-
 def _range(column: Column, signature: Signature) -> dict[str, Any]:
     if column.type not in {"int64", "float64"}:
         return {"format": "date-time"} if column.type == DATE else {}
@@ -161,7 +154,7 @@ def _format_range(low: float | datetime | None, high: float | datetime | None) -
 def _format_bound(end: float | datetime | None) -> str:
     if isinstance(end, datetime):
         return end.isoformat(" ", "minutes") if end.time() != datetime.min.time() else end.date().isoformat()
-    return number(end or 0)
+    return format_number(end or 0)
 
 
 def _listed(names: Sequence[str]) -> str:

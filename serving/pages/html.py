@@ -13,7 +13,7 @@ from flask import Request, Response, current_app, url_for
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from werkzeug.datastructures import MIMEAccept
 
-from serving.openapi import schemas
+from updraft.model.number_format import format_number
 from updraft.registry.moves import Move
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -54,7 +54,7 @@ def _templates() -> Environment:
     )
     environment.globals |= {"url_for": url_for, "static": _static, "exists": _exists}
     environment.filters |= {
-        "number": schemas.number,
+        "number": format_number,
         "percent": _percent,
         "utc": _utc,
         "clock": _clock,
@@ -94,7 +94,7 @@ def _utc(time: datetime | str) -> str:
 
 def _metric(value: float) -> str:
     """Format a metric: three significant digits, and all of those before the point."""
-    return f"{value:.3g}" if abs(value) < 1000 else schemas.number(value)
+    return f"{value:.3g}" if abs(value) < 1000 else format_number(value)
 
 
 def _refusal(kind: str | None) -> str:

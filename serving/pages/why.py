@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.openapi import schemas
 from serving.predict.predictor import PredictionResult
 from updraft.model.compiled.explain import Explanation
+from updraft.model.number_format import format_number
 from updraft.model.signature import Rows, Signature
 
 MAX_BARS, MAX_VALUE = 12, 40  # columns that have a bar of their own; characters of a value
@@ -85,7 +85,7 @@ def _value(signature: Signature, rows: Rows, place: int) -> str:
         return name
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = schemas.number(value) if isinstance(value, int | float) else str(value)
+    text = format_number(value) if isinstance(value, int | float) else str(value)
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 

@@ -124,7 +124,7 @@ def test_a_text_with_rare_values_is_no_closed_set_and_an_outlier_makes_the_range
         (kwargs, s) for kind, kwargs, s in suite(tmp_path) if "between" in kind and kwargs.get("column") == "spend"
     ]
     assert ranges[0] == ({"column": "spend", "min_value": 0, "mostly": 0.99}, "critical") and ranges[1][1] == "warning"
-    assert "spend 1e+06" in notes(created)
+    assert "spend 1,000,000 (98 %" in notes(created)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ FAILED = {
     "kwargs": {"value_set": ["Female", "Male"]},
     "result": {"element_count": 9, "unexpected_count": 2, "partial_unexpected_list": ["<b>x</b>", None, "?", "?"]},
 }
+BOUNDS = {"max_value": 1_000_000, "value_set": [90210, 1e6]}
 REPORT = {
     "configuration_sha256": "a" * 64,
     "success": False,
@@ -41,7 +42,7 @@ REPORT = {
     "all": [
         FAILED | {"success": True, "column": "Driving_License", "result": {"unexpected_count": 0}},
         FAILED | {"success": True, "column": "Vintage", "severity": "warning", "result": {"unexpected_count": 3}},
-        FAILED | {"success": True, "column": "Age", "result": {"unexpected_count": 0}},
+        FAILED | {"success": True, "column": "Age", "result": {"unexpected_count": 0}, "kwargs": BOUNDS},
         FAILED,
     ],
 }
@@ -94,6 +95,7 @@ def test_the_report_has_the_worst_first_and_takes_values_as_text(api_server: Air
     assert answer.status_code == 200 and "http" not in answer.text.partition("<body>")[2]
     assert "&#39;&lt;b&gt;x&lt;/b&gt;&#39;, &#39;?&#39;<" in answer.text and "<b>x" not in answer.text
     assert "value set Female, Male<" in answer.text
+    assert "max value 1,000,000, value set 90210, 1,000,000<" in answer.text
     assert (
         answer.text.index("failed, critical")
         < answer.text.index("passed, as few enough")

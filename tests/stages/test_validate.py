@@ -74,6 +74,15 @@ def test_bounds_of_dates_and_texts_are_held(tmp_path: Path, columns: dict[str, A
     assert complaint in str(failure.value)
 
 
+def test_the_reason_writes_large_and_small_numbers_without_powers_of_ten(tmp_path: Path) -> None:
+    columns = [real("price", minimum=0.00001, maximum=1_000_000), integer("y", maximum=10**17)]
+    case = small_case(columns, folder=tmp_path)
+    frame = pd.DataFrame({"price": [0.5, 2_500_000.0], "y": [0, 1]})
+    with pytest.raises(ValidationFailed) as failure:
+        validate(case, dataset(frame, tmp_path), tmp_path / "out")
+    assert "price: column_values_to_be_between(min_value=0.00001, max_value=1,000,000): 1 of" in str(failure.value)
+
+
 def keep(rows: int) -> Spoil:
     return lambda frame: frame.drop(frame.index[rows:])
 

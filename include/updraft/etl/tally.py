@@ -10,6 +10,7 @@ from typing import Any
 
 from updraft.etl.outliers import Bounds
 from updraft.etl.schema import Etl
+from updraft.model.number_format import format_number
 
 log = logging.getLogger(__name__)
 
@@ -74,4 +75,4 @@ class Tally:
 
 
 def _edge(bound: float | None) -> str:
-    return "any" if bound is None else f"{bound:g}"
+    return "any" if bound is None else format_number(bound)

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from updraft.model.number_format import format_number
+
 Type = Literal["int64", "float64", "str", "bool", "datetime64[us]"]
 Value = int | float | str | bool
 TYPES: tuple[Type, ...] = ("int64", "float64", "str", "bool", "datetime64[us]")
@@ -203,7 +205,7 @@ def format_bound(bound: float | datetime | None) -> str:
     """Write an end of a range for a message; `any` where it is open."""
     if bound is None:
         return "any"
-    return bound.isoformat() if isinstance(bound, datetime) else f"{bound:g}"
+    return bound.isoformat() if isinstance(bound, datetime) else format_number(bound)
 
 
 _CONVERT: dict[Type, Callable[[object], Value | datetime]] = {

@@ -15,6 +15,7 @@ from updraft.addresses import Connections, from_environment
 from updraft.defaults import ROOT
 from updraft.errors import UserError
 from updraft.model.columns import DATE
+from updraft.model.number_format import format_number
 from updraft.model.signature import Task
 from updraft.new.column_roles import assign_roles, guess_target
 from updraft.new.column_types import ColumnProfile, profile_column
@@ -156,7 +157,7 @@ def _add_notes(draft: Draft) -> None:
             draft.notes.append(f"{column.name}: {column.nulls:.0%} of the values are missing.")
     if extremes := {column.name: extreme for column in draft.columns if (extreme := outlier(column))}:
         worst = sorted(extremes, key=lambda name: -_distance(*extremes[name]))[:5]
-        some = ("{} {:g} (98 % lie from {:g} to {:g})".format(name, *extremes[name]) for name in worst)
+        some = ("{} {} (98 % lie from {} to {})".format(name, *map(format_number, extremes[name])) for name in worst)
         draft.notes.append(f"outliers: {listed(some)}. The suite only warns of such values.")
     if dates := [column.name for column in draft.of("feature") if column.type == DATE]:
         draft.notes.append(

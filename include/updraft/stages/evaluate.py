@@ -20,6 +20,7 @@ from updraft.learning.score import ScoringResult, format_metrics, score
 from updraft.learning.slices import MIN_SLICE_ROWS, slices
 from updraft.model import golden
 from updraft.model.model import Model
+from updraft.model.number_format import format_number
 from updraft.model.version_files import EVALUATION as EVALUATION
 from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE, describe, watched_by
@@ -150,7 +151,7 @@ def _lost(case: UseCase, comparison: dict[str, Any]) -> str:
     if not comparison["gain"] > least or (better and comparison["gain"] < gate.margin):
         return _describe(case, comparison, LOST[gate.rule])
     if gate.interval == "required" and not comparison["interval"][0] > least:
-        above = "zero" if better else f"{least:g}"
+        above = "zero" if better else format_number(least)
         won = _describe(case, comparison, WON[gate.rule])
         return f"{won}, but it may be chance, for the interval is not above {above}; {HINT}"
     return ""
@@ -171,18 +172,20 @@ def _unmet(case: UseCase, evaluation: dict[str, Any]) -> list[str]:
     for name, max_gap in case.max_gap.items():
         gap = gain(name, evaluation["train_metrics"][name], evaluation["metrics"][name])
         if gap > max_gap:
-            unmet.append(f"{name} is {gap:.4f} better on the training rows, more than max_gap {max_gap:g}")
+            unmet.append(f"{name} is {gap:.4f} better on the training rows, more than max_gap {format_number(max_gap)}")
     return [message for message in unmet if message]
 
 
 def _below(title: str, name: MetricName, value: float, floor: float) -> str:
-    return f"{title}{name} {value:.4f} does not reach the floor {floor:g}" if gain(name, value, floor) < 0 else ""
+    message = f"{title}{name} {value:.4f} does not reach the floor {format_number(floor)}"
+    return message if gain(name, value, floor) < 0 else ""
 
 
 def _describe(case: UseCase, comparison: dict[str, Any], verb: str) -> str:
     low, high = comparison["interval"]
+    margin = format_number(case.gate.margin)
     return (
-        f"{case.gate.metric} {verb} the champion's, version {comparison['version']}, by {case.gate.margin:g}: "
+        f"{case.gate.metric} {verb} the champion's, version {comparison['version']}, by {margin}: "
         f"{comparison['challenger']:.4f} against {comparison['champion']:.4f}, "
         f"{comparison['gain']:+.4f} (95 % {low:+.4f} to {high:+.4f})"
     )

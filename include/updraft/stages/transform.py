@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from updraft.errors import BadData
+from updraft.model.number_format import format_number
 from updraft.stages.split_rows import split_rows
 from updraft.stages.stage_folder import TEST, TRAIN, other_columns, recreate_folder, uneven_quarantine, write_json
 from updraft.stages.usable_rows import UsableRows
@@ -117,7 +118,8 @@ def _check_target(case: UseCase, target: pd.Series[Any], name: str) -> None:
         if not pd.api.types.is_numeric_dtype(target) or not np.isfinite(target.to_numpy("float64")).all():
             raise BadData(f"{case.name}: {case.target} of {name} is {target.dtype}, expected finite numbers")
         if _constant(target):
-            message = f"{case.name}: {name} has {len(target)} rows, all with {case.target} = {target.iloc[0]:g}"
+            only = format_number(float(target.iloc[0]))
+            message = f"{case.name}: {name} has {len(target)} rows, all with {case.target} = {only}"
             raise BadData(f"{message}; a regression needs a target that varies")
         return
     values = set(target.unique().tolist())

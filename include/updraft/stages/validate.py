@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from updraft.errors import UserError
+from updraft.model.number_format import format_value
 from updraft.stages.failed_rows import quarantine
 from updraft.stages.missing_columns import describe_missing
 from updraft.stages.stage_folder import other_columns, recreate_folder, write_json
@@ -122,9 +123,7 @@ def _rule(entry: dict[str, Any]) -> str:
     """Name the column and what is expected of it."""
     kind = entry["expectation"].removeprefix("expect_")
     kwargs = {key: value for key, value in entry["kwargs"].items() if key not in ("column_set", "exact_match")}
-    arguments = ", ".join(
-        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in kwargs.items()
-    )
+    arguments = ", ".join(f"{key}={format_value(value)}" for key, value in kwargs.items())
     return f"{entry['column'] or 'table'}: {kind}({arguments})"
 
 

@@ -1,0 +1,25 @@
+"""Numbers as people write them, in messages and on pages."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+GROUPED = 10_000  # numbers from here on have thousands separators: a year has none
+EXPONENT_FROM, EXPONENT_BELOW = 1e15, 1e-9  # what is larger or smaller is easier to read with a power of ten
+
+
+def format_number(value: float) -> str:
+    """Format a number for humans: thousands separators, at most six significant digits for fractions."""
+    if isinstance(value, int) or (value.is_integer() and abs(value) < EXPONENT_FROM):
+        return f"{int(value):,}" if abs(value) >= GROUPED else str(int(value))
+    if 1e6 <= abs(value) < EXPONENT_FROM:
+        return f"{value:,.2f}"
+    text = f"{value:,.6g}"
+    return f"{Decimal(text):f}" if EXPONENT_BELOW <= abs(value) < 1e-4 else text
+
+
+def format_value(value: object) -> str:
+    """Format a number by `format_number`, and what is none as `str` does."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return format_number(value)
