@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from updraft.model.number_format import format_number
+from updraft.model.number_format import format_difference, format_number
 
 MAX_NAME = 40  # characters of a model or of a slice, so that a row stays on a line
 MARKDOWN = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]()<>#+-.!|~&@:"} | dict.fromkeys("\r\n", " "))
@@ -66,12 +66,12 @@ def comparison(evaluation: Mapping[str, Any]) -> str:
         return "there is no champion yet"
     if "error" in champion:
         return f"the champion, version {champion['version']}, cannot score these rows ({champion['error']})"
-    low, high = champion["interval"]
+    low, high = map(format_difference, champion["interval"])
     gate = evaluation["gate"]
     margin = format_number(gate["margin"])
     return (
-        f"{gate['metric']}: {champion['challenger']:.4f} against {champion['champion']:.4f} of the champion, version "
-        f"{champion['version']}: {champion['gain']:+.4f} (95 % {low:+.4f} to {high:+.4f}), margin {margin}"
+        f"{gate['metric']}: {champion['challenger']:z.4f} against {champion['champion']:z.4f} of the champion, version "
+        f"{champion['version']}: {format_difference(champion['gain'])} (95 % {low} to {high}), margin {margin}"
     )
 
 
@@ -102,7 +102,7 @@ def _row(title: str, metrics: Mapping[str, float], names: Sequence[str]) -> list
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:z.4f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _shortened(text: str) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.small_cases import real
-from updraft.model.number_format import format_number, format_value
+from updraft.model.number_format import format_difference, format_number, format_value
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,14 @@ from updraft.model.number_format import format_number, format_value
 )  # fmt: skip
 def test_a_number_is_written_plainly(value: float, text: str) -> None:
     assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-0.00004, "0.0000"), (0.00004, "0.0000"), (0.0, "0.0000"), (-0.00006, "-0.0001"), (0.25, "+0.2500")],
+)
+def test_a_difference_that_rounds_to_zero_has_no_sign(value: float, text: str) -> None:
+    assert format_difference(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(1e6, "1,000,000"), (True, "True"), ("x", "x"), ([1, 2], "[1, 2]")])

@@ -151,6 +151,9 @@ def test_the_log_has_tables_of_equal_columns() -> None:
     ]
     assert len({len(line) for line in lines}) == 1
     assert "+0.1123 (95 % +0.0500 to +0.1700), margin 0.02" in comparison(EVALUATION)
+    none = CHAMPION | {"challenger": -0.00002, "champion": 0.0, "gain": -0.00002, "interval": [-0.00004, 0.00003]}
+    by_nothing = "f1: 0.0000 against 0.0000 of the champion, version 3: 0.0000 (95 % 0.0000 to 0.0000), margin 0.02"
+    assert comparison(EVALUATION | {"champion": none}) == by_nothing
     assert escape("a\nb") == "a b" and Table(["x"], [["y"]]).markdown() == "| x |\n| --- |\n| y |"
 
 

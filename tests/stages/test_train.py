@@ -165,6 +165,9 @@ def comparison(gain: float, width: float = 0.01) -> dict[str, Any]:
     return {"version": 3, "challenger": 0.5 + gain, "champion": 0.5, "gain": gain, "interval": interval}
 
 
+ZEROES = {"version": 3, "challenger": -0.00002, "champion": -0.00001, "gain": -0.00001, "interval": [-3e-5, 2e-5]}
+
+
 def champion_of(folder: Path, number: int) -> Champion:
     return Champion(number, {path.name: path.read_bytes() for path in folder.iterdir()})
 
@@ -185,7 +188,8 @@ def evaluated(metrics: dict[str, float], champion: dict[str, Any] | None, **more
             "f1 beats the champion's, version 3, by 0.02: 0.5200 against 0.5000, +0.02",
         ),
         ({}, {}, comparison(0.019), "reject", "does not beat"),
-        ({}, {}, comparison(-0.1, 0.1), "reject", "-0.1000 (95 % -0.2000 to +0.0000)"),
+        ({}, {}, comparison(-0.1, 0.1), "reject", "-0.1000 (95 % -0.2000 to 0.0000)"),
+        ({}, {}, ZEROES, "reject", "by 0.02: 0.0000 against 0.0000, 0.0000 (95 % 0.0000 to 0.0000)"),
         ({}, {}, comparison(0.0583, 0.0678), "reject", "the interval is not above zero"),
         ({}, {}, comparison(0.1, 0.1), "reject", "the interval is not above zero"),
         ({}, {}, comparison(0.1, float("nan")), "reject", "the interval is not above zero"),

@@ -18,6 +18,12 @@ def format_number(value: float) -> str:
     return f"{Decimal(text):f}" if EXPONENT_BELOW <= abs(value) < 1e-4 else text
 
 
+def format_difference(value: float) -> str:
+    """Format by how much two metrics differ: with its sign and four decimals; what rounds to zero has no sign."""
+    text = f"{value:+z.4f}"
+    return text.removeprefix("+") if float(text) == 0 else text
+
+
 def format_value(value: object) -> str:
     """Format a number by `format_number`, and what is none as `str` does."""
     if isinstance(value, bool) or not isinstance(value, int | float):

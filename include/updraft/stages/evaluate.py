@@ -20,7 +20,7 @@ from updraft.learning.score import ScoringResult, format_metrics, score
 from updraft.learning.slices import MIN_SLICE_ROWS, slices
 from updraft.model import golden
 from updraft.model.model import Model
-from updraft.model.number_format import format_number
+from updraft.model.number_format import format_difference, format_number
 from updraft.model.version_files import EVALUATION as EVALUATION
 from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE, describe, watched_by
@@ -177,17 +177,17 @@ def _unmet(case: UseCase, evaluation: dict[str, Any]) -> list[str]:
 
 
 def _below(title: str, name: MetricName, value: float, floor: float) -> str:
-    message = f"{title}{name} {value:.4f} does not reach the floor {format_number(floor)}"
+    message = f"{title}{name} {value:z.4f} does not reach the floor {format_number(floor)}"
     return message if gain(name, value, floor) < 0 else ""
 
 
 def _describe(case: UseCase, comparison: dict[str, Any], verb: str) -> str:
-    low, high = comparison["interval"]
+    low, high = map(format_difference, comparison["interval"])
     margin = format_number(case.gate.margin)
     return (
         f"{case.gate.metric} {verb} the champion's, version {comparison['version']}, by {margin}: "
-        f"{comparison['challenger']:.4f} against {comparison['champion']:.4f}, "
-        f"{comparison['gain']:+.4f} (95 % {low:+.4f} to {high:+.4f})"
+        f"{comparison['challenger']:z.4f} against {comparison['champion']:z.4f}, "
+        f"{format_difference(comparison['gain'])} (95 % {low} to {high})"
     )
 
 

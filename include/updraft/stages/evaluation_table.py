@@ -29,4 +29,4 @@ def evaluation_table(evaluation: dict[str, Any]) -> Table:
 
 
 def _cells(metrics: dict[str, float]) -> list[str]:
-    return [f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}" for value in metrics.values()]
+    return [f"{value:z.4f}" if abs(value) < 100 else f"{value:,.0f}" for value in metrics.values()]
