@@ -179,7 +179,9 @@ def test_a_type_that_cannot_hold_the_nulls_it_may_have_is_refused(tmp_path: Path
     [
         ("{", "Invalid JSON"),
         ("[]", "not a suite"),
-        ('{"expectations": [{"kwargs": {}}]}', "not a suite: expectations.0.type: Field required"),
+        ('{"expectations": [{"kwargs": {}}]}', "not a valid suite: expectation 1: 'type' is missing"),
+        ('{"expectations": [1]}', "not a valid suite: expectation 1: 1, Input should be an object"),
+        ('{"expectations": {}}', "not a suite: expectations: Input should be a valid array"),
         ('{"expectations": []}', "expect_table_columns_to_match_set"),
         (
             '{"expectations": [{"type": "expect_table_columns_to_match_set", "kwargs": {"column_set": ["a"]}}]}',

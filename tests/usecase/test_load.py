@@ -363,6 +363,19 @@ def test_faults_of_the_suite_are_told_with_those_of_the_yaml(shop: Write) -> Non
     ]
 
 
+def test_each_expectation_of_a_wrong_severity_is_named_with_the_severities_that_there_are(shop: Write) -> None:
+    suite = shop_suite()
+    suite[1] |= {"severity": "criticl"}
+    suite[0] |= {"severity": None}
+    one, two = ((each["type"], each["kwargs"].get("column")) for each in suite[:2])
+    assert refusal(shop(suite=suite))[-2:] == [
+        f"expectations/shop.json: not a valid suite: expectation 1 ({one[0]}): severity None, "
+        "expected 'critical', 'warning' or 'info'",
+        f"expectations/shop.json: not a valid suite: expectation 2 ({two[0]} of {two[1]!r}): severity 'criticl', "
+        "expected 'critical', 'warning' or 'info'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -5,12 +5,14 @@ Reads Great Expectations' own JSON without importing Great Expectations, so that
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict  # the one that pydantic takes below Python 3.12
 
 from updraft.model.columns import DATE, NO_NULL, TYPES, Column, Type, Value, format_bound, parse_date, quoted
@@ -77,14 +79,34 @@ def read_columns(path: Path) -> list[Column]:
 
 def _expectations(path: Path) -> list[Expectation]:
     try:
-        return _Suite.model_validate_json(path.read_bytes()).expectations
+        content = path.read_bytes()
+        return _Suite.model_validate_json(content).expectations
     except FileNotFoundError:
         raise BadColumns(path, [(None, "no such suite")]) from None
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        message = f"not a suite: {where + ': ' if where else ''}{fault['msg']}"
+        faults = error.errors()
+        if len(faults[0]["loc"]) > 1:  # the file is a list of expectations, so it is JSON
+            messages = [_fault_of_one(fault, json.loads(content)["expectations"]) for fault in faults]
+            raise BadColumns(path, [(None, f"not a valid suite: {message}") for message in messages]) from None
+        where = ".".join(str(part) for part in faults[0]["loc"])
+        message = f"not a suite: {where + ': ' if where else ''}{faults[0]['msg']}"
         raise BadColumns(path, [(None, message)]) from None
+
+
+def _fault_of_one(fault: ErrorDetails, expectations: list[Any]) -> str:
+    """Name the expectation that has a fault by its number, its type and its column, and what it has and must have."""
+    index, *inside = fault["loc"][1:]
+    entry = expectations[int(index)]
+    parts = entry if isinstance(entry, dict) else {}
+    kwargs = parts.get("kwargs")
+    column = kwargs.get("column") if isinstance(kwargs, dict) else None
+    named = f" ({parts['type']}{f' of {column!r}' if column else ''})" if isinstance(parts.get("type"), str) else ""
+    key = ".".join(map(str, inside))
+    if fault["type"] == "missing":
+        return f"expectation {int(index) + 1}{named}: {key!r} is missing"
+    expected = fault.get("ctx", {}).get("expected")
+    reason = f"expected {expected}" if expected else fault["msg"]
+    return f"expectation {int(index) + 1}{named}: {f'{key} ' if key else ''}{quoted(fault['input'])}, {reason}"
 
 
 def _critical(expectations: list[Expectation], kind: str) -> list[dict[str, Any]]:
