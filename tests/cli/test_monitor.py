@@ -78,7 +78,8 @@ def test_what_changed_is_named_and_shown(
     assert code == 0 and "version 1: covariate and target" in output and "Vintage" in output
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "<b>Covariate shift</b>: Vintage. <b>Target shift</b>: Response" in " ".join(page.split())
-    assert 'alt="Shares of Vintage, in training and now"' in page
+    assert 'alt="Shares of Days as a customer (Vintage), in training and now"' in page
+    assert "<figcaption>Interest in vehicle insurance (Response)</figcaption>" in page
     found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))["drift"]
     assert {each["name"] for each in found["columns"] if each["verdict"] == "drifted"} >= {"Vintage", "Response"}
     assert (

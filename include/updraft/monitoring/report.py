@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -44,17 +44,22 @@ class Point(Part):
 class Report:
     """What a page shows: `model` names the version, `rows` says which rows were compared with its training data.
 
-    `found` are pairs of a signal that was found and what follows; `history` are former reports, the oldest first, and
-    this one.
+    `titles` are what people call columns. `found` are pairs of a signal that was found and what follows; `history` are
+    former reports, the oldest first, and this one.
     """
 
     title: str
+    titles: Mapping[str, str]
     model: str
     rows: str
     drift: Drift
     performance: Performance
     found: Sequence[tuple[str, str]]
     history: Sequence[Point]
+
+    def caption(self, name: str) -> str:
+        """Name a column as people call it, and in brackets as the tables do."""
+        return f"{self.titles[name]} ({name})" if self.titles.get(name, name) != name else name
 
 
 def render_page(report: Report) -> str:
@@ -66,7 +71,7 @@ def render_page(report: Report) -> str:
     )
     columns = report.drift.columns[:MAX_PLOTS]
     draw = partial(_draw, before=report.drift.before)
-    plots = [(column.name, render(partial(draw, column=column))) for column in columns if column.bins]
+    plots = [(report.caption(column.name), render(partial(draw, column=column))) for column in columns if column.bins]
     measured = [point for point in report.history if point.value is not None]
     over_time = [
         (title, render(partial(draw, history=points)))

@@ -28,7 +28,8 @@ def report(collected: Path, drift: Path, performance: Path, decision: Path, form
     now = point(facts, drifted, measured, decided)
     found = [(each.signal, each.action) for each in decided.found]
     history = [*former, now]
-    page = Report(subject.signature.title, str(subject), extent(facts), drifted, measured, found, history)
+    signature, rows = subject.signature, extent(facts)
+    page = Report(signature.title, signature.titles, str(subject), rows, drifted, measured, found, history)
     (out / PAGE).write_text(render_page(page), encoding="utf-8")
     parts = {"drift": drifted, "performance": measured, "decision": decided, "point": now}
     write_json(out / JSON, {"collected": facts} | {name: part.model_dump() for name, part in parts.items()})
