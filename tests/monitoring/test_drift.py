@@ -14,6 +14,7 @@ from tests.support.small_cases import SHARED_DATA, date, integer, real, small_ca
 from updraft.model.columns import Column
 from updraft.monitoring.drift import ColumnDrift, Drift, Limits, Window
 from updraft.monitoring.reference import Reference, describe
+from updraft.monitoring.report import state_of, summarize
 from updraft.usecase import UseCase
 
 ROWS = 4000
@@ -150,6 +151,7 @@ def test_few_rows_are_no_evidence(case: UseCase) -> None:
     assert {column.verdict for column in drift.columns} == {"not enough rows", "not watched"}
     assert by_name(drift)["amount"].reasons == ["199 rows now and 4,000 in training, 200 of each are needed"]
     assert drift.shifts == []
+    assert (state_of(drift), summarize(drift)) == ("unknown", "not enough rows to say anything")
 
 
 @pytest.mark.parametrize("column", ["amount", "city", "message", "old"])
@@ -162,6 +164,16 @@ def test_a_column_of_nulls_has_drifted(case: UseCase, column: str) -> None:
 def test_no_rows_are_no_drift(case: UseCase) -> None:
     drift = compare(case, rows(0), rows(1, 0), batches=1)
     assert (drift.rows, drift.shifts, drifted(drift)) == (0, [], set())
+    assert (state_of(drift), summarize(drift)) == ("unknown", "no rows to compare")
+
+
+def test_the_state_says_what_the_sentence_says(case: UseCase) -> None:
+    alike = compare(case, rows(0), rows(1))
+    assert (state_of(alike), summarize(alike)) == ("none", "no drift")
+    shifted = compare(case, rows(0), change("amount", lambda old: old * 100))
+    assert (state_of(shifted), summarize(shifted)) == ("found", "covariate shift: amount")
+    broken = alike.model_copy(update={"schema_break": ["city is gone"]})
+    assert (state_of(broken), summarize(broken)) == ("found", "schema break: city is gone")
 
 
 def test_predictions_are_compared_too(case: UseCase) -> None:

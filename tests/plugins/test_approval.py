@@ -52,6 +52,7 @@ DRIFTED = MonitorState(
     labels=0,
     refused=0,
     drift="drifted",
+    drift_state="found",
     performance="not enough labels",
     metric="f1",
     found=[Signal(signal="covariate", action="warn", reason="Vintage psi 0.4")],

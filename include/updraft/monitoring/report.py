@@ -15,7 +15,7 @@ from updraft.learning.figures import render
 from updraft.monitoring.drift import VERDICTS, ColumnDrift, Drift
 from updraft.monitoring.performance import Performance
 from updraft.monitoring.reference import Part
-from updraft.registry.monitor_state import FOLLOWS, SIGNALS
+from updraft.registry.monitor_state import FOLLOWS, SIGNALS, DriftState
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,19 +88,28 @@ def render_page(report: Report) -> str:
     )
 
 
+def state_of(drift: Drift) -> DriftState:
+    """Say whether anything has shifted or broken; unknown where no column had enough rows to be compared."""
+    if not drift.rows and not drift.refused:
+        return "unknown"
+    watched = [column.verdict for column in drift.columns if column.verdict != "not watched"]
+    if watched and all(verdict == "not enough rows" for verdict in watched):
+        return "unknown"
+    return "found" if drift.schema_break or drift.shifts else "none"
+
+
 def summarize(drift: Drift) -> str:
     """Say in one sentence what has shifted, and what could not be compared."""
     names = {verdict: [each.name for each in drift.columns if each.verdict == verdict] for verdict in VERDICTS}
     moved = [column.name for shift in drift.shifts for column in drift.drifted(shift)]
     shifted = f"{' and '.join(drift.shifts)} shift: {', '.join(moved)}"
     few = names["not enough rows"]
-    if not drift.rows and not drift.refused:
-        return "no rows to compare"
-    if few and len(few) == len(drift.columns) - len(names["not watched"]):
-        return "not enough rows to say anything"
+    state = state_of(drift)
+    if state == "unknown":
+        return "not enough rows to say anything" if drift.rows or drift.refused else "no rows to compare"
     broken = f"schema break: {'; '.join(drift.schema_break)}"
-    said = "; ".join([broken] * bool(drift.schema_break) + [shifted] * bool(drift.shifts)) or "no drift"
-    return said + (f"; not enough rows for {', '.join(few)}" if few else "")
+    found = "; ".join([broken] * bool(drift.schema_break) + [shifted] * bool(drift.shifts))
+    return ("no drift" if state == "none" else found) + (f"; not enough rows for {', '.join(few)}" if few else "")
 
 
 def _draw(axes: Axes, column: ColumnDrift, before: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from updraft.registry.moves import Number, Sha256, Text
 from updraft.registry.s3 import Bucket, VerificationError, key_for
@@ -29,6 +29,8 @@ SIGNALS = {
     "performance": "Worse performance",
 }
 FOLLOWS = {"warn": "a warning", "retrain": "asks to train again", "roll_back": "asks to roll back"}
+# What was found of the columns' distributions; "unknown" where too few rows could be compared.
+DriftState = Literal["none", "found", "unknown"]
 Count = Annotated[int, Field(ge=0)]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
 
@@ -54,8 +56,9 @@ class Signal(Schema):
 class MonitorState(Schema):
     """The last report in short: of which version, of how many rows and labels, and what was found.
 
-    `report` is the folder of the report, `page_sha256` that of its page. `worst` are effect sizes of columns as
-    multiples of their limits: 1 or more is drift. `history` are former reports, the oldest first, as `Point` has them.
+    `report` is the folder of the report, `page_sha256` that of its page. `drift` says in words what `drift_state` is.
+    `worst` are effect sizes of columns as multiples of their limits: 1 or more is drift. `history` are former reports,
+    the oldest first, as `Point` has them.
     """
 
     name: str
@@ -69,6 +72,7 @@ class MonitorState(Schema):
     labels: Count
     refused: Count
     drift: Text
+    drift_state: DriftState
     performance: Text
     metric: Text
     value: float | None = None
@@ -76,6 +80,19 @@ class MonitorState(Schema):
     found: list[Signal]
     worst: dict[str, float]
     history: list[dict[str, Any]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_updraft(cls, content: Any) -> Any:
+        """Add the `drift_state` that earlier versions of Updraft left to be read from the words of `drift`."""
+        if not isinstance(content, dict) or "drift_state" in content:
+            return content
+        words, compared = str(content.get("drift", "")), "unknown"
+        if words.startswith("no drift"):
+            compared = "none"
+        elif not words.startswith(("no rows to compare", "not enough rows to say anything")):
+            compared = "found"
+        return content | {"drift_state": compared}
 
 
 def write(bucket: Bucket, keys: Keys, state: MonitorState) -> None:

@@ -43,6 +43,7 @@ def filled(registry: Registry, folder: Path) -> None:
     state = monitor_state.MonitorState(
         name=NAME, version=2, sequence=2, at="2026-01-01T00:00:00+00:00", report="20260101T000000Z", page_sha256=NONE,
         rows=1, labels=0, refused=0, drift="none", performance="no labels", metric="f1", found=[], worst={}, history=[],
+        drift_state="none",
     )  # fmt: skip
     monitor_state.write(registry.bucket, registry.keys, state)
 

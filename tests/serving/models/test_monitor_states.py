@@ -35,6 +35,7 @@ def publish(registry: Registry, **changes: Any) -> None:
         labels=300,
         refused=2,
         drift="covariate shift: <b>Vintage</b>",
+        drift_state="found",
         performance="worse: f1 0.2 of 300 labels",
         metric="f1",
         value=0.2,

@@ -17,6 +17,7 @@ from updraft.demo.rows import generate
 from updraft.registry import monitor_state
 from updraft.registry.registry import Registry
 from updraft.registry.s3 import VerificationError
+from updraft.registry.signed_json import seal
 from updraft.stages.monitor.act import Nothing, asked_before, asked_now, roll_back
 from updraft.stages.monitor.collect import Extent, Observed, collect, read_rows
 from updraft.stages.monitor.decide import Decision, decide, read_decision
@@ -159,6 +160,7 @@ def test_reports_are_published_signed_and_remember_former_ones(
     state = monitor_state.read(registry.bucket, registry.keys, NAME)
     assert state and (state.version, state.rows, state.labels, len(state.history)) == (1, 1500, 1500, 2)
     assert {signal.signal: signal.action for signal in state.found}["performance"] == "roll_back"
+    assert (state.drift_state, state.drift) == ("found", "target shift: Response")
     stored = b"".join(registry.bucket.stream(f"{NAME}/monitor/{state.report}/report.html"))
     assert b"f1 over time" in stored and b"promised" in stored
     answer = registry.bucket.get(f"{NAME}/monitor.json")
@@ -188,6 +190,26 @@ def test_a_report_names_first_what_drifted_and_what_follows(
     stable = page("stable", rows, rows["Response"].tolist())
     assert '<p class="outcome good"><b>No drift</b>' in stable
     assert '<p class="outcome good"><b>Performance: as promised</b>' in stable
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        ("no drift", "none"),
+        ("no drift; not enough rows for Age", "none"),
+        ("covariate shift: Age; not enough rows for Vintage", "found"),
+        ("schema break: Age is gone: all of its values are null", "found"),
+        ("not enough rows to say anything", "unknown"),
+        ("no rows to compare", "unknown"),
+    ],
+)
+def test_a_record_of_an_earlier_updraft_has_its_state_in_its_words(registry: Registry, words: str, state: str) -> None:
+    record: dict[str, Any] = {"name": NAME, "version": 1, "sequence": 1, "at": "2026-11-29T03:00:00+00:00"}
+    record |= {"report": "20261129T030000Z", "page_sha256": "a" * 64, "rows": 9, "labels": 0, "refused": 0}
+    record |= {"drift": words, "performance": "no labels", "metric": "f1", "found": [], "worst": {}, "history": []}
+    registry.bucket.put(f"{NAME}/monitor.json", seal(record, registry.keys, "monitor"))
+    read = monitor_state.read(registry.bucket, registry.keys, NAME)
+    assert read and (read.drift_state, read.drift) == (state, words)
 
 
 def test_old_reports_go(registry: Registry) -> None:

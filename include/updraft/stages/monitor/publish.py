@@ -9,7 +9,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from updraft.monitoring.drift import Drift
-from updraft.monitoring.report import Point, summarize
+from updraft.monitoring.report import Point, state_of, summarize
 from updraft.registry import monitor_state
 from updraft.registry.folder_hashes import sha256
 from updraft.registry.monitor_state import JSON, MAX_REPORTS, PAGE, MonitorState, Signal
@@ -54,6 +54,7 @@ def publish(registry: Registry, name: str, folder: Path, former: list[Point], ru
         labels=now.labels,
         refused=now.refused,
         drift=_short(summarize(drift)),
+        drift_state=state_of(drift),
         performance=_short(f"{overall['verdict']}: {overall['reason']}"),
         metric=now.metric,
         value=now.value,
