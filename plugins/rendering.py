@@ -68,5 +68,6 @@ def _templates() -> Any:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader([Path(__file__).with_name("templates"), Path(overview.__path__[0])]),
     )
+    made.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}"  # names keep their letters
     made.filters["minute"] = lambda time: str(time)[:16].replace("T", " ")
     return made
