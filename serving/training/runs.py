@@ -8,6 +8,9 @@ from typing import Any
 
 from updraft.airflow_client import DAG_PREFIX, Airflow, TaskInstance
 
+# What `push` has done with a version; it stores none of a model that the evaluation rejects.
+OUTCOMES = {"promote": "promoted", "canary": "canary", "shadow": "shadow", "reject": "held"}
+
 
 @dataclass(frozen=True)
 class Task:
@@ -24,8 +27,9 @@ class Task:
 class Run:
     """A run: `queued` until its turn, since a use case has one at a time, then `running`, `success` or `failed`.
 
-    The outcome of a finished run is `promoted` or `stored`, with the version, `rejected` if nothing was stored, or
-    `failed`, with the task and its reason. `airflow_url` is the page of the run in Airflow.
+    The outcome of a finished run is `promoted`, `canary`, `shadow`, `stored` (and not promoted) or `held` (a person
+    rejected it: no run promotes its model again), with the version, `rejected` if nothing was stored, or `failed`, with
+    the task and its reason. `airflow_url` is the page of the run in Airflow.
     """
 
     use_case: str
@@ -86,5 +90,4 @@ def _outcome(airflow: Airflow, use_case: str, run_id: str, tasks: list[TaskInsta
         reason = "The model was not good enough to be stored; see the log of the task push."
         return {"outcome": "rejected", "reason": reason}
     event = airflow.model_event(DAG_PREFIX + use_case, run_id)
-    outcome = {"promote": "promoted", "canary": "canary", "shadow": "shadow"}.get(event.decision or "", "stored")
-    return {"outcome": outcome, "version": event.version, "reason": event.reason}
+    return {"outcome": OUTCOMES.get(event.decision or "", "stored"), "version": event.version, "reason": event.reason}

@@ -733,7 +733,17 @@ def test_a_form_starts_one_run_however_often_it_is_sent_and_a_page_follows_it(
     [
         (Run("rent", "x", "failed", outcome="failed", reason="no rows"), "Version 1 stays live."),
         (Run("nobody", "x", "failed", outcome="failed"), "No version is live."),
-        (Run("nobody", "x", "success", outcome="stored", version=1), "Version 1 was stored; no version is live."),
+        (
+            Run("rent", "x", "success", outcome="stored", version=2),
+            "Version 2 was not promoted: it is kept in the registry, and version 1 stays live. A person promotes it in "
+            "Airflow, under Models, or by updraft registry promote rent 2 --why",
+        ),
+        (
+            Run("nobody", "x", "success", outcome="held", version=1),
+            "held, so that no run promotes its model, and no version is live. Promoting it lifts the hold: in Airflow, "
+            "under Models, or by updraft registry promote nobody 1 --force --why",
+        ),
+        (Run("rent", "x", "success", outcome="stored"), "does not say what became of its model; version 1 stays live."),
     ],
 )
 def test_the_page_of_a_run_says_what_is_live_after_it(

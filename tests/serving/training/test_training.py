@@ -7,11 +7,12 @@ import logging
 import multiprocessing
 import re
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import islice
 from pathlib import Path
@@ -253,6 +254,27 @@ def test_a_finished_run_has_an_outcome(client: FlaskClient, api_server: AirflowS
         assert [task["state"] for task in body["tasks"] if task["name"] == "push"] == [push]
         assert ("not good enough" in (body["reason"] or "")) == (outcome == "rejected")
     assert body["reason"] == "push: f1 is <NaN>"
+
+
+@pytest.mark.parametrize(
+    ("decision", "outcome"), [("promote", "promoted"), ("canary", "canary"), ("hold", "stored"), ("reject", "held")]
+)
+def test_the_outcome_of_a_run_is_what_became_of_its_version(
+    client: FlaskClient, api_server: AirflowServer, decision: str, outcome: str
+) -> None:
+    run = run_id(client.post(POST, headers=BEARER))
+    extra = json.dumps({"version": 7, "decision": decision, "reason": "so it is"})
+    with closing(sqlite3.connect(api_server.folder / "airflow.db", timeout=60)) as database, database:
+        database.execute(  # as the scheduler does when `push` has ended
+            "insert into asset_event (asset_id, extra, source_dag_id, source_run_id, source_map_index, timestamp)"
+            " select id, ?, ?, ?, -1, current_timestamp from asset where name = ?",
+            (extra, f"train_{LIVE}", run, f"{LIVE}_model"),
+        )
+    path = f"dags/train_{LIVE}/dagRuns/{run}"
+    api_server.admin.request("PATCH", f"{path}/taskInstances/push", {"new_state": "success"})
+    api_server.admin.request("PATCH", path, {"state": "success"})
+    body = client.get(f"{POST}/{run}", headers=BEARER).json
+    assert (body["outcome"], body["version"], body["reason"]) == (outcome, 7, "so it is")
 
 
 def test_many_who_follow_a_run_are_one_for_airflow(client: FlaskClient, api_server: AirflowServer) -> None:
