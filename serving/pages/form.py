@@ -176,7 +176,7 @@ def _form_message(fault: FieldError, column: Column, text: str) -> FieldError:
     if not text and not column.nullable and not fault["detail"].endswith(IN_STORE):
         choices = column.allowed is not None or column.type == "bool"
         return fault | {"detail": "required: choose one" if choices else f"required: {schemas.KINDS[column.type]}"}
-    message = fault["detail"].replace(" (str) ", " ", 1)
+    message = fault["detail"]
     if column.allowed is not None and len(column.allowed) > MAX_LISTED:
         message = re.sub(r" is not one of .*", " is not one of the values to choose from", message, flags=re.S)
     return fault | {"detail": message}

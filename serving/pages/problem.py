@@ -99,15 +99,12 @@ def _page(details: Mapping[str, Any], **values: Any) -> Response:
 
 
 def _of_a_file(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Word the errors of an uploaded file for who has it open: by rows that count from 1, without JSON's words."""
+    """Word the errors of an uploaded file for who has it open: by rows that count from 1."""
     if request.endpoint != FILE or "errors" not in details:
         return {}
     count = len(details["errors"])
     errors = "1 error" if count == 1 else f"The first {count} errors" if count == MAX_ERRORS else f"{count} errors"
-    words = [
-        {"pointer": _place(each["pointer"]), "detail": each["detail"].replace(" (str) ", " ", 1)}
-        for each in details["errors"]
-    ]
+    words = [each | {"pointer": _place(each["pointer"])} for each in details["errors"]]
     return {"heading": "The file has errors", "detail": f"{errors}; nothing was predicted.", "errors": words}
 
 

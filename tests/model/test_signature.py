@@ -74,11 +74,11 @@ def test_a_text_is_no_number_unless_the_rows_are_textual() -> None:
     bad = {"age": "", "height": "1,8", "colour": "RED", "note": "N", "day": "soon", "flag": "yes"}
     assert refused([bad], textual=True) == {
         "/rows/0/age": "null where int64 is required",
-        "/rows/0/height": "'1,8' (str) is not a number",
+        "/rows/0/height": "'1,8' is not a number",
         "/rows/0/colour": "'RED' is not one of 'red', 'blue'",
         "/rows/0/note": "'N' does not match ^[a-z ]*$",
         "/rows/0/day": "'soon' is not an ISO 8601 date such as 2026-01-31T08:00:00",
-        "/rows/0/flag": "'yes' (str) is not true or false",
+        "/rows/0/flag": "'yes' is not true or false",
     }
 
 

@@ -79,7 +79,7 @@ def test_rows_that_do_not_fit_are_set_aside_with_their_number(tmp_path: Path) ->
         "row 3": "id: 2.5",
         "row 4": "2 fields where the header has 5",
         "row 5": "x: inf is not a finite number",
-        "row 6": "f: 'yes'",
+        "row 6": "f: 'yes' is not true or false",
         "row 8": "d: '31.01.2026' is not an ISO 8601 date such as 2026-01-31T08:00:00",
     }
 

@@ -26,6 +26,13 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INFINITY = re.compile(r"[+-]?inf(inity)?", re.I)
+_NOUNS: dict[Type, str] = {
+    "int64": "a whole number",
+    "float64": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "datetime64[us]": "a date",
+}
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 MAX_NUMBER_LENGTH = 4000  # characters; Python converts integers of 4,300 digits at most
 MAX_LISTED, MAX_QUOTED = 100, 300  # values and characters that a message repeats
@@ -80,9 +87,10 @@ class Column(BaseModel):
             return self.convert(text or None)
         if self.type == DATE or not text.strip():
             return self.convert(text.strip() or None)
-        if self.type == "bool":
-            return self.convert(_BOOLEANS.get(text.strip().lower(), text))
-        return self.convert(_number(text))
+        value = _BOOLEANS.get(text.strip().lower(), text) if self.type == "bool" else _number(text)
+        if isinstance(value, str):  # as everything is there: `convert` would name the type, which says nothing
+            raise ValueError(f"{quoted(text)} is not {_NOUNS[self.type]}")
+        return self.convert(value)
 
     def check(self, value: object) -> Value | datetime | None:
         """Convert `value` and check the bounds; raise ValueError that says what was expected."""
@@ -126,13 +134,17 @@ def quoted(value: object) -> str:
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."
 
 
+def _wrong_type(value: object, type_: Type) -> ValueError:
+    return ValueError(f"{quoted(value)} ({type(value).__name__}) is not {_NOUNS[type_]}")
+
+
 def _integer(value: object) -> int:
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
         if abs(value) >= EXACT:
             raise ValueError(f"{quoted(value)} is too large for a 64-bit float to be exact: write it as an integer")
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not a whole number")
+        raise _wrong_type(value, "int64")
     if not -(2**63) <= value < 2**63:
         raise ValueError(f"{quoted(value)} does not fit into 64 bits")
     return int(value)
@@ -140,7 +152,7 @@ def _integer(value: object) -> int:
 
 def _real(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not a number")
+        raise _wrong_type(value, "float64")
     if isinstance(value, int) and (abs(value) > LARGEST or int(float(value)) != value):
         raise ValueError(f"{quoted(value)} is too large for a 64-bit float to hold exactly")
     if not math.isfinite(value):
@@ -150,13 +162,13 @@ def _real(value: object) -> float:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not text")
+        raise _wrong_type(value, "str")
     return value
 
 
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not true or false")
+        raise _wrong_type(value, "bool")
     return value
 
 
@@ -168,7 +180,7 @@ def parse_date(value: object) -> datetime:
         except ValueError:
             raise ValueError(f"{quoted(value)} is not an ISO 8601 date such as 2026-01-31T08:00:00") from None
     if not isinstance(value, date):
-        raise ValueError(f"{quoted(value)} ({type(value).__name__}) is not a date")
+        raise _wrong_type(value, DATE)
     if not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)
     value = datetime.combine(value.date(), value.time(), value.tzinfo)  # drops the nanoseconds of a pandas Timestamp
