@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from updraft.model.number_format import format_difference, format_number
+from updraft.model.number_format import format_difference, format_metric, format_number
 
 MAX_NAME = 40  # characters of a model or of a slice, so that a row stays on a line
 MARKDOWN = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]()<>#+-.!|~&@:"} | dict.fromkeys("\r\n", " "))
@@ -70,15 +70,16 @@ def comparison(evaluation: Mapping[str, Any]) -> str:
     gate = evaluation["gate"]
     margin = format_number(gate["margin"])
     return (
-        f"{gate['metric']}: {champion['challenger']:z.4f} against {champion['champion']:z.4f} of the champion, version "
-        f"{champion['version']}: {format_difference(champion['gain'])} (95 % {low} to {high}), margin {margin}"
+        f"{gate['metric']}: {format_metric(champion['challenger'])} against {format_metric(champion['champion'])} "
+        f"of the champion, version {champion['version']}: {format_difference(champion['gain'])} "
+        f"(95 % {low} to {high}), margin {margin}"
     )
 
 
 def floors(evaluation: Mapping[str, Any]) -> Table:
     """Return the floors, and what the chosen model has."""
     metrics = evaluation["metrics"]
-    rows = [[name, _number(metrics[name]), format_number(floor)] for name, floor in evaluation["floors"].items()]
+    rows = [[name, format_metric(metrics[name]), format_number(floor)] for name, floor in evaluation["floors"].items()]
     return Table(["metric with a floor", "model", "at least"], rows)
 
 
@@ -94,15 +95,11 @@ def slices(evaluation: Mapping[str, Any], count: int = 12) -> Table:
         if metric in part["metrics"]
     ]
     parts.sort(key=lambda part: gain(metric, part[2], 0.0))
-    return Table(["slice, worst first", "rows", metric], [[n, f"{r:,}", _number(v)] for n, r, v in parts[:count]])
+    return Table(["slice, worst first", "rows", metric], [[n, f"{r:,}", format_metric(v)] for n, r, v in parts[:count]])
 
 
 def _row(title: str, metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
-    return [_shortened(title), *(_number(metrics[name]) if name in metrics else "-" for name in names)]
-
-
-def _number(value: float) -> str:
-    return f"{value:z.4f}" if abs(value) < 100 else f"{value:,.0f}"
+    return [_shortened(title), *(format_metric(metrics[name]) if name in metrics else "-" for name in names)]
 
 
 def _shortened(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from notifications import Message, tell
 from stage_tasks import run_url
 from updraft.airflow_client import FAILURE
+from updraft.model.number_format import format_metric
 from updraft.usecase import UseCase
 from updraft.usecase.notify_block import Receivers
 
@@ -62,7 +63,7 @@ def tell_of_outcome(case: UseCase, outcome: Outcome, run: Run) -> None:
     elif outcome.decision == "promote":
         metric = case.gate.metric
         value = outcome.version.manifest.get("metrics", {}).get(metric)
-        by = f" ({metric} {value:.4f})" if isinstance(value, float) else ""
+        by = f" ({metric} {format_metric(value)})" if isinstance(value, float) else ""
         title = f"{case.name}: version {outcome.version.number} is in production{by}, put there by {run.who}"
         message = Message("promoted", title, outcome.reason, run.url)
     else:

@@ -11,6 +11,7 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from updraft.errors import UserError
+from updraft.model.number_format import format_metric
 from updraft.registry import overview
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _templates() -> Any:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader([Path(__file__).with_name("templates"), Path(overview.__path__[0])]),
     )
+    made.filters["metric"] = format_metric
     made.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}"  # names keep their letters
     made.filters["minute"] = lambda time: str(time)[:16].replace("T", " ")
     return made

@@ -13,7 +13,7 @@ from flask import Request, Response, current_app, url_for
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from werkzeug.datastructures import MIMEAccept
 
-from updraft.model.number_format import format_number
+from updraft.model.number_format import format_difference, format_metric, format_number
 from updraft.registry.moves import Move
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -60,7 +60,8 @@ def _templates() -> Environment:
         "clock": _clock,
         "change": Move.describe,
         "refusal": _refusal,
-        "metric": _metric,
+        "metric": format_metric,
+        "difference": format_difference,
     }
     environment.filters |= {"literal": _literal, "indented": _indented}
     return environment
@@ -90,11 +91,6 @@ def _utc(time: datetime | str) -> str:
     """Format a UTC time to the minute."""
     at = datetime.fromisoformat(time) if isinstance(time, str) else time
     return at.strftime("%-d %b %Y, %H:%M UTC")
-
-
-def _metric(value: float) -> str:
-    """Format a metric: three significant digits, and all of those before the point."""
-    return f"{value:.3g}" if abs(value) < 1000 else format_number(value)
 
 
 def _refusal(kind: str | None) -> str:

@@ -65,7 +65,7 @@ def test_a_card_says_what_the_model_is_for_and_how_it_was_chosen(
     training = read_json(next(folder for folder in trained.models if folder.name == chosen) / "training.json")
     for words in (
         "<h2>Intended use</h2>", "<h2>Limits</h2>", "To rank customers", "by rule best_f1: the highest F1",
-        f"{training['validation']['pr_auc']:.4g}", "Floors: roc_auc at least 0.75, pr_auc at least 0.25.",
+        f"{training['validation']['pr_auc']:.4f}", "Floors: roc_auc at least 0.75, pr_auc at least 0.25.",
         "A challenger has to beat the champion by 0.02 of f1", "0 (No), 1 (Yes)", "Age of the customer",
         "not watched: it is private", "counts of 2 values", "Predicted against actual", "Calibration curve",
         "Confusion matrix", f"Trained on {training['rows']:,} rows", PLACE,

@@ -14,6 +14,7 @@ import pandas as pd
 from updraft.learning.figures import Draw, render
 from updraft.learning.metrics import METRICS, Truth, gain, measure
 from updraft.learning.score import ScoringResult
+from updraft.model.number_format import format_metric
 from updraft.model.version_files import CARD as CARD
 from updraft.usecase import UseCase
 from updraft.usecase.blocks import Threshold
@@ -48,7 +49,9 @@ def write(
     """
     import jinja2
 
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["metric"] = format_metric
+    template = environment.from_string(
         files("updraft.learning").joinpath("model_card.html.j2").read_text(encoding="utf-8")
     )
     page = template.render(

@@ -11,6 +11,7 @@ import pandas as pd
 from updraft.errors import BadData
 from updraft.learning.metrics import METRICS, Floats, Truth, measure_all
 from updraft.model.model import Model
+from updraft.model.number_format import format_metric
 from updraft.model.signature import Signature
 from updraft.usecase import UseCase
 
@@ -65,4 +66,4 @@ def check_metrics(case: UseCase, metrics: dict[Any, float]) -> None:
 
 def format_metrics(metrics: dict[Any, float]) -> str:
     """Format metrics in one line."""
-    return " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    return " · ".join(f"{name} {format_metric(value)}" for name, value in metrics.items())

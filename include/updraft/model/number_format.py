@@ -18,10 +18,21 @@ def format_number(value: float) -> str:
     return f"{Decimal(text):f}" if EXPONENT_BELOW <= abs(value) < 1e-4 else text
 
 
+def format_metric(value: float) -> str:
+    """Format a metric, so that metrics of one size can be compared: four decimals below 10, fewer above."""
+    if EXPONENT_BELOW <= value < 0.001:  # the error of a tiny target
+        return f"{Decimal(f'{value:.3g}'):f}"
+    return f"{value:z,.{_decimals(abs(value))}f}"
+
+
 def format_difference(value: float) -> str:
-    """Format by how much two metrics differ: with its sign and four decimals; what rounds to zero has no sign."""
-    text = f"{value:+z.4f}"
-    return text.removeprefix("+") if float(text) == 0 else text
+    """Format by how much two metrics differ: with its sign, and decimals as metrics of its size; zero has no sign."""
+    text = f"{value:+z,.{_decimals(abs(value))}f}"
+    return text.removeprefix("+") if not text.strip("+0.") else text
+
+
+def _decimals(size: float) -> int:
+    return 4 if size < 10 else 3 if size < 100 else 1 if size < 10_000 else 0
 
 
 def format_value(value: object) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from updraft.learning.metrics import Truth, bootstrap, gain, measure_all
 from updraft.learning.slices import slices
+from updraft.model.number_format import format_metric
 from updraft.monitoring.reference import Part
 from updraft.usecase.blocks import METRICS_OF, MetricName
 from updraft.usecase.monitor_block import PerformanceLimits
@@ -102,13 +103,14 @@ def _measure(
     interval = bootstrap(metric, labelled.truth, labelled.scores, labelled.decisions, SEED)
     low, high = interval
     found: dict[str, Any] = {"rows": rows, "value": value, "interval": interval, "promised": expected}
-    sentence = f"{metric} {value:.4f} of {rows:,} labels (95 % {low:.4f} to {high:.4f})"
+    interval_text = f"95 % {format_metric(low)} to {format_metric(high)}"
+    sentence = f"{metric} {format_metric(value)} of {rows:,} labels ({interval_text})"
     if expected is None:
         return Measured(**found, verdict="nothing promised", reason=f"{sentence}; the evaluation has none")
     loss = round(gain(metric, expected, value), 6)
     best = max(interval, key=lambda end: gain(metric, end, expected))
     worse = loss >= limits.loss and gain(metric, best, expected) < 0
-    reason = f"{sentence}, {expected:.4f} promised"
+    reason = f"{sentence}, {format_metric(expected)} promised"
     return Measured(**found, verdict="worse" if worse else "as promised", reason=reason, loss=loss)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from updraft.learning.figures import render
-from updraft.monitoring.drift import VERDICTS, ColumnDrift, Drift
+from updraft.model.number_format import format_metric
+from updraft.monitoring.drift import PREDICTIONS, VERDICTS, ColumnDrift, Drift
 from updraft.monitoring.performance import Performance
 from updraft.monitoring.reference import Part
 from updraft.registry.monitor_state import FOLLOWS, SIGNALS, DriftState
@@ -59,6 +60,8 @@ class Report:
 
     def caption(self, name: str) -> str:
         """Name a column as people call it, and in brackets as the tables do."""
+        if name == PREDICTIONS:
+            return "Predictions"
         return f"{self.titles[name]} ({name})" if self.titles.get(name, name) != name else name
 
 
@@ -66,7 +69,9 @@ def render_page(report: Report) -> str:
     """Render the page."""
     import jinja2
 
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["metric"] = format_metric
+    template = environment.from_string(
         files("updraft.monitoring").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     columns = report.drift.columns[:MAX_PLOTS]
@@ -82,7 +87,10 @@ def render_page(report: Report) -> str:
         if points and len(report.history) > 1
     ]
     found = [(SIGNALS.get(signal, signal), FOLLOWS.get(action, action)) for signal, action in report.found]
-    moved = [(shift, [column.name for column in report.drift.drifted(shift)]) for shift in report.drift.shifts]
+    moved = [
+        (shift, [column.name for column in report.drift.drifted(shift) if column.name != PREDICTIONS])
+        for shift in report.drift.shifts
+    ]
     return template.render(
         report=report, drift=report.drift, found=found, moved=moved, plots=plots, over_time=over_time
     )
@@ -114,6 +122,8 @@ def summarize(drift: Drift) -> str:
 
 def _draw(axes: Axes, column: ColumnDrift, before: str) -> None:
     """Draw the shares of the bins then and now: those with the largest difference, in their order."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     largest = sorted(column.bins, key=lambda each: -abs(each.now - each.before))[:MAX_BARS]
     bins = [each for each in column.bins if each in largest][::-1]
     places = range(len(bins))
@@ -121,6 +131,8 @@ def _draw(axes: Axes, column: ColumnDrift, before: str) -> None:
     axes.barh([place - 0.2 for place in places], [each.now for each in bins], 0.4, color=NOW, label="now")
     axes.set_yticks(list(places), [_short(each.name) for each in bins])
     axes.set(xlabel="share of the rows")
+    axes.xaxis.set_major_locator(MaxNLocator(5))  # more would touch each other
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above the bars, which fill the plot
 
 

@@ -20,7 +20,7 @@ from updraft.learning.score import ScoringResult, format_metrics, score
 from updraft.learning.slices import MIN_SLICE_ROWS, slices
 from updraft.model import golden
 from updraft.model.model import Model
-from updraft.model.number_format import format_difference, format_number
+from updraft.model.number_format import format_difference, format_metric, format_number
 from updraft.model.version_files import EVALUATION as EVALUATION
 from updraft.model.version_files import MODEL, SIGNATURE
 from updraft.monitoring.reference import REFERENCE, describe, watched_by
@@ -172,12 +172,13 @@ def _unmet(case: UseCase, evaluation: dict[str, Any]) -> list[str]:
     for name, max_gap in case.max_gap.items():
         gap = gain(name, evaluation["train_metrics"][name], evaluation["metrics"][name])
         if gap > max_gap:
-            unmet.append(f"{name} is {gap:.4f} better on the training rows, more than max_gap {format_number(max_gap)}")
+            gained = f"{name} is {format_metric(gap)} better on the training rows"
+            unmet.append(f"{gained}, more than max_gap {format_number(max_gap)}")
     return [message for message in unmet if message]
 
 
 def _below(title: str, name: MetricName, value: float, floor: float) -> str:
-    message = f"{title}{name} {value:z.4f} does not reach the floor {format_number(floor)}"
+    message = f"{title}{name} {format_metric(value)} does not reach the floor {format_number(floor)}"
     return message if gain(name, value, floor) < 0 else ""
 
 
@@ -186,7 +187,7 @@ def _describe(case: UseCase, comparison: dict[str, Any], verb: str) -> str:
     margin = format_number(case.gate.margin)
     return (
         f"{case.gate.metric} {verb} the champion's, version {comparison['version']}, by {margin}: "
-        f"{comparison['challenger']:z.4f} against {comparison['champion']:z.4f}, "
+        f"{format_metric(comparison['challenger'])} against {format_metric(comparison['champion'])}, "
         f"{format_difference(comparison['gain'])} (95 % {low} to {high})"
     )
 

@@ -7,6 +7,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from updraft.model.number_format import format_metric
+
 
 def evaluation_table(evaluation: dict[str, Any]) -> Table:
     """Format an `evaluation.json`: a row for each candidate, the chosen one bold, and one for the champion.
@@ -29,4 +31,4 @@ def evaluation_table(evaluation: dict[str, Any]) -> Table:
 
 
 def _cells(metrics: dict[str, float]) -> list[str]:
-    return [f"{value:z.4f}" if abs(value) < 100 else f"{value:,.0f}" for value in metrics.values()]
+    return [format_metric(value) for value in metrics.values()]

@@ -91,10 +91,10 @@ def test_a_page_shows_each_version_with_its_state_and_the_metric_that_chooses_fi
     assert states_on(page) == ["rollout", "stored", "production", "held", "former"]
     table = page.all("table")[0]["text"]
     assert table.index("pr_auc") < table.index("accuracy") < table.index("f1")
-    assert [each["text"] for each in page.all("td", **{"data-label": "pr_auc"})][2] == "0.33"
+    assert [each["text"] for each in page.all("td", **{"data-label": "pr_auc"})][2] == "0.3300"
     assert "canary 10 %" in page.text and "Chosen bypr_auc" in "".join(page.text.split("\n"))
     [chart] = page.all("svg", role="img")
-    assert "version 2 (held) 0.32" in chart["aria-label"] and "version 5 (rollout) 0.35" in chart["aria-label"]
+    assert "version 2 (held) 0.3200" in chart["aria-label"] and "version 5 (rollout) 0.3500" in chart["aria-label"]
     drawn = page.elements[page.elements.index(chart) :]
     assert len([each for each in drawn if each["tag"] == "circle" and "cx" in each and each["cx"].endswith("%")]) == 5
     assert "wrong <for> new regions" in page.text
@@ -151,13 +151,13 @@ def test_a_manifest_that_is_not_believed_is_named_and_the_rest_stays(client: Fla
 
 def test_two_versions_are_compared_on_the_same_rows_where_they_were(client: FlaskClient) -> None:
     page = get(client, f"{MODEL}/compare?a=2&b=3")
-    assert page.all("tr")[1]["text"].splitlines()[0].startswith("pr_auc chooses")
-    assert [each["text"] for each in page.all("td")][:3] == ["0.123", "0.33", "+0.207"]
+    assert page.all("tr")[1]["text"].splitlines()[0].startswith("pr_auc (chooses")
+    assert [each["text"] for each in page.all("td")][:3] == ["0.1230", "0.3300", "+0.2070"]
     assert "On the same 4321 held-out rows" in page.text
     turned = get(client, f"{MODEL}/compare?a=3&b=2")
-    assert [each["text"] for each in turned.all("td")][:3] == ["0.33", "0.123", "-0.207"]
+    assert [each["text"] for each in turned.all("td")][:3] == ["0.3300", "0.1230", "-0.2070"]
     apart = get(client, f"{MODEL}/compare?a=1&b=3")
-    assert "Each on held-out rows of its own run" in apart.text and "0.31" in apart.text
+    assert "Each on held-out rows of its own run" in apart.text and "0.3100" in apart.text
     differing = [each["text"] for each in apart.all("tr") if each.get("class") == "differs"]
     assert differing[0] == "Stateformerproduction" and "Parametersdepth 1depth 3" in differing
     assert "Modelrandom forestrandom forest" not in differing
@@ -241,7 +241,7 @@ def test_without_the_registry_what_is_live_is_shown(
     client = create_app(kept).test_client()
     page = get(client, MODEL)
     assert "cannot be read: the registry is unreachable" in page.text
-    assert states_on(page) == ["unknown"] and "0.33" in page.text
+    assert states_on(page) == ["unknown"] and "0.3300" in page.text
     assert "Card of 3" in client.get(f"{MODEL}/3/card").text
     assert client.get(f"{MODEL}/1/card").status_code == get(client, f"{MODEL}/compare?a=1&b=3").status == 503
 

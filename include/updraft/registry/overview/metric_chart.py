@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from updraft.model.number_format import format_metric
 from updraft.registry.monitor_state import MonitorState
 from updraft.registry.overview.known_versions import VersionFacts
 
@@ -85,14 +86,14 @@ def _versions(metric: str | None, versions: Iterable[tuple[VersionFacts, str]]) 
     for version, state in versions:
         time, value = _time(version.made), version.metrics.get(metric or "")
         if time and value is not None:
-            yield _Point(time, value, state, f"version {version.number} ({state}) {value:.4g}")
+            yield _Point(time, value, state, f"version {version.number} ({state}) {format_metric(value)}")
 
 
 def _measured(metric: str | None, monitor: MonitorState | None) -> Iterator[_Point]:
     for point in monitor.history if monitor else ():
         time, value = _time(str(point.get("at"))), point.get("value")
         if time and point.get("metric") == metric and isinstance(value, float) and math.isfinite(value):
-            label = f"{value:.4g} measured of version {point.get('version')} on {time:%Y-%m-%d %H:%M}"
+            label = f"{format_metric(value)} measured of version {point.get('version')} on {time:%Y-%m-%d %H:%M}"
             yield _Point(time, value, "measured", label)
 
 
