@@ -57,6 +57,7 @@ from task_summary import summary
 from updraft.airflow_client import DAG_PREFIX
 from updraft.defaults import ROOT
 from updraft.errors import UserError
+from updraft.model.number_format import format_hours
 from updraft.run_params import RunParams, as_strict
 from updraft.stages.runs import SPLIT, Stage
 from updraft.usecase import UseCase, check_params, parse, paths, unreadable, with_params
@@ -256,7 +257,7 @@ def ask(name: str, evaluation: str) -> Question:
         asked = question(run.case, evaluated, monitor_state.read(store.bucket, store.keys, name), _tab(CARD))
         url = question_url(get_current_context()["dag"].dag_id, run.run_id, APPROVE)
         tell_of_question(run.case, asked, url)
-        run.lines.append(f"{asked.subject} Without an answer in {asked.hours:g} hours it is only stored.")
+        run.lines.append(f"{asked.subject} Without an answer in {format_hours(asked.hours)} it is only stored.")
         if url:
             run.lines.append(f"answer: {url}")
         return asked

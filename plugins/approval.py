@@ -20,6 +20,7 @@ import evidence
 from links import ModelCardLink
 from stage_tasks import reported
 from updraft.errors import UserError
+from updraft.model.number_format import format_hours
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -143,10 +144,15 @@ def _digest(evaluation: Mapping[str, Any]) -> str:
 def _choices(case: UseCase, *, canary: bool) -> Iterator[str]:
     yield "- **promote**: it goes into production"
     if canary:
-        ends = "the monitor" if case.monitor else f"a person, by `updraft registry finish {case.name}` or `abort`,"
+        by_hand = f"a person, in *Models* or by `updraft registry finish {case.name}` or `abort`,"
+        ends = (
+            f"the monitor, the DAG `monitor_{case.name}`, if it is not paused, or {by_hand}"
+            if case.monitor
+            else by_hand
+        )
         yield f"- **canary**: it answers {case.rollout.percent:g} % of the requests until {ends} ends that"
     yield "- **reject**: it is stored and held: no run promotes the same model again"
-    yield f"Without an answer in {case.approve.hours:g} hours it is only stored."
+    yield f"Without an answer in {format_hours(case.approve.hours)} it is only stored."
 
 
 def _notes(evaluation: Mapping[str, Any], monitor: MonitorState | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from evidence import Table, escape
 from links import models_url, service_url
 from updraft.airflow_client import DAG_PREFIX
 from updraft.model.columns import Column
-from updraft.model.number_format import format_value
+from updraft.model.number_format import format_hours, format_value
 from updraft.usecase import UseCase
 from updraft.usecase.schema import FOLDS_UP_TO
 
@@ -79,7 +79,7 @@ def _rules(case: UseCase) -> Iterator[str]:
         yield f"slices: {escape(', '.join(case.slices))}"
     gate = case.gate
     yield f"to win: {gate.metric} {gate.rule.replace('_', ' ')} by {gate.margin:g}, interval {gate.interval}"
-    waits = f", for {case.approve.hours:g} hours at most" if case.promote == "approve" else ""
+    waits = f", for {format_hours(case.approve.hours)} at most" if case.promote == "approve" else ""
     yield f"a winner: promote is {case.promote}{waits}"
     yield f"at most {case.quarantine_budget:.2%} of the rows may be quarantined"
 

@@ -68,11 +68,11 @@ def comparison(evaluation: Mapping[str, Any]) -> str:
         return f"the champion, version {champion['version']}, cannot score these rows ({champion['error']})"
     low, high = map(format_difference, champion["interval"])
     gate = evaluation["gate"]
-    margin = format_number(gate["margin"])
+    wanted = "it has to be better by" if gate["rule"] == "better" else "it may be worse by less than"
     return (
         f"{gate['metric']}: {format_metric(champion['challenger'])} against {format_metric(champion['champion'])} "
         f"of the champion, version {champion['version']}: {format_difference(champion['gain'])} "
-        f"(95 % {low} to {high}), margin {margin}"
+        f"(95 % {low} to {high}); {wanted} {format_number(gate['margin'])}"
     )
 
 

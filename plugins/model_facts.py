@@ -76,9 +76,10 @@ class Facts:
 
     @property
     def metric(self) -> str | None:
-        """The metric that is drawn: the YAML's, else the first that the latest version has."""
-        measured = next((each.metrics for each in reversed(self.versions) if each.metrics), {})
-        return self.definition.metric or next(iter(measured), None)
+        """The metric that is drawn: the YAML's, else the one that chose the latest version, else the first it has."""
+        latest = next((each for each in reversed(self.versions) if each.metrics), None)
+        measured = (latest.choose_by or next(iter(latest.metrics))) if latest else None
+        return self.definition.metric or measured
 
     @property
     def came(self) -> Move | None:

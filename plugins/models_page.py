@@ -22,7 +22,7 @@ from model_facts import READERS, Facts
 from open_questions import OpenQuestion, open_questions
 from rendering import FAULTS, in_a_line, is_framed, nothing, render
 from updraft.airflow_client import DAG_PREFIX
-from updraft.registry.registry import PointerMoved, Registry
+from updraft.registry.registry import HeldModel, PointerMoved, Registry
 from updraft.usecase.schema import NAME
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def show(facts: Facts, store: Registry, visitor: Visitor, questions: Sequence[Op
         questions=questions,
         comparison=model_facts.compare(facts, store, visitor.challenger),
         movable=movable[::-1],
+        preselected=next((each.number for each in movable[::-1] if facts.state(each) != "held"), None),
         below=states.below() if states else None,
         may_write=store.keys.signing is not None,
         token=model_moves.make_token(visitor.user_id, facts.name) if visitor.may_move else "",
@@ -150,7 +151,10 @@ def change(request: Request, body: bytes, dag_id: str, visitor: Visitor) -> Resp
         model_moves.move(store, name, form, f"{visitor.name} (Airflow)")
     except (PointerMoved, *FAULTS) as error:
         status = getattr(error, "status", HTTPStatus.CONFLICT)
-        again = replace(visitor, error=in_a_line(error), status=status)
+        held = (
+            f"{error.what}; tick “also if it is held” to take it all the same" if isinstance(error, HeldModel) else ""
+        )
+        again = replace(visitor, error=held or in_a_line(error), status=status)
         again = replace(again, action=fields.get("action", ""), why=fields.get("why", ""))
         return show(model_facts.details(name, store), store, again, _questions(dag_id))
     return RedirectResponse(f"{dag_id}?done={form.sequence + 1}", HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})

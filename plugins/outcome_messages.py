@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from notifications import Message, tell
 from stage_tasks import run_url
 from updraft.airflow_client import FAILURE
-from updraft.model.number_format import format_metric
+from updraft.model.number_format import format_hours, format_metric
 from updraft.usecase import UseCase
 from updraft.usecase.notify_block import Receivers
 
@@ -75,7 +75,7 @@ def tell_of_outcome(case: UseCase, outcome: Outcome, run: Run) -> None:
 
 def tell_of_question(case: UseCase, asked: Question, link: str | None) -> None:
     """Tell that a run waits for a person's answer."""
-    tell(case.notify, Message("question", asked.subject, f"answer within {asked.hours:g} hours", link))
+    tell(case.notify, Message("question", asked.subject, f"answer within {format_hours(asked.hours)}", link))
 
 
 def tell_of_roll_back(case: UseCase, taken_back: str, why: str, link: str | None) -> None:

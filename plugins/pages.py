@@ -220,6 +220,7 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         ", ".join(f"{key} {value}" for key, value in (manifest.get("params") or {}).items()) or "defaults",
     )
     yield "rows", f"{rows:,}" if isinstance(rows, int) else ""
+    yield "seed", manifest.get("seed", "")
     yield "dataset, sha256", manifest.get("data_sha256", "")
     yield "model, sha256", manifest.get("model_sha256", "")
     threshold = manifest.get("threshold")

@@ -80,7 +80,8 @@ def reported(verb: str) -> Iterator[None]:
         log.error("%s", error)
         note_failure(error)
         raise FailedForGood(1) from None
-    except AirflowSkipException:
+    except AirflowSkipException as skipped:
+        log.info("skipped: %s", skipped)  # Airflow says so inside of a folded group
         raise
     except (Exception, AirflowTaskTimeout) as error:
         note_failure(error)

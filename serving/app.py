@@ -34,7 +34,7 @@ from serving.training import views as train
 from serving.training.trigger import Trainer
 
 UNLOGGED_PATHS = {"/healthz", "/readyz", "/metrics"}  # polled every few seconds
-PREDICT_ENDPOINTS = {"predict", "pages.answer"}
+PREDICT_ENDPOINTS = {"predict", "pages.answer", "pages.predict_file"}
 UNAUTHENTICATED = {401, 403}  # never in the prediction log: anybody could fill it
 STATIC_MAX_AGE = timedelta(days=365)  # safe, since a static file's URL changes with its content
 
@@ -185,11 +185,20 @@ def _refusal_logger(metrics: Metrics, predictor: Predictor) -> LogRefused:
         kind = error_kind(status)
         metrics.count_refused(kind, status)
         json_logging.log_request(method, path, status, seconds)
-        parts = path.split("/")
-        if parts[1:2] == ["predict"] and len(parts) == 3:
-            predictor.log_refused(parts[2], None, status, seconds, kind)
+        if use_case := _asked_for(method, path):
+            predictor.log_refused(use_case, None, status, seconds, kind)
 
     return log_refused
+
+
+def _asked_for(method: str, path: str) -> str:
+    """Return the use case whose prediction a request asks for, by the API, the form or a file; empty for others."""
+    match path.split("/")[1:]:
+        case ["predict", use_case]:
+            return use_case
+        case [use_case] | [use_case, "csv"] if method == "POST":
+            return use_case
+    return ""
 
 
 def _summary(live_models: LiveModels, name: str) -> dict[str, Any]:

@@ -123,6 +123,7 @@ def _add_forms(
     @views.post("/<unreserved:use_case>")
     def answer(use_case: str) -> Response:
         live = predictor.find_model(use_case, request)
+        g.version = live.version
         signature = live.model.signature
         texts = form.read(training.form_fields(request), signature)
         try:

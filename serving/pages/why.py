@@ -75,10 +75,10 @@ def _bar(name: str, value: str, number: float, low: float, span: float) -> Bar:
 
 
 def _value(signature: Signature, rows: Rows, place: int) -> str:
-    """Return a value as the bar's name has it: none of a private column, and not much of a long text."""
+    """Return a value as the bar's name has it: that of a private column is not shown, nor much of a long text."""
     value = rows.columns[place][0]
     if signature.names[place] in signature.private:
-        return ""
+        return "private"
     if value is None:
         return "none"
     if name := signature.names_of(signature.names[place]).get(value):

@@ -127,7 +127,7 @@ def test_a_version_is_tried_finished_and_taken_back(run: Run, two_versions: Regi
     line = f"{NAME}: version 2 is held; version 1 answers all requests\n{NEXT}"
     assert (aborted.exit_code, aborted.stdout) == (0, line)
     again = run("rollout", NAME, "2", "--why", "look again")
-    assert again.exit_code == 1 and "held as version 2" in again.stderr
+    assert again.exit_code == 1 and "version 2 is held by " in again.stderr
     forced = run("rollout", NAME, "2", "--why", "look again", "--force")
     assert "beside version 1: shadow since " in forced.stdout and "the hold is lifted: held as" in forced.stdout
     finished = run("finish", NAME, "--why", "as good")

@@ -263,7 +263,12 @@ def test_a_wrong_value_of_a_run_parameter_is_refused(dags: dict[str, DAG], envir
 
 
 def test_the_params_reach_the_stages(
-    dags: dict[str, DAG], environ: None, case: UseCase, tmp_path: Path, registry: Registry
+    dags: dict[str, DAG],
+    environ: None,
+    case: UseCase,
+    tmp_path: Path,
+    registry: Registry,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = dags[f"train_{case.name}"].test(logical_date=None, run_conf={"limit": 1500, "seed": 7, "promote": "never"})
     folder = tmp_path / "runs" / case.name / run.run_id
@@ -272,6 +277,7 @@ def test_the_params_reach_the_stages(
     assert (split["rows"], split["seed"], trained["seed"]) == (1500, case.split_seed, 7)
     assert states(run)["push"] == "success"
     assert (registry.numbers(case.name), registry.production(case.name)) == ([1], None)
+    assert "skipped: nobody is asked: promote is 'never'" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ EVALUATION: dict[str, Any] = {
     "metrics": {"f1": 0.61234, "brier": 0.1},
     "candidates": {"boosting": {"f1": 0.6}, "forest": {"f1": 0.61234, "brier": 0.1}},
     "champion": CHAMPION,
-    "gate": {"metric": "f1", "margin": 0.02},
+    "gate": {"metric": "f1", "rule": "better", "margin": 0.02},
     "floors": {"f1": 0.4},
     "slices": {
         "Region": {"good": {"rows": 100, "metrics": {"f1": 0.8}}, HOSTILE: {"rows": 50, "metrics": {"f1": 0.3}}}
@@ -151,10 +151,12 @@ def test_the_log_has_tables_of_equal_columns() -> None:
         ["0.5000", "0.2000"],
     ]
     assert len({len(line) for line in lines}) == 1
-    assert "+0.1123 (95 % +0.0500 to +0.1700), margin 0.02" in comparison(EVALUATION)
+    assert "+0.1123 (95 % +0.0500 to +0.1700); it has to be better by 0.02" in comparison(EVALUATION)
     none = CHAMPION | {"challenger": -0.00002, "champion": 0.0, "gain": -0.00002, "interval": [-0.00004, 0.00003]}
-    by_nothing = "f1: 0.0000 against 0.0000 of the champion, version 3: 0.0000 (95 % 0.0000 to 0.0000), margin 0.02"
-    assert comparison(EVALUATION | {"champion": none}) == by_nothing
+    by_nothing = "f1: 0.0000 against 0.0000 of the champion, version 3: 0.0000 (95 % 0.0000 to 0.0000); it has"
+    assert comparison(EVALUATION | {"champion": none}).startswith(by_nothing)
+    worse = EVALUATION | {"gate": EVALUATION["gate"] | {"rule": "not_worse"}}
+    assert comparison(worse).endswith("; it may be worse by less than 0.02")
     assert escape("a\nb") == "a b" and Table(["x"], [["y"]]).markdown() == "| x |\n| --- |\n| y |"
 
 

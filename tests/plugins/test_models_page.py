@@ -214,8 +214,10 @@ def test_a_rollout_is_started_ended_and_taken_back(api_server: AirflowServer, st
     assert "Rollout of version 3 aborted</b> by admin (Airflow): it is better" in browser.get().text
     version = browser.session.get(f"{api_server.url}/updraft/versions/train_{name}/3", timeout=60).text
     assert f"updraft registry promote {name} 3 --force" in version
+    assert re.search('<option value="3">.*<option value="1" selected>', browser.get(name).text, re.S)  # 3 is held
     held = do("promote", version=3)
-    assert held.status_code == HTTPStatus.CONFLICT and "held as version 3 by admin (Airflow)" in held.text
+    assert held.status_code == HTTPStatus.CONFLICT and "version 3 is held by admin (Airflow)" in held.text
+    assert "tick “also if it is held”" in held.text and "--force" not in held.text
     assert do("shadow", version=3, force="true").status_code == HTTPStatus.SEE_OTHER
     assert do("finish").status_code == HTTPStatus.SEE_OTHER and store.production(name) == 3
     assert do("rollback").status_code == HTTPStatus.SEE_OTHER and store.production(name) == 2

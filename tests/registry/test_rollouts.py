@@ -48,7 +48,7 @@ def test_what_is_taken_back_is_held_and_tried_again_by_force_alone(one_of_three:
     start(one_of_three, NAME, Plan(2, "shadow"), who="ann", why="look")
     assert abort(one_of_three, NAME, who="monitor:run", why="errors") == 2
     assert states(one_of_three) == ["production", "held", "stored"]
-    with pytest.raises(HeldModel, match=r"held as version 2 by monitor:run on .*: errors"):
+    with pytest.raises(HeldModel, match=r"version 2 is held by monitor:run on .*: errors"):
         start(one_of_three, NAME, CANARY, who="airflow:train", why="again")
     with pytest.raises(HeldModel):
         one_of_three.promote(NAME, 2, expect=1, who="airflow:train", why="again")

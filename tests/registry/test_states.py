@@ -47,8 +47,8 @@ def test_a_held_model_is_promoted_by_force_alone_which_lifts_the_hold(registry: 
     promoted(registry, tmp_path, 1, 2)
     registry.rollback(NAME, who="ann", why="2 is bad")
     twin = same_bytes(registry, tmp_path, 2, "another run")
-    for number in (2, twin):
-        with pytest.raises(HeldModel, match=r"held as version 2 by ann on .*: 2 is bad; --force"):
+    for number, held in ((2, "version 2 is held by ann"), (twin, "version 3 is held as version 2 by ann")):
+        with pytest.raises(HeldModel, match=rf"{held} on .*: 2 is bad; --force"):
             registry.promote(NAME, number, expect=1, who="airflow:train", why="it wins")
     assert states(registry) == ["production", "held", "held"]
     registry.promote(NAME, twin, expect=1, who="ann", why="2 was good", force=True)

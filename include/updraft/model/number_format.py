@@ -35,6 +35,11 @@ def _decimals(size: float) -> int:
     return 4 if size < 10 else 3 if size < 100 else 1 if size < 10_000 else 0
 
 
+def format_hours(hours: float) -> str:
+    """Format a time in hours, such as "1 hour" and "0.5 hours"."""
+    return f"{hours:g} hour{'' if hours == 1 else 's'}"
+
+
 def format_value(value: object) -> str:
     """Format a number by `format_number`, and what is none as `str` does."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -59,8 +59,8 @@ class HeldModel(UserError):
     """A version whose model a person took back: only a person promotes it again, with `--force`."""
 
     def __init__(self, version: Version, hold: Hold) -> None:
-        super().__init__(f"{version} has a model that is {hold}; --force takes it all the same and lifts the hold")
-        self.hold = hold
+        self.what = f"{version} is {hold.of(version.number)}"
+        super().__init__(f"{self.what}; --force takes it all the same and lifts the hold")
 
 
 class Registry:

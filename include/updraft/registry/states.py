@@ -23,6 +23,10 @@ class Hold:
     def __str__(self) -> str:
         return f"held as version {self.version} by {self.who} on {self.when[:10]}: {self.why}"
 
+    def of(self, number: int) -> str:
+        """Say of a version that it is held, with the number that was held where that is another one."""
+        return str(self).replace(f" as version {number} by ", " by ", 1)
+
 
 @dataclass(frozen=True)
 class States:

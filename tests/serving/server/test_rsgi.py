@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.service import PREDICT, Service, granian, service, surroundings, until
@@ -315,6 +317,7 @@ def test_workers_count_together(environ: dict[str, str], tmp_path: Path) -> None
                 answered += 1
             except (OSError, http.client.HTTPException):
                 time.sleep(0.1)
+        until(lambda: counted(it)["updraft_request_seconds_count", "predict"] == 80)  # the other worker's, too
         found = counted(it)
         assert found["updraft_requests_total", "predict", "200"] == 80
         assert found["updraft_rows_total", NAME] == 80
@@ -413,3 +416,24 @@ def test_a_browser_is_shown_a_page_of_what_is_refused_and_a_program_a_problem(
             assert "The body is larger than 1 MB." in page and "All models" in page
         for path, accept in ((f"/{NAME}/csv", "*/*"), (PREDICT, "text/html,*/*;q=0.8")):
             assert upload(path, accept)[0] == "application/problem+json", path
+
+
+def test_what_is_refused_of_a_form_and_a_file_is_in_the_prediction_log_as_of_the_api(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    with running(environ, tmp_path, SERVING_MAX_BODY_MB="1") as it:
+        url = f"http://127.0.0.1:{it.port}"
+        assert requests.post(f"{url}/predict/{NAME}", json={"Age": "x"}, timeout=60).status_code == 422
+        assert requests.post(f"{url}/{NAME}", data={"Age": "x"}, timeout=60).status_code == 422
+        rows = {"rows": ("rows.csv", b"Age\nx\n")}
+        assert requests.post(f"{url}/{NAME}/csv", files=rows, timeout=60).status_code == 422
+        for path in (NAME, f"{NAME}/csv", "train", "feedback"):  # the last two are of no use case
+            assert requests.post(f"{url}/{path}", data=b" " * (2 << 20), timeout=60).status_code == 413
+        until(lambda: sum(each["requests"] for each in use_cases(url)) == 5)
+        refused = {each["version"]: each["refused"] for each in use_cases(url)}
+    assert refused == {1: {"schema": 3}, None: {"request_entity_too_large": 2}}
+
+
+def use_cases(url: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = requests.get(f"{url}/stats", timeout=60).json()["use_cases"]
+    return found

@@ -14,7 +14,7 @@ from updraft.model.number_format import format_metric
 from updraft.registry.monitor_state import MonitorState
 from updraft.registry.overview.known_versions import VersionFacts
 
-LEFT, RIGHT, MARGIN = 5.0, 95.0, 14.0  # percent, percent, pixels
+LEFT, RIGHT, MARGIN = 12.0, 95.0, 14.0  # percent, percent, pixels
 TICKS = 3
 
 
