@@ -19,6 +19,7 @@ from updraft.errors import UserError
 
 DAG_PREFIX = "train_"  # of the id of a DAG that trains; the rest is the use case's name
 FAILURE = "failure"  # the key of the XCom in which a task of ours leaves why it failed
+EXITED = "Task exited"  # what Airflow logs of a task that ends by SystemExit, as ours do on what a person must mend
 PAGE_SIZE = 100  # the most that Airflow returns at once
 # Retry-After is ignored: a response must not put a thread of the service to sleep.
 RETRY_ONCE = Retry(
@@ -125,6 +126,7 @@ class _Exception(Struct):
 
 class _LogLine(Struct):
     event: str
+    level: str = ""
     error_detail: list[_Exception] | None = None
 
 
@@ -221,7 +223,7 @@ class Airflow:
         return (page.asset_events[0].extra if page and page.asset_events else None) or ModelEvent()
 
     def failure(self, task: TaskInstance) -> str:
-        """Return in one line why a task failed: the exception in its log, else the log's last line."""
+        """Return in one line why a task failed: the exception in its log, else its last error, else its last line."""
         query = urlencode({"full_content": "true", "map_index": task.map_index})
         path = f"{_run(task.dag_id, task.dag_run_id)}/taskInstances/{_segment(task.task_id)}/logs/{task.try_number}"
         log = self._get(f"{path}?{query}", _Log)
@@ -229,6 +231,8 @@ class Airflow:
         exceptions = [each for line in lines for each in line.error_detail or []]
         if exceptions:
             return f"{exceptions[0].exc_type}: {' '.join(exceptions[0].exc_value.split())}"
+        if errors := [line.event for line in lines if line.level == "error" and line.event != EXITED]:
+            return " ".join(errors[-1].split())
         events = [line.event for line in lines if not line.event.startswith("::")]  # a group's head or end
         return events[-1] if events else "no log"
 

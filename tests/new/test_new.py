@@ -419,7 +419,7 @@ def test_a_file_that_cannot_be_learned_from_is_refused_and_nothing_written(
         ("network_security/phisingData.csv", None, "Result", "binary", None, "positive is -1"),
         ("network_security/dirty_phishing_duplicated_ingest.csv.gz", None, "Result", "binary",
          None, "89.4% of the rows repeat"),
-        ("california_housing/housing.csv", None, "median_house_value", "regression", None, "population 35682"),
+        ("california_housing/housing.csv", None, "median_house_value", "regression", None, "population 35,682"),
         ("california_housing/california_sklearn_format.csv", None, "MedHouseVal", "regression", None, "AveOccup"),
         ("sms_spam/spam.csv", None, "v1", "binary", None, "cp1252 is a guess"),
         ("sms_spam/dirty_spam_v1v2_mixed_bytes.csv", None, "v1", "binary", None, "454 lines contain U+FFFD"),
