@@ -144,12 +144,9 @@ def _digest(evaluation: Mapping[str, Any]) -> str:
 def _choices(case: UseCase, *, canary: bool) -> Iterator[str]:
     yield "- **promote**: it goes into production"
     if canary:
-        by_hand = f"a person, in *Models* or by `updraft registry finish {case.name}` or `abort`,"
-        ends = (
-            f"the monitor, the DAG `monitor_{case.name}`, if it is not paused, or {by_hand}"
-            if case.monitor
-            else by_hand
-        )
+        ends = f"a person, in *Models* or by `updraft registry finish {case.name}` or `abort`,"
+        if case.monitor:
+            ends = f"the monitor, the DAG `monitor_{case.name}`, if it is not paused, or {ends}"
         yield f"- **canary**: it answers {case.rollout.percent:g} % of the requests until {ends} ends that"
     yield "- **reject**: it is stored and held: no run promotes the same model again"
     yield f"Without an answer in {format_hours(case.approve.hours)} it is only stored."

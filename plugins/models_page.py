@@ -151,10 +151,9 @@ def change(request: Request, body: bytes, dag_id: str, visitor: Visitor) -> Resp
         model_moves.move(store, name, form, f"{visitor.name} (Airflow)")
     except (PointerMoved, *FAULTS) as error:
         status = getattr(error, "status", HTTPStatus.CONFLICT)
-        held = (
-            f"{error.what}; tick “also if it is held” to take it all the same" if isinstance(error, HeldModel) else ""
-        )
-        again = replace(visitor, error=held or in_a_line(error), status=status)
+        again = replace(visitor, error=in_a_line(error), status=status)
+        if isinstance(error, HeldModel):
+            again = replace(again, error=f"{error.what}; tick “also if it is held” to take it all the same")
         again = replace(again, action=fields.get("action", ""), why=fields.get("why", ""))
         return show(model_facts.details(name, store), store, again, _questions(dag_id))
     return RedirectResponse(f"{dag_id}?done={form.sequence + 1}", HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
