@@ -80,6 +80,10 @@ def test_the_first_demo_promotes_a_version_that_the_service_answers_with(stack: 
     assert stack.settings()["AIRFLOW_URL"] in output and "Traceback" not in output
 
     assert registry(stack).production(CASE) == 1
+    pages = dict(words for line in output.splitlines() if len(words := line.split()) == 2)
+    form = requests.get(pages["Form"], timeout=60)
+    assert form.status_code == 200 and "<h1>Would a customer buy vehicle insurance?</h1>" in form.text
+    assert pages["Card"] == f"{pages['Run']}/plugin/model-card" and f"/dags/{DAG}/runs/demo-" in pages["Run"]
     models = requests.get(f"{stack.settings()['SERVING_URL']}/models", timeout=60).json()["models"]
     assert [(model["use_case"], model["version"]) for model in models] == [(CASE, 1)]
     assert stack.running()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.markup import escape
@@ -61,9 +62,11 @@ def demo(stack: Stack, options: DemoOptions, console: Console) -> None:
     runs.follow(options.dag_id, run_id)
     evaluation = _evaluation(airflow, options.dag_id, run_id)
     console.print("[bold]4[/]  Ask the service about one raw row")
-    _predict(stack, case, _held_out_row(airflow, case, options.dag_id, run_id), console)
+    answers = _predict(stack, case, _held_out_row(airflow, case, options.dag_id, run_id), console)
     _show(evaluation, console)
-    show_urls(stack, console)
+    run = f"{settings['AIRFLOW_URL']}/dags/{options.dag_id}/runs/{quote(run_id, safe='')}"
+    form = {"Form": f"{settings['SERVING_URL']}/{case.name}"} if answers else {}
+    show_urls(stack, console, form | {"Card": f"{run}/plugin/model-card", "Run": run})
 
 
 def _run_etl(runs: DagRuns, etl: str, dag_id: str, run_id: str, file: Path) -> str | None:
@@ -79,12 +82,14 @@ def _run_etl(runs: DagRuns, etl: str, dag_id: str, run_id: str, file: Path) -> s
     return runs.started_since(dag_id, before)
 
 
-def show_urls(stack: Stack, console: Console) -> None:
-    """Print the stack's URLs, the login, and how to train; the only place that prints a password."""
+def show_urls(stack: Stack, console: Console, pages: Mapping[str, str] | None = None) -> None:
+    """Print `pages`, the stack's URLs, the login, and how to train; the only place that prints a password."""
     settings = stack.settings()
     if not settings:
         raise StackError(f"no stack was started in {str(stack.home)!r} yet; `make up` first")
     table = Table.grid(padding=(0, 2))
+    for name, url in (pages or {}).items():
+        table.add_row(name, url)
     table.add_row("Airflow", f"{settings['AIRFLOW_URL']}   user {ADMIN}, password {_password(stack)}")
     table.add_row("Service", settings["SERVING_URL"])
     for store, address in _optional_stores(stack.home, settings):
@@ -133,15 +138,15 @@ def _held_out_row(airflow: Airflow, case: UseCase, dag_id: str, run_id: str) -> 
     return first_row(read_frame(case, split / TEST)[[*case.feature_names, case.target]])
 
 
-def _predict(stack: Stack, case: UseCase, held_out: Mapping[str, Any], console: Console) -> None:
-    """Request a prediction once the service has loaded the version in production, and print it."""
+def _predict(stack: Stack, case: UseCase, held_out: Mapping[str, Any], console: Console) -> bool:
+    """Request a prediction once the service has loaded the version in production, and print it; False without one."""
     from updraft.registry.registry import open_registry
 
     settings = stack.settings()
     number = open_registry({**os.environ, **settings}).production(case.name)
     if number is None:
         console.print("     No version is in production yet, so the service has nothing to answer with.\n")
-        return
+        return False
     row = {name: value for name, value in held_out.items() if name != case.target}
     service = Service(settings["SERVING_URL"], api_key(os.environ))
     words = {"pending": f"has not loaded version {number} yet", "unmet": f"does not answer with version {number}"}
@@ -156,6 +161,7 @@ def _predict(stack: Stack, case: UseCase, held_out: Mapping[str, Any], console: 
     prediction = _label(case, response["predictions"][0])
     prediction = prediction if case.labels else f"{case.target} {prediction}"
     console.print(f"     → [bold]{escape(prediction)}[/] ({escape(details)})\n", highlight=False, soft_wrap=True)
+    return True
 
 
 def _label(case: UseCase, value: Any) -> str:
