@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+OUT_OF_REACH = ("ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT")  # as npm names it
+
 
 def python_with(folder: Path, *packages: str) -> Path:
     """Return the Python of an environment with these packages, and with numpy and scikit-learn as this one has them."""
@@ -42,7 +44,8 @@ def npm_modules(folder: Path, name: str, number: str) -> Path:
             flags = ["--no-audit", "--no-fund", "--fetch-retries=1", "--ignore-scripts"]
             command = ["npm", "install", "--prefix", place, f"{name}@{number}", *flags]
             done = subprocess.run(command, timeout=550, capture_output=True, text=True)
-            if done.returncode:
+            if any(code in done.stderr for code in OUT_OF_REACH):
                 pytest.skip(f"npm cannot install {name} {number}: {' '.join(done.stderr.split())[:300]}")
+            done.check_returncode()
             made.touch()
     return place / "node_modules"
