@@ -152,6 +152,10 @@ def test_few_rows_are_no_evidence(case: UseCase) -> None:
     assert by_name(drift)["amount"].reasons == ["199 rows now and 4,000 in training, 200 of each are needed"]
     assert drift.shifts == []
     assert (state_of(drift), summarize(drift)) == ("unknown", "not enough rows to say anything")
+    broken = drift.model_copy(update={"schema_break": ["city is gone"]})
+    assert state_of(broken) == "found" and summarize(broken).startswith(
+        "schema break: city is gone; not enough rows for"
+    )
 
 
 @pytest.mark.parametrize("column", ["amount", "city", "message", "old"])

@@ -100,10 +100,12 @@ def state_of(drift: Drift) -> DriftState:
     """Say whether anything has shifted or broken; unknown where no column had enough rows to be compared."""
     if not drift.rows and not drift.refused:
         return "unknown"
+    if drift.schema_break:  # is known of few rows, too
+        return "found"
     watched = [column.verdict for column in drift.columns if column.verdict != "not watched"]
     if watched and all(verdict == "not enough rows" for verdict in watched):
         return "unknown"
-    return "found" if drift.schema_break or drift.shifts else "none"
+    return "found" if drift.shifts else "none"
 
 
 def summarize(drift: Drift) -> str:
